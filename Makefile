@@ -1,0 +1,43 @@
+# Every target stands alone: each sets up what it needs in .venv and then does its work.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test test-slow lint kernels validate-physics bench clean
+
+setup: $(VENV)/.installed
+
+# torch first and pinned: a range would take the newest build with several GB of CUDA packages.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("columnist needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[agent,sim,models,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/columnist simulate --host WSe2 --dopant Ti --energy-kev 80 --detector HAADF --fov-nm 10 --pixels 512 --dose 1e5 --seed 1 --out out/demo
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+kernels: setup
+	$(BIN)/columnist kernels build
+
+validate-physics: setup
+	$(BIN)/columnist validate physics --out out/validate-physics --json
+
+bench: setup
+	$(BIN)/columnist bench fields --json
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,1 @@
+"""The autonomous agent and the `columnist` command."""

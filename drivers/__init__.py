@@ -1,0 +1,1 @@
+"""Microscope drivers and the contract they speak; needs neither torch nor abTEM."""

@@ -1,0 +1,1 @@
+"""The ground: units, contexts, materials and errors that every package shares."""

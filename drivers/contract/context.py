@@ -1,0 +1,97 @@
+"""The context of a frame: what is imaged, with which beam, on which detector."""
+
+from enum import IntEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from drivers.contract.errors import InputError
+from drivers.contract.materials import check_dopant, find_host
+
+
+class Message(BaseModel):
+    """A fact or a wish: immutable, exact and finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ColumnClass(IntEnum):
+    """The five classes of a column, numbered as in Dan et al. (arXiv 2606.09419)."""
+
+    X2 = 0
+    VAC1 = 1
+    VAC2 = 2
+    METAL = 3
+    DOPANT = 4
+
+
+class Specimen(Message):
+    """A 1H monolayer and the dopant that it may hold."""
+
+    host: str
+    dopant: str | None = None
+
+    @model_validator(mode="after")
+    def _materials_are_known(self) -> Self:
+        find_host(self.host)
+        if self.dopant is not None:
+            check_dopant(self.host, self.dopant)
+        return self
+
+
+class Detector(Message):
+    """An annular detector; angles are semi-angles from the optic axis."""
+
+    name: str
+    inner_mrad: Annotated[float, Field(ge=0)]
+    outer_mrad: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _annulus_is_open(self) -> Self:
+        if self.inner_mrad >= self.outer_mrad:
+            raise ValueError(
+                f"the inner angle {self.inner_mrad:g} mrad must lie below the outer angle "
+                f"{self.outer_mrad:g} mrad"
+            )
+        return self
+
+
+HAADF = Detector(name="HAADF", inner_mrad=68.0, outer_mrad=280.0)
+MAADF = Detector(name="MAADF", inner_mrad=30.0, outer_mrad=120.0)
+
+#: The detectors of the reference instrument (JEOL ARM200F, camera length 8 cm).
+DETECTORS: dict[str, Detector] = {detector.name: detector for detector in (HAADF, MAADF)}
+
+#: Beam energies [keV] of the reference contexts.
+ENERGIES_KEV: tuple[int, ...] = (60, 80, 100)
+
+#: Convergence semi-angle [mrad] of the reference instrument.
+CONVERGENCE_MRAD = 31.0
+
+
+def find_detector(name: str) -> Detector:
+    """Look a detector of the reference instrument up by name.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if name not in DETECTORS:
+        known = ", ".join(
+            f"{d.name} ({d.inner_mrad:g}-{d.outer_mrad:g} mrad)" for d in DETECTORS.values()
+        )
+        raise InputError(
+            f"detector {name!r} is unknown; known are {known}; "
+            "or give an annulus of your own as INNER-OUTER in mrad, for example 35-120"
+        )
+    return DETECTORS[name]
+
+
+class Context(Message):
+    """What the classification of a column is conditioned on."""
+
+    specimen: Specimen
+    energy_kev: Annotated[float, Field(gt=0, le=1000)]
+    detector: Detector
+    convergence_mrad: Annotated[float, Field(gt=0)] = CONVERGENCE_MRAD

@@ -1,0 +1,1 @@
+"""Column finding, classification and what they learn from."""

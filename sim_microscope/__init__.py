@@ -1,0 +1,1 @@
+"""A simulated microscope: crystals, column kernels, fields and the imaging model."""

@@ -1,0 +1,1 @@
+"""The subcommands of `columnist` that need the simulator, one module each."""
