@@ -1,0 +1,51 @@
+"""The `columnist` command: the composition root, and the one module of `agent` that names the simulator."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from drivers.contract.errors import InputError
+
+#: Subcommands, each with its one-line help and the module that declares and runs it.  A module is
+#: imported only when its subcommand is called, so that `columnist --help` is instant.
+COMMANDS = {
+    "simulate": ("make frames of a doped monolayer, with their truth", "sim_microscope.commands.simulate"),
+    "kernels": ("build the kernel table or study its convergence", "sim_microscope.commands.kernels"),
+    "motifs": ("export the 34 motifs of every doped host as CIF", "sim_microscope.commands.motifs"),
+    "validate": ("check the physics against full multislice", "sim_microscope.commands.validate"),
+    "bench": ("measure speed", "sim_microscope.commands.bench"),
+}
+
+
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    """Return the parser, with the options of the one subcommand that is going to run."""
+    parser = argparse.ArgumentParser(
+        prog="columnist", description="Reads every atomic column that a scanning microscope sees."
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (summary, module) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == command:
+            import_module(module).add_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `columnist`; returns the exit status: 0 done, 1 a check failed, 2 unusable input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = words[0] if words and words[0] in COMMANDS else None
+    arguments = build_parser(command).parse_args(words)
+    module = import_module(COMMANDS[arguments.command][1])
+    try:
+        return int(module.run(arguments))
+    except InputError as error:
+        print(f"columnist {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"columnist {arguments.command}: interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,318 @@
+"""Make the kernel table: one resumable piece of work a column and energy, here or on a Dask cluster."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.contract.context import CONVERGENCE_MRAD
+from drivers.contract.errors import InputError
+from drivers.contract.materials import ATOMIC_NUMBERS, DOPANTS, HOSTS, dopants_of, find_host
+from sim_microscope.kernels import EDGES_MRAD, RADII_ANGSTROM, KernelTable
+from sim_microscope.multislice import Multislice, Plane, WaveGrid
+from sim_microscope.pairs import (
+    ACROSS_ANGSTROM,
+    ALONG_ANGSTROM,
+    PAIR_EDGES_MRAD,
+    PairTable,
+    all_pair_keys,
+    compress_pairs,
+    compute_pairs,
+)
+from sim_microscope.scattering import FREQUENCIES, rms_displacement_angstrom, scattering_amplitude
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numerical settings of a kernel; the defaults are what `columnist kernels study` argues for.
+
+    Parameters
+    ----------
+    cell_angstrom : float
+        Edge of the square cell around the column [Å].
+    max_angle_mrad : float
+        Angle that the grid carries without aliasing [mrad].
+    radial_nodes, angular_nodes : int
+        Quadrature over the relative displacement of the two atoms of a column; `angular_nodes` is even.
+    """
+
+    cell_angstrom: float = 32.0
+    max_angle_mrad: float = 281.0
+    radial_nodes: int = 4
+    angular_nodes: int = 4
+
+
+@dataclass(frozen=True)
+class ColumnTask:
+    """One column at one energy.
+
+    Parameters
+    ----------
+    species : str
+        Name as in `KernelTable.species`.
+    energy_kev : int
+        Beam energy.
+    settings : Settings
+        Numerics.
+    device : {"cpu", "gpu"}
+        Where to work.
+    """
+
+    species: str
+    energy_kev: int
+    settings: Settings
+    device: str = "cpu"
+
+    @property
+    def stem(self) -> str:
+        """File name of the result, which also says by which settings it was made."""
+        recipe = json.dumps(
+            [asdict(self.settings), RADII_ANGSTROM.tolist(), EDGES_MRAD.tolist(), FREQUENCIES.size]
+            + [_atoms_of(self.species), [rms_displacement_angstrom(s) for s, _ in _atoms_of(self.species)]]
+        )
+        digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+        return f"{self.species.replace(':', '-')}_{self.energy_kev}_{digest}"
+
+    def compute(self) -> dict[str, NDArray[np.float32]]:
+        """Kernels of the column, see `compute_column`."""
+        return compute_column(self)
+
+
+@dataclass(frozen=True)
+class PairTask:
+    """All pairs of neighbours of one host with its dopants, at one energy."""
+
+    host: str
+    energy_kev: int
+
+    @property
+    def stem(self) -> str:
+        """File name of the result, which also says by which settings it was made."""
+        elements = (find_host(self.host).metal, find_host(self.host).chalcogen, *dopants_of(self.host))
+        recipe = json.dumps(
+            [PAIR_EDGES_MRAD.tolist(), ALONG_ANGSTROM.tolist(), ACROSS_ANGSTROM.tolist()]
+            + [asdict(find_host(self.host)), [rms_displacement_angstrom(symbol) for symbol in elements]]
+        )
+        return f"{self.host}-pairs_{self.energy_kev}_{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+    def compute(self) -> dict[str, NDArray[np.float32]]:
+        """Pair terms of the host, see `sim_microscope.pairs.compute_pairs`."""
+        _, terms = compute_pairs(self.host, dopants_of(self.host), self.energy_kev)
+        return {"terms": terms}
+
+
+Task = ColumnTask | PairTask
+
+
+def _atoms_of(species: str) -> list[tuple[str, float]]:
+    """Elements of a column and their heights [Å]; the specimen's middle is at 0."""
+    if ":" not in species:
+        return [(species, 0.0)]
+    host_name, state = species.split(":")
+    host = find_host(host_name)
+    half = host.thickness_angstrom / 2
+    heights = {"X2": [-half, half], "X1top": [-half], "X1bottom": [half]}[state]
+    return [(host.chalcogen, height) for height in heights]
+
+
+def column_planes(species: str, center: NDArray[np.float64], displacement: NDArray[np.float64]) -> list[Plane]:
+    """Planes of a column whose two atoms, if it has two, are displaced by half a vector each [Å]."""
+    atoms = _atoms_of(species)
+    signs = (1.0, -1.0) if len(atoms) == 2 else (0.0,)
+    return [
+        Plane((symbol,), (center + sign * displacement / 2)[None], height)
+        for (symbol, height), sign in zip(atoms, signs, strict=True)
+    ]
+
+
+def displacement_quadrature(
+    sigma_angstrom: float, settings: Settings
+) -> list[tuple[float, NDArray[np.float64]]]:
+    """Weights and vectors [Å] that average over an isotropic Gaussian displacement.
+
+    Gauss-Laguerre in the squared length and equal angles; the mirror symmetry about the line of probe
+    positions (along columns) leaves half the angles.
+    """
+    nodes, weights = np.polynomial.laguerre.laggauss(settings.radial_nodes)
+    half = settings.angular_nodes // 2
+    points = []
+    for node, weight in zip(nodes, weights, strict=True):
+        length = sigma_angstrom * np.sqrt(2 * node)
+        for step in range(half):
+            angle = (step + 0.5) * np.pi / half
+            points.append((float(weight / half), length * np.array([np.sin(angle), np.cos(angle)])))
+    return points
+
+
+def compute_column(task: ColumnTask) -> dict[str, NDArray[np.float32]]:
+    """Kernels of one column: `static`, and `averaged` over the relative motion of its atoms.
+
+    Returns
+    -------
+    dict of ndarray of shape (radii, rings)
+        Ring intensity less that in vacuum, for an incident intensity of 1.
+    """
+    settings = task.settings
+    cell = (settings.cell_angstrom, settings.cell_angstrom)
+    grid = WaveGrid.for_angle(cell, task.energy_kev, settings.max_angle_mrad)
+    engine = Multislice(grid, CONVERGENCE_MRAD, EDGES_MRAD, device=task.device)
+    center = np.array(cell) / 2
+    positions = center + np.stack([np.zeros_like(RADII_ANGSTROM), RADII_ANGSTROM], axis=1)
+    vacuum = next(engine.scan([Plane((), np.zeros((0, 2)), 0.0)], center[None]))
+
+    def kernel(displacement: NDArray[np.float64]) -> NDArray[np.float64]:
+        planes = column_planes(task.species, center, displacement)
+        return np.concatenate(list(engine.scan(planes, positions))) - vacuum
+
+    static = kernel(np.zeros(2))
+    atoms = _atoms_of(task.species)
+    averaged = static
+    if len(atoms) == 2:
+        sigma = np.sqrt(2.0) * rms_displacement_angstrom(atoms[0][0])
+        quadrature = displacement_quadrature(sigma, settings)
+        averaged = sum((w * kernel(vector) for w, vector in quadrature), np.zeros_like(static))
+    return {"static": static.astype(np.float32), "averaged": averaged.astype(np.float32)}
+
+
+def default_species(hosts: Sequence[str] = tuple(HOSTS)) -> tuple[str, ...]:
+    """Species of the table for some hosts: every metal and dopant, and three columns a host."""
+    metals = dict.fromkeys([find_host(name).metal for name in hosts] + list(DOPANTS))
+    chalcogens = [f"{name}:{state}" for name in hosts for state in ("X2", "X1top", "X1bottom")]
+    return (*sorted(metals, key=ATOMIC_NUMBERS.__getitem__), *chalcogens)
+
+
+def _run(task: Task, folder: str) -> str:
+    """Compute a task unless its file is there; the file appears whole or not at all."""
+    path = Path(folder) / f"{task.stem}.npz"
+    if not path.is_file():
+        import threadpoolctl
+
+        with threadpoolctl.threadpool_limits(1):
+            arrays = task.compute()
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        partial.replace(path)
+    return task.stem
+
+
+def run_tasks(
+    tasks: Sequence[Task], folder: Path, *, workers: int, cluster: str | None, on_done: Callable[[], None]
+) -> None:
+    """Run what is not done yet, in `workers` processes or on the Dask cluster at an address.
+
+    Raises
+    ------
+    InputError
+        If the cluster cannot be reached.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.partial"):
+        stale.unlink()
+    pending = [task for task in tasks if not (folder / f"{task.stem}.npz").is_file()]
+    for _ in range(len(tasks) - len(pending)):
+        on_done()
+    if cluster is not None:
+        for _ in _run_on_cluster(pending, folder, cluster):
+            on_done()
+        return
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures: list[Future[str]] = [pool.submit(_run, task, str(folder)) for task in pending]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                on_done()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _run_on_cluster(tasks: Sequence[Task], folder: Path, address: str) -> Iterator[Any]:
+    """Run tasks on a Dask cluster and write each result here as it arrives."""
+    from distributed import Client
+    from distributed import as_completed as dask_completed
+
+    try:
+        client = Client(address, timeout="10s")
+    except OSError as error:
+        raise InputError(
+            f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`, or "
+            "leave out --cluster to work on this machine"
+        ) from error
+    with client:
+        futures = {client.submit(type(task).compute, task, pure=False): task for task in tasks}
+        for future in dask_completed(list(futures)):
+            path = folder / f"{futures[future].stem}.npz"
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file:
+                np.savez(file, **future.result())
+            partial.replace(path)
+            yield future
+
+
+def assemble_columns(
+    folder: Path, species: tuple[str, ...], energies_kev: tuple[int, ...], settings: Settings
+) -> KernelTable:
+    """Gather finished kernels into a table, with the atomic amplitudes that neighbours need."""
+    shape = (len(species), len(energies_kev), RADII_ANGSTROM.size, EDGES_MRAD.size - 1)
+    static, averaged = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for i, name in enumerate(species):
+        for j, energy in enumerate(energies_kev):
+            with np.load(folder / f"{ColumnTask(name, energy, settings).stem}.npz", allow_pickle=False) as data:
+                static[i, j], averaged[i, j] = data["static"], data["averaged"]
+    elements = tuple(dict.fromkeys(symbol for name in species for symbol, _ in _atoms_of(name)))
+    amplitudes = np.array(
+        [[scattering_amplitude(symbol, energy) for energy in energies_kev] for symbol in elements]
+    )
+    # Two atoms that move independently: their centre moves by 1/sqrt(2) of one of them.
+    motion = np.array(
+        [
+            rms_displacement_angstrom(atoms[0][0]) / np.sqrt(len(atoms))
+            for atoms in (_atoms_of(name) for name in species)
+        ]
+    )
+    card = {
+        "what": "Column kernels of 1H transition-metal dichalcogenide monolayers",
+        "made_by": "columnist kernels build",
+        "convergence_mrad": CONVERGENCE_MRAD,
+        "settings": asdict(settings),
+        "rms_displacement_angstrom": {symbol: rms_displacement_angstrom(symbol) for symbol in elements},
+        "temperature_k": 300,
+        "potential": "Lobato and Van Dyck (2014), 10.1107/S205327331401643X, by abTEM",
+        "abtem": version("abtem"),
+        "numpy": np.__version__,
+        "kernels": len(species) * len(energies_kev),
+    }
+    return KernelTable(
+        species, energies_kev, static, averaged, motion, elements, amplitudes.astype(np.complex64), card
+    )
+
+
+def assemble_pairs(folder: Path, hosts: Sequence[str], energies_kev: tuple[int, ...], *, rank: int) -> PairTable:
+    """Gather finished pair terms into a table, compressed to a common basis of a given rank."""
+    terms = []
+    for energy in energies_kev:
+        of_energy = []
+        for name in hosts:
+            with np.load(folder / f"{PairTask(name, energy).stem}.npz", allow_pickle=False) as data:
+                of_energy.append(data["terms"])
+        terms.append(np.concatenate(of_energy))
+    table = compress_pairs(all_pair_keys(hosts), energies_kev, np.stack(terms, axis=1), rank=rank)
+    table.card.update(
+        what="Interference of neighbouring columns of doped 1H monolayers",
+        made_by="columnist kernels build",
+        convergence_mrad=CONVERGENCE_MRAD,
+        temperature_k=300,
+        pairs=len(table.keys) * len(energies_kev),
+    )
+    return table

@@ -1,0 +1,117 @@
+"""`columnist kernels`: build the kernel table, or study how it converges."""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from drivers.contract.context import ENERGIES_KEV
+from drivers.contract.errors import InputError
+from drivers.contract.materials import HOSTS, find_host
+from sim_microscope.build import (
+    ColumnTask,
+    PairTask,
+    Settings,
+    Task,
+    assemble_columns,
+    assemble_pairs,
+    default_species,
+    run_tasks,
+)
+from sim_microscope.kernels import save_table
+from sim_microscope.pairs import save_pairs
+
+#: Rank of the basis of the pair terms.
+PAIR_RANK = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `columnist kernels`."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    build = actions.add_parser("build", help="compute column kernels; resumes where it was interrupted")
+    build.add_argument(
+        "--table",
+        type=Path,
+        default=Path(__file__).parents[1] / "data" / "kernels.npz",
+        help="file to write, its card beside it (default: the table of this checkout)",
+    )
+    build.add_argument("--host", action="append", help="host to include, repeatable (default: all)")
+    build.add_argument(
+        "--energy-kev", type=int, action="append", help="beam energy to include, repeatable (default: 60 80 100)"
+    )
+    build.add_argument("--work", type=Path, default=Path("out/kernels"), help="folder of finished kernels")
+    build.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    build.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler to work on instead")
+    build.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
+
+
+def find_device(wanted: str) -> str:
+    """Device for abTEM: "gpu" where CuPy finds one and nobody asked for the CPU."""
+    if wanted == "cpu":
+        return "cpu"
+    try:
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # CuPy raises its own types, and which depends on the driver.
+        if wanted == "gpu":
+            raise InputError(f"--device gpu needs CuPy and a CUDA device ({error})") from error
+        return "cpu"
+    return "gpu" if count else "cpu"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry the command out; returns the exit status."""
+    return build(arguments)
+
+
+def progress_bar() -> Progress:
+    """Return a progress bar with counts and the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def build(arguments: argparse.Namespace) -> int:
+    """Compute what is missing, then write the table."""
+    hosts: Sequence[str] = tuple(arguments.host or HOSTS)
+    for name in hosts:
+        find_host(name)
+    energies = tuple(arguments.energy_kev or ENERGIES_KEV)
+    if any(not 20 <= energy <= 300 for energy in energies):
+        raise InputError(f"energies {list(energies)} keV: expected 20 to 300 keV (not volts)")
+    settings, device = Settings(), find_device(arguments.device)
+    species = default_species(hosts)
+    columns = [ColumnTask(name, energy, settings, device) for energy in energies for name in species]
+    # The long ones first, so that the last minutes do not run on one core.
+    columns.sort(key=lambda task: not task.species.endswith("X2"))
+    pairs = [PairTask(name, energy) for energy in energies for name in hosts]
+    workers = 1 if device == "gpu" else arguments.workers
+    arguments.table.parent.mkdir(parents=True, exist_ok=True)
+    _work("columns", columns, arguments.work, workers, arguments.cluster)
+    save_table(assemble_columns(arguments.work, species, energies, settings), arguments.table)
+    _work("neighbours", pairs, arguments.work, arguments.workers, arguments.cluster)
+    pair_path = arguments.table.with_name(arguments.table.name.replace("kernels", "pairs"))
+    save_pairs(assemble_pairs(arguments.work, hosts, energies, rank=PAIR_RANK), pair_path)
+    for path in (arguments.table, pair_path):
+        print(f"{path} ({path.stat().st_size / 2**20:.2f} MiB)")
+    return 0
+
+
+def _work(label: str, tasks: Sequence[Task], folder: Path, workers: int, cluster: str | None) -> None:
+    """Run tasks behind a progress bar and say how long they took."""
+    start = time.monotonic()
+    with progress_bar() as progress:
+        bar = progress.add_task(label, total=len(tasks))
+        run_tasks(tasks, folder, workers=workers, cluster=cluster, on_done=lambda: progress.advance(bar))
+    print(f"{label}: {len(tasks)} pieces of work in {time.monotonic() - start:.0f} s")

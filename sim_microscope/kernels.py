@@ -1,0 +1,308 @@
+"""The table of column kernels: what one column adds to the image, by distance, angle and energy.
+
+A monolayer's image is, to about a percent, the sum of its columns; a kernel is one such addend, the
+intensity in every detector ring with the probe at a distance from the column, less that in vacuum.
+Everything here is read from the shipped table and needs no abTEM; `sim_microscope.build` makes it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline, PchipInterpolator
+from scipy.special import j0, j1
+
+from drivers.contract.context import CONVERGENCE_MRAD, Detector
+from drivers.contract.errors import MissingKernelError
+from sim_microscope.scattering import wavelength_angstrom
+
+#: Distances between probe and column [Å]: dense where the probe is, out to where the kernel is a tail.
+RADII_ANGSTROM = np.concatenate([np.arange(0, 2, 0.1), np.arange(2, 4, 0.2), np.arange(4, 12.41, 0.4)])
+
+#: Edges of the rings in which scattering is kept [mrad]; fine at the rim of the 31 mrad direct beam.
+EDGES_MRAD = np.array(
+    [0, 20, 22, 24, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 38, 40, 43, 46, 50, 55, 60, 65, 68, 70, 75]
+    + [80, 90, 100, 110, 120, 130, 140, 160, 180, 200, 225, 250, 280],
+    dtype=np.float64,
+)
+
+#: The annulus that kernels can be summed over [mrad]; below the inner edge rings are too coarse.
+INNERMOST_MRAD, OUTERMOST_MRAD = 20.0, 280.0
+
+
+@dataclass(frozen=True)
+class KernelTable:
+    """Column kernels and atomic amplitudes for a set of species and energies.
+
+    Parameters
+    ----------
+    species : tuple of str
+        Column species: ``"W"`` for a metal, ``"WSe2:X2"``, ``"WSe2:X1top"`` and ``"WSe2:X1bottom"``
+        for the chalcogen columns of a host.
+    energies_kev : tuple of int
+        Beam energies.
+    static : ndarray of shape (species, energies, radii, rings)
+        Kernels of columns at rest.
+    averaged : ndarray of shape (species, energies, radii, rings)
+        Kernels averaged over the relative displacement of a column's atoms (equal to `static` where
+        there is one atom), not yet blurred by the motion of their centre.
+    motion_angstrom : ndarray of shape (species,)
+        Root-mean-square displacement per axis of the column's centre [Å].
+    elements : tuple of str
+        Elements of `amplitudes`.
+    amplitudes : ndarray of shape (elements, energies, frequencies)
+        Atomic scattering amplitudes at `sim_microscope.scattering.FREQUENCIES` [Å²].
+    card : dict
+        How the table was made.
+    """
+
+    species: tuple[str, ...]
+    energies_kev: tuple[int, ...]
+    static: NDArray[np.float32]
+    averaged: NDArray[np.float32]
+    motion_angstrom: NDArray[np.float64]
+    elements: tuple[str, ...]
+    amplitudes: NDArray[np.complex64]
+    card: dict[str, Any]
+
+    def index(self, species: str, energy_kev: float) -> tuple[int, int]:
+        """Position of a kernel in the table.
+
+        Raises
+        ------
+        MissingKernelError
+            If the species or the energy is not in the table.
+        """
+        if energy_kev not in self.energies_kev:
+            possible = ", ".join(f"{energy:g}" for energy in self.energies_kev)
+            raise MissingKernelError(
+                f"no kernel at {energy_kev:g} keV; the table holds {possible} keV; make one with "
+                f"`columnist kernels build --energy-kev {energy_kev:g} --table FILE`"
+            )
+        if species not in self.species:
+            raise MissingKernelError(
+                f"no kernel of column {species!r}; the table holds {', '.join(self.species)}"
+            )
+        return self.species.index(species), self.energies_kev.index(int(energy_kev))
+
+    def amplitude(self, element: str, energy_kev: float) -> NDArray[np.complex64]:
+        """Scattering amplitude of an atom at `FREQUENCIES` [Å²]."""
+        _, energy = self.index(self.species[0], energy_kev)
+        return np.asarray(self.amplitudes[self.elements.index(element), energy])
+
+    def radial(
+        self, species: str, energy_kev: float, detector: Detector, *, thermal: bool = True
+    ) -> NDArray[np.float64]:
+        """Kernel on a detector at `RADII_ANGSTROM`, as a fraction of the incident intensity.
+
+        With `thermal`, the average over the relative motion of a column's atoms; the motion of their
+        centre is `KernelTable.motion_angstrom`, applied by `ColumnKernel`.
+
+        Raises
+        ------
+        MissingKernelError
+            If the species, the energy or the annulus is not in the table.
+        """
+        check_annulus(detector)
+        position = self.index(species, energy_kev)
+        rings = (self.averaged if thermal else self.static)[position]
+        cumulative = np.concatenate([np.zeros((len(rings), 1)), np.cumsum(rings, axis=1, dtype=np.float64)], 1)
+        at_edges = PchipInterpolator(EDGES_MRAD, cumulative, axis=1)
+        return np.asarray(at_edges(detector.outer_mrad) - at_edges(detector.inner_mrad))
+
+
+def check_annulus(detector: Detector) -> None:
+    """Raise `MissingKernelError` unless the kernels reach the detector's angles."""
+    if detector.inner_mrad < INNERMOST_MRAD or detector.outer_mrad > OUTERMOST_MRAD:
+        raise MissingKernelError(
+            f"the annulus {detector.inner_mrad:g}-{detector.outer_mrad:g} mrad lies outside the table's "
+            f"{INNERMOST_MRAD:g}-{OUTERMOST_MRAD:g} mrad; choose angles within, or use --method multislice"
+        )
+
+
+def vacuum_intensity(detector: Detector, convergence_mrad: float = CONVERGENCE_MRAD) -> float:
+    """Fraction of the direct beam that an annulus catches where there is no specimen."""
+    inner = min(detector.inner_mrad, convergence_mrad)
+    outer = min(detector.outer_mrad, convergence_mrad)
+    return (outer**2 - inner**2) / convergence_mrad**2
+
+
+@dataclass(frozen=True)
+class ColumnKernel:
+    """One column on one detector, as a function of distance and of spatial frequency.
+
+    Parameters
+    ----------
+    values : ndarray of shape (radii,)
+        Kernel at `RADII_ANGSTROM`.
+    motion_angstrom : float
+        Gaussian blur by the motion of the column's centre [Å]; 0 for a column at rest.
+    cutoff : float
+        Largest spatial frequency that an image of this probe can hold, 2α/λ [1/Å].
+    """
+
+    values: NDArray[np.float64]
+    motion_angstrom: float
+    cutoff: float
+
+    def spectrum(self, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Fourier transform of the kernel [Å²] at spatial frequencies [1/Å], zero beyond `cutoff`."""
+        table_q, table = self._table()
+        blur = np.exp(-2.0 * (np.pi * self.motion_angstrom * frequency) ** 2)
+        inside = frequency <= self.cutoff
+        values = np.interp(np.minimum(frequency, self.cutoff), table_q, table)
+        return np.asarray(np.where(inside, values * blur, 0.0))
+
+    def at(self, radius_angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Kernel at distances from the column [Å], the thermal blur included."""
+        table_q, table = self._table()
+        blurred = table * np.exp(-2.0 * (np.pi * self.motion_angstrom * table_q) ** 2) * table_q
+        steps = np.gradient(table_q)
+        steps[[0, -1]] = (table_q[1] - table_q[0]) / 2
+        fine = np.linspace(0.0, max(float(np.max(radius_angstrom)), 1.0), 1024)
+        transform = 2 * np.pi * j0(2 * np.pi * fine[:, None] * table_q) @ (blurred * steps)
+        return np.asarray(CubicSpline(fine, transform)(radius_angstrom))
+
+    def _table(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Spectrum before thermal blur on a fine grid of frequencies: Hankel transform and tail."""
+        frequency = np.linspace(0.0, self.cutoff, 1024)
+        edge = RADII_ANGSTROM[-1]
+        spline = CubicSpline(RADII_ANGSTROM, self.values, bc_type=((1, 0.0), "not-a-knot"))
+        radii = np.linspace(0.0, edge, 1600)
+        weights = np.full(radii.size, radii[1])
+        weights[[0, -1]] /= 2
+        body = (2 * np.pi * j0(2 * np.pi * frequency[:, None] * radii)) @ (spline(radii) * radii * weights)
+        return frequency, body + self._tail_amplitude() * _tail_transform(frequency, edge)
+
+    def _tail_amplitude(self) -> float:
+        """Fit C of the C/r³ tail, the mean fall of an Airy probe, to the outer third of the radii."""
+        outer = RADII_ANGSTROM > 8.0
+        return float(np.mean(self.values[outer] * RADII_ANGSTROM[outer] ** 3))
+
+
+def _tail_transform(frequency: NDArray[np.float64], edge_angstrom: float) -> NDArray[np.float64]:
+    """2π ∫ J0(2πqr) r^-2 dr from an edge to infinity, the transform of a r^-3 tail."""
+    log_r = np.linspace(np.log(edge_angstrom), np.log(edge_angstrom * 60.0), 6000)
+    r = np.exp(log_r)
+    damping = np.exp(-((r / (edge_angstrom * 30.0)) ** 2))
+    low = frequency < 0.4
+    integral = np.zeros_like(frequency)
+    integral[low] = np.trapezoid(
+        2 * np.pi * j0(2 * np.pi * frequency[low, None] * r) * damping / r, log_r, axis=1
+    )
+    return integral
+
+
+def column_kernel(
+    table: KernelTable, species: str, energy_kev: float, detector: Detector, *, thermal: bool = True
+) -> ColumnKernel:
+    """Kernel of a column on a detector.
+
+    Parameters
+    ----------
+    table : KernelTable
+        Kernels.
+    species : str
+        A name of `KernelTable.species`.
+    energy_kev : float
+        Beam energy [keV].
+    detector : Detector
+        Annulus.
+    thermal : bool
+        Whether atoms move as at 300 K.
+
+    Returns
+    -------
+    ColumnKernel
+
+    Raises
+    ------
+    MissingKernelError
+        If the species, the energy or the annulus is not in the table.
+    """
+    values = table.radial(species, energy_kev, detector, thermal=thermal)
+    position, _ = table.index(species, energy_kev)
+    motion = float(table.motion_angstrom[position]) if thermal else 0.0
+    return ColumnKernel(values, motion, 2e-3 * CONVERGENCE_MRAD / wavelength_angstrom(energy_kev))
+
+
+def probe_transfer(frequency: NDArray[np.float64], energy_kev: float) -> NDArray[np.float64]:
+    """Transfer function of an aberration-free probe: the overlap of two displaced apertures."""
+    cutoff = 2e-3 * CONVERGENCE_MRAD / wavelength_angstrom(energy_kev)
+    x = np.clip(frequency / cutoff, 0.0, 1.0)
+    return np.asarray(2 / np.pi * (np.arccos(x) - x * np.sqrt(1 - x**2)))
+
+
+def airy_intensity(radius_angstrom: NDArray[np.float64], energy_kev: float) -> NDArray[np.float64]:
+    """Intensity of an aberration-free probe [1/Å²], normalised to 1 over the plane."""
+    radius = CONVERGENCE_MRAD * 1e-3 / wavelength_angstrom(energy_kev)
+    x = 2 * np.pi * radius * np.maximum(radius_angstrom, 1e-9)
+    return np.asarray(np.pi * radius**2 * (2 * j1(x) / x) ** 2)
+
+
+def save_table(table: KernelTable, path: Any) -> None:
+    """Write a table as `path` (npz) beside its card (`path` with the suffix .json)."""
+    np.savez_compressed(
+        path,
+        species=np.array(table.species),
+        energies_kev=np.array(table.energies_kev),
+        static=table.static,
+        averaged=table.averaged,
+        motion_angstrom=table.motion_angstrom,
+        elements=np.array(table.elements),
+        amplitudes=table.amplitudes,
+    )
+    path.with_suffix(".json").write_text(json.dumps(table.card, indent=1) + "\n")
+
+
+def load_table(path: Any) -> KernelTable:
+    """Read a table that `save_table` wrote.
+
+    Raises
+    ------
+    MissingKernelError
+        If the file is absent, or was made for other radii or rings.
+    """
+    card_path = path.with_suffix(".json") if hasattr(path, "with_suffix") else None
+    if not path.is_file() or card_path is None or not card_path.is_file():
+        raise MissingKernelError(
+            f"no kernel table at {path} (with its card beside it); make one with `columnist kernels build`"
+        )
+    card = json.loads(card_path.read_text())
+    with np.load(path, allow_pickle=False) as data:
+        arrays: dict[str, NDArray[Any]] = {name: data[name] for name in data.files}
+    expected = (len(arrays["species"]), len(arrays["energies_kev"]), RADII_ANGSTROM.size, EDGES_MRAD.size - 1)
+    if arrays["static"].shape != expected:
+        raise MissingKernelError(
+            f"kernel table {path} has shape {arrays['static'].shape}, this code needs {expected}; "
+            "make it again with `columnist kernels build`"
+        )
+    return KernelTable(
+        species=tuple(str(name) for name in arrays["species"]),
+        energies_kev=tuple(int(energy) for energy in arrays["energies_kev"]),
+        static=arrays["static"],
+        averaged=arrays["averaged"],
+        motion_angstrom=arrays["motion_angstrom"],
+        elements=tuple(str(name) for name in arrays["elements"]),
+        amplitudes=arrays["amplitudes"],
+        card=card,
+    )
+
+
+@cache
+def default_table() -> KernelTable:
+    """Return the table that ships with the package."""
+    return load_table(files("sim_microscope") / "data" / "kernels.npz")
+
+
+def species_of(host_name: str, dopants: Sequence[str]) -> tuple[str, ...]:
+    """Column species of a doped host: its metal, the dopants, X2, and X1 at the top and bottom."""
+    from drivers.contract.materials import find_host
+
+    chalcogens = tuple(f"{host_name}:{state}" for state in ("X2", "X1top", "X1bottom"))
+    return (find_host(host_name).metal, *dopants, *chalcogens)

@@ -1,0 +1,266 @@
+"""Multislice by abTEM, with the three quantities that a grid gets wrong put in exactly.
+
+Waves, propagation and transmission are abTEM's, on the CPU or (CuPy) the GPU.  Replaced are the atoms'
+transmission functions (`sim_microscope.scattering`), the aperture, whose edge pixels carry the fraction
+of their area inside it (a hard or softened edge is wrong by 1 to 3 % of the image in a 16 Å cell), and
+the detector rings, likewise.  Each plane of atoms is one slice at its true height.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+from scipy.interpolate import CubicSpline
+from scipy.sparse import csr_matrix
+
+from sim_microscope.scattering import FREQUENCIES, scattering_amplitude, wavelength_angstrom
+
+#: Subdivisions per axis of a pixel that the aperture's edge crosses.
+_EDGE_SUBPIXELS = 16
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Atoms of one height.
+
+    Parameters
+    ----------
+    symbols : tuple of str
+        Elements.
+    positions : ndarray of shape (n, 2)
+        Positions along (row, column) [Å].
+    height_angstrom : float
+        Height along the beam [Å]; the beam enters at negative heights and is in focus at 0.
+    """
+
+    symbols: tuple[str, ...]
+    positions: NDArray[np.float64]
+    height_angstrom: float
+
+
+@dataclass(frozen=True)
+class WaveGrid:
+    """A periodic cell on which waves of one energy are sampled.
+
+    Parameters
+    ----------
+    extent : tuple of float
+        Cell along (row, column) [Å].
+    gpts : tuple of int
+        Samples along (row, column).
+    energy_kev : float
+        Beam energy [keV].
+    """
+
+    extent: tuple[float, float]
+    gpts: tuple[int, int]
+    energy_kev: float
+
+    @classmethod
+    def for_angle(cls, extent: tuple[float, float], energy_kev: float, max_angle_mrad: float) -> "WaveGrid":
+        """Return the coarsest FFT-friendly grid whose two-thirds band reaches an angle [mrad]."""
+        cutoff = max_angle_mrad * 1e-3 / wavelength_angstrom(energy_kev)
+        rows, columns = (next_fast_len(int(np.ceil(3.0 * cutoff * length)) + 2) for length in extent)
+        return cls(extent, (rows, columns), energy_kev)
+
+    @property
+    def wavelength(self) -> float:
+        """Wavelength [Å]."""
+        return wavelength_angstrom(self.energy_kev)
+
+    @cached_property
+    def frequencies(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Spatial frequencies along (row, column) [1/Å], in FFT order."""
+        rows, columns = (np.fft.fftfreq(n, d / n) for n, d in zip(self.gpts, self.extent, strict=True))
+        return rows, columns
+
+    @cached_property
+    def radial_frequency(self) -> NDArray[np.float64]:
+        """Spatial frequency of every pixel [1/Å], in FFT order."""
+        rows, columns = self.frequencies
+        return np.asarray(np.hypot(rows[:, None], columns[None]))
+
+    @property
+    def cutoff(self) -> float:
+        """Largest frequency that multislice carries without aliasing [1/Å]."""
+        return min(n / d for n, d in zip(self.gpts, self.extent, strict=True)) / 3.0
+
+    def shift(self, position: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """Phase ramp that moves a function from the origin to a position (row, column) [Å]."""
+        rows, columns = self.frequencies
+        return np.exp(-2j * np.pi * rows * position[0])[:, None] * np.exp(-2j * np.pi * columns * position[1])
+
+    def aperture(self, semiangle_mrad: float) -> NDArray[np.float64]:
+        """Probe-forming aperture, normalised so that an infinite cell's intensity is 1.
+
+        Edge pixels hold the fraction of their area inside the aperture, and the norm is the true area
+        of the disc, not the sum over pixels: the wave near the probe's axis is then that of an infinite
+        cell (to 0.05 % in a 20 Å cell), while the summed intensity falls a little short of 1.
+        """
+        radius = semiangle_mrad * 1e-3 / self.wavelength
+        weight = (self.radial_frequency < radius).astype(np.float64)
+        steps = [1.0 / length for length in self.extent]
+        rows, columns = self.frequencies
+        near = np.abs(self.radial_frequency - radius) < np.hypot(*steps)
+        offsets = (np.arange(_EDGE_SUBPIXELS) + 0.5) / _EDGE_SUBPIXELS - 0.5
+        for i, j in np.argwhere(near):
+            inside = np.hypot(rows[i] + offsets[:, None] * steps[0], columns[j] + offsets * steps[1]) < radius
+            weight[i, j] = inside.mean()
+        return weight / np.sqrt(np.pi * radius**2 * self.extent[0] * self.extent[1])
+
+    def ring_weights(self, edges_mrad: NDArray[np.float64]) -> csr_matrix:
+        """Fraction of every pixel inside every detector ring, of shape (pixels, rings)."""
+        angle = self.radial_frequency.ravel() * self.wavelength * 1e3
+        width = self.wavelength * 1e3 / np.sqrt(self.extent[0] * self.extent[1])
+        below = np.clip((edges_mrad[None] - angle[:, None]) / width + 0.5, 0.0, 1.0)
+        below[:, edges_mrad == 0.0] = 0.0
+        return csr_matrix(np.diff(below, axis=1))
+
+
+def plane_transmission(grid: WaveGrid, plane: Plane) -> NDArray[np.complex64]:
+    """Transmission function of a plane of atoms, band-limited to the grid's cutoff.
+
+    Parameters
+    ----------
+    grid : WaveGrid
+        Cell; atoms outside it enter at their periodic images.
+    plane : Plane
+        Atoms.  They may lie anywhere in a pixel.
+
+    Returns
+    -------
+    ndarray of shape (rows, columns)
+        Complex transmission.
+    """
+    from scipy.fft import fft2, ifft2
+
+    band = grid.radial_frequency < grid.cutoff
+    per_area = grid.gpts[0] * grid.gpts[1] / (grid.extent[0] * grid.extent[1])
+    amplitudes = {
+        symbol: CubicSpline(FREQUENCIES, scattering_amplitude(symbol, grid.energy_kev))(
+            np.minimum(grid.radial_frequency, FREQUENCIES[-1])
+        )
+        * band
+        * per_area
+        for symbol in set(plane.symbols)
+    }
+    total = np.ones(grid.gpts, dtype=np.complex128)
+    for symbol, position in zip(plane.symbols, plane.positions, strict=True):
+        atom = 1.0 + ifft2(amplitudes[symbol] * grid.shift(position))
+        total = ifft2(fft2(total * atom) * band)
+    return total.astype(np.complex64)
+
+
+class Multislice:
+    """Waves through planes of atoms, by abTEM.
+
+    Parameters
+    ----------
+    grid : WaveGrid
+        Cell and energy.
+    semiangle_mrad : float
+        Convergence semi-angle [mrad].
+    edges_mrad : ndarray of shape (rings + 1,)
+        Edges of the detector rings [mrad], increasing.
+    device : {"cpu", "gpu"}
+        Where abTEM works; "gpu" needs CuPy.
+    aberration : ndarray of shape (rows, columns), optional
+        Phase of the aperture function [rad], in FFT order.
+    """
+
+    def __init__(
+        self,
+        grid: WaveGrid,
+        semiangle_mrad: float,
+        edges_mrad: NDArray[np.float64],
+        *,
+        device: str = "cpu",
+        aberration: NDArray[np.float64] | None = None,
+    ):
+        from abtem.core.backend import get_array_module
+        from abtem.multislice import FresnelPropagator
+
+        self.grid = grid
+        self._xp = get_array_module(device)
+        aperture = grid.aperture(semiangle_mrad).astype(np.complex128)
+        if aberration is not None:
+            aperture = aperture * np.exp(-1j * aberration)
+        self._aperture = aperture * (grid.gpts[0] * grid.gpts[1])
+        self._rings = grid.ring_weights(edges_mrad)
+        self._propagator = FresnelPropagator()
+
+    def probes(self, positions: NDArray[np.float64], height_angstrom: float) -> Any:
+        """Probes at positions (n, 2) [Å], in focus at height 0, seen at a height, as abTEM waves."""
+        from abtem.core.axes import OrdinalAxis
+        from abtem.waves import Waves
+
+        defocus = np.exp(
+            -1j * np.pi * self.grid.wavelength * self.grid.radial_frequency**2 * height_angstrom
+        )
+        spectrum = np.stack([self._aperture * defocus * self.grid.shift(p) for p in positions])
+        waves = Waves(
+            self._xp.asarray(spectrum.astype(np.complex64)),
+            energy=self.grid.energy_kev * 1e3,
+            extent=self.grid.extent,
+            reciprocal_space=True,
+            ensemble_axes_metadata=[OrdinalAxis(values=tuple(range(len(positions))))],
+        )
+        return waves.ensure_real_space()
+
+    def transmit(self, waves: Any, transmission: NDArray[np.complex64]) -> Any:
+        """Waves behind a plane of the given transmission function; the input is not modified."""
+        from abtem.potentials.iam import TransmissionFunction
+
+        function = TransmissionFunction(
+            self._xp.asarray(transmission[None]),
+            slice_thickness=1.0,
+            extent=self.grid.extent,
+            energy=self.grid.energy_kev * 1e3,
+        )
+        return function.transmit(waves.copy())
+
+    def propagate(self, waves: Any, distance_angstrom: float) -> Any:
+        """Waves a distance further along the beam."""
+        return self._propagator.propagate(waves, thickness=distance_angstrom)
+
+    def detect(self, waves: Any) -> NDArray[np.float64]:
+        """Intensity in every ring, of shape (waves, rings), for an incident intensity of 1."""
+        spectrum = waves.ensure_reciprocal_space().array
+        intensity = self._xp.abs(spectrum) ** 2
+        if self._xp is not np:
+            intensity = intensity.get()
+        pixels = self.grid.gpts[0] * self.grid.gpts[1]
+        flat = intensity.reshape(len(intensity), pixels).astype(np.float64) / pixels**2
+        return np.asarray(flat @ self._rings)
+
+    def scan(
+        self, planes: Sequence[Plane], positions: NDArray[np.float64], *, batch: int = 8
+    ) -> Iterator[NDArray[np.float64]]:
+        """Ring intensities of a probe at each position, a batch at a time.
+
+        Parameters
+        ----------
+        planes : sequence of Plane
+            The specimen, in the order in which the beam meets it; not empty.
+        positions : ndarray of shape (n, 2)
+            Probe positions (row, column) [Å].
+        batch : int
+            Probes at once.
+
+        Yields
+        ------
+        ndarray of shape (batch, rings)
+            Intensities, the last batch possibly shorter.
+        """
+        transmissions = [plane_transmission(self.grid, plane) for plane in planes]
+        for start in range(0, len(positions), batch):
+            waves = self.probes(positions[start : start + batch], planes[0].height_angstrom)
+            for index, (plane, transmission) in enumerate(zip(planes, transmissions, strict=True)):
+                if index:
+                    waves = self.propagate(waves, plane.height_angstrom - planes[index - 1].height_angstrom)
+                waves = self.transmit(waves, transmission)
+            yield self.detect(waves)
