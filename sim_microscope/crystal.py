@@ -342,3 +342,31 @@ def _place_defects(crystal: Crystal, defects: Sequence[Defect]) -> Crystal:
             )
         states[sites[np.argmin(distance)]] = STATES.index(defect.state)
     return replace(crystal, states=states)
+
+
+def build_periodic(specimen: Specimen, cells: tuple[int, int]) -> tuple[Crystal, tuple[float, float]]:
+    """Perfect crystal of whole orthogonal cells, to be repeated without a seam.
+
+    Parameters
+    ----------
+    specimen : Specimen
+        Host and dopant.
+    cells : tuple of int
+        Orthogonal cells, of sqrt(3) a by a, along (row, column).
+
+    Returns
+    -------
+    crystal : Crystal
+        Columns of one period.
+    period_angstrom : tuple of float
+        Period along (row, column) [Å].
+    """
+    a = find_host(specimen.host).lattice_constant_angstrom
+    height = a * np.sqrt(3)
+    motif = np.array([[0, 0], [height / 2, a / 2], [height / 6, a / 2], [height * 2 / 3, 0]])
+    i, j = np.meshgrid(np.arange(cells[0]), np.arange(cells[1]), indexing="ij")
+    corners = np.stack([i.ravel() * height, j.ravel() * a], axis=1)
+    positions = (corners[:, None] + motif).reshape(-1, 2)
+    states = np.tile([STATES.index("metal")] * 2 + [STATES.index("X2")] * 2, len(corners)).astype(np.uint8)
+    crystal = Crystal(specimen, positions, states, np.zeros(len(states), np.uint8))
+    return crystal, (cells[0] * height, cells[1] * a)

@@ -1,37 +1,272 @@
-"""Images of whole fields: columns by convolution, neighbours by summing their pair terms.
+"""Images of whole fields: columns by convolution, neighbours by adding their pair terms.
 
-The image is I(r) = vacuum + Σ kernel(r - column) + Σ pair term.  Column positions are spread onto a grid
-with a Kaiser-Bessel window, so that the sum over columns is exact between pixels, and multiplied by the
-kernels' spectra, which end at 2α/λ; pair terms are added up in real space along each pair's own
-direction.  NumPy and Numba do it on the CPU; `sim_microscope.field_torch` does the same on a GPU.
+The image is I(r) = vacuum + Σ kernel(r - column) + Σ pair term.  Columns are spread onto a grid with a
+Kaiser-Bessel window, so that the sum is right between pixels too, and multiplied by the kernels'
+spectra, which end at 2α/λ; pair terms are added in real space along each pair's own direction.
 """
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.ndimage import spline_filter
+from scipy.interpolate import CubicSpline
 
 from drivers.contract.context import Context
 from drivers.contract.errors import InputError
 from sim_microscope.crystal import STATES, Crystal
-from sim_microscope.kernels import ColumnKernel, KernelTable, column_kernel, probe_transfer, vacuum_intensity
-from sim_microscope.pairs import ACROSS_ANGSTROM, ALONG_ANGSTROM, PairTable, Shell
+from sim_microscope.kernels import ColumnKernel, KernelTable, column_kernel, vacuum_intensity
+from sim_microscope.pairs import (
+    ACROSS_ANGSTROM,
+    ALONG_ANGSTROM,
+    PairTable,
+    Shell,
+    pair_kinds,
+    shell_distance_angstrom,
+)
+from sim_microscope.splat import WINDOW, add_pairs, spread, window_spectrum
 
 #: Beyond the field, columns within this distance still count [Å].
 REACH_ANGSTROM = 12.0
 
-#: Largest internal grid [pixels]; above it a field is refused rather than swapped to disk.
-MAX_PIXELS = 400_000_000
-
-#: Kaiser-Bessel window: width in pixels and shape parameter.
-_WINDOW, _BETA = 8, 13.0
-
 #: Pair terms are looked up on a grid this much finer than the table's.
 _UPSAMPLING = 4
 
-#: A pair belongs to a shell if its distance is the shell's to within this fraction.
-_SHELL_TOLERANCE = 0.12
+#: Memory that a render takes for each pixel of its internal grid [bytes].
+_BYTES_PER_PIXEL = 40
+
+
+@dataclass(frozen=True, eq=False)
+class FieldKernels:
+    """Everything that a context's images are made of.
+
+    Parameters
+    ----------
+    context : Context
+        Specimen, energy, detector and convergence.
+    columns : dict of int to ColumnKernel
+        Kernel of every state, by its index in `STATES`; an empty column has none.
+    terms : ndarray of shape (kinds, across, along), float32
+        Pair terms, `_UPSAMPLING` times finer than the table's.
+    kinds : ndarray of shape (shells, states, states), int
+        Index into `terms`, or -1 where a pair adds nothing.
+    shells_angstrom : tuple of float
+        Distances of the shells [Å].
+    """
+
+    context: Context
+    columns: dict[int, ColumnKernel]
+    terms: NDArray[np.float32]
+    kinds: NDArray[np.int64]
+    shells_angstrom: tuple[float, ...]
+
+
+def field_kernels(
+    context: Context, table: KernelTable, pairs: PairTable | None, *, thermal: bool = True
+) -> FieldKernels:
+    """Gather a context's kernels.
+
+    Parameters
+    ----------
+    context : Context
+        Specimen, energy, detector.
+    table : KernelTable
+        Column kernels.
+    pairs : PairTable or None
+        Pair terms, at rest or moving as the table was made; None leaves the sum of the columns.
+    thermal : bool
+        Whether the atoms of the columns move as at 300 K.
+
+    Returns
+    -------
+    FieldKernels
+
+    Raises
+    ------
+    MissingKernelError
+        If the tables lack a species, the energy or the annulus.
+    InputError
+        If the convergence is not the table's.
+    """
+    if context.convergence_mrad != table.card["convergence_mrad"]:
+        raise InputError(
+            f"convergence {context.convergence_mrad:g} mrad: the kernels were made for "
+            f"{table.card['convergence_mrad']:g} mrad; use --method multislice for another"
+        )
+    crystal = Crystal(context.specimen, np.zeros((0, 2)), np.zeros(0, np.uint8), np.zeros(0, np.uint8))
+    columns = {}
+    for index, state in enumerate(STATES):
+        species = crystal.species(state)
+        if species is not None:
+            columns[index] = column_kernel(
+                table, species, context.energy_kev, context.detector, thermal=thermal
+            )
+    terms, kinds = _pair_terms(context, crystal, pairs)
+    distances = tuple(shell_distance_angstrom(crystal.host, shell) for shell in Shell)
+    return FieldKernels(context, columns, terms, kinds, distances)
+
+
+def _pair_terms(
+    context: Context, crystal: Crystal, pairs: PairTable | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Upsampled pair terms of a context, and which of them two columns' states select."""
+    kinds = np.full((len(Shell), len(STATES), len(STATES)), -1, np.int64)
+    terms: list[NDArray[np.float32]] = []
+    if pairs is None:
+        return np.zeros((0, 1, 1), np.float32), kinds
+    dopants = () if context.specimen.dopant is None else (context.specimen.dopant,)
+    index_of = {crystal.host.metal: STATES.index("metal")}
+    index_of |= {dopant: STATES.index("dopant") for dopant in dopants}
+    index_of |= {state: STATES.index(state) for state in ("X2", "X1top", "X1bottom")}
+    for kind in pair_kinds(crystal.host, dopants):
+        shell, first, second = kind
+        kinds[shell, index_of[first], index_of[second]] = len(terms)
+        terms.append(_upsample(pairs.term(crystal.host.name, kind, context.energy_kev, context.detector)))
+    return np.array(terms, dtype=np.float32), kinds
+
+
+def _upsample(term: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Pair term on a finer grid, by cubic splines and mirrored at the pair's axis."""
+    across = np.concatenate([-ACROSS_ANGSTROM[:0:-1], ACROSS_ANGSTROM])
+    rows = CubicSpline(across, np.concatenate([term[:0:-1], term]))
+    fine = rows(np.linspace(0.0, across[-1], (ACROSS_ANGSTROM.size - 1) * _UPSAMPLING + 1))
+    along = np.linspace(*ALONG_ANGSTROM[[0, -1]], (ALONG_ANGSTROM.size - 1) * _UPSAMPLING + 1)
+    return np.asarray(CubicSpline(ALONG_ANGSTROM, fine, axis=1)(along), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Raster:
+    """The regular grid of points at which an image is wanted.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Points along (row, column).
+    step_angstrom : float
+        Distance between neighbouring points [Å].
+    origin_angstrom : tuple of float
+        Position of the first point along (row, column) [Å].
+    """
+
+    shape: tuple[int, int]
+    step_angstrom: float
+    origin_angstrom: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The internal grid of a render, and what its spectrum is multiplied with."""
+
+    subdivision: int
+    step: float
+    used: tuple[int, int]
+    reach: int
+    shape: tuple[int, int]
+    spectra: dict[int, NDArray[np.float32]]
+    blur: NDArray[np.float32]
+
+
+#: Transfer function of the probe's aberrations: frequencies along rows and columns [1/Å] to a factor.
+Transfer = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+
+
+def check_memory(shape: tuple[int, int]) -> None:
+    """Raise `InputError` if an internal grid of this shape would not fit into memory."""
+    needed = shape[0] * shape[1] * _BYTES_PER_PIXEL
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.6
+    if needed > available:
+        raise InputError(
+            f"a field of {shape[0]} x {shape[1]} internal pixels needs about {needed / 2**30:.1f} GiB, "
+            f"this machine can give {available / 2**30:.1f} GiB; take a smaller field or larger pixels"
+        )
+
+
+@lru_cache(maxsize=8)
+def _plan(
+    kernels: FieldKernels, raster: Raster, source_sigma_angstrom: float, transfer: Transfer | None
+) -> _Plan:
+    """Choose the internal grid and evaluate the spectra on it."""
+    cutoff = next(iter(kernels.columns.values())).cutoff
+    # Where a Gaussian source has damped the spectrum to 0.3 % there is nothing left to alias.
+    carried = min(cutoff, 0.55 / source_sigma_angstrom) if source_sigma_angstrom > 0 else cutoff
+    subdivision = max(1, int(np.ceil(2 * carried * raster.step_angstrom * 0.999)))
+    step = raster.step_angstrom / subdivision
+    used = (raster.shape[0] * subdivision, raster.shape[1] * subdivision)
+    reach = int(np.ceil(REACH_ANGSTROM / step)) + WINDOW
+    shape = (next_fast_len(used[0] + 2 * reach), next_fast_len(used[1] + 2 * reach, real=True))
+    check_memory(shape)
+    rows, columns = np.fft.fftfreq(shape[0]) / step, np.fft.rfftfreq(shape[1]) / step
+    frequency = np.hypot(rows[:, None], columns)
+    blur = np.exp(-2.0 * (np.pi * source_sigma_angstrom * frequency) ** 2) * (frequency <= cutoff)
+    if transfer is not None:
+        blur = blur * transfer(rows, columns)
+    per_pixel = blur / (window_spectrum(shape[0], shape[0])[:, None] * window_spectrum(shape[1], columns.size))
+    spectra = {
+        state: (kernel.spectrum(frequency) * per_pixel / step**2).astype(np.float32)
+        for state, kernel in kernels.columns.items()
+    }
+    return _Plan(subdivision, step, used, reach, shape, spectra, blur.astype(np.float32))
+
+
+def render(
+    crystal: Crystal,
+    kernels: FieldKernels,
+    raster: Raster,
+    *,
+    source_sigma_angstrom: float = 0.0,
+    transfer: Transfer | None = None,
+) -> NDArray[np.float32]:
+    """Image of a crystal without noise, as a fraction of the incident intensity.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        Columns; those up to `REACH_ANGSTROM` beyond the raster count.
+    kernels : FieldKernels
+        Of the crystal's specimen.
+    raster : Raster
+        Where to evaluate; a step too coarse for the image's spatial frequencies is subdivided.
+    source_sigma_angstrom : float
+        Standard deviation of the Gaussian source [Å].
+    transfer : callable, optional
+        Damping of spatial frequencies by the probe's aberrations, see `sim_microscope.aberrations`.
+
+    Returns
+    -------
+    ndarray of shape `raster.shape`, float32
+
+    Raises
+    ------
+    InputError
+        If the internal grid would not fit into memory.
+    """
+    plan = _plan(kernels, raster, float(source_sigma_angstrom), transfer)
+    points = (crystal.positions - np.asarray(raster.origin_angstrom)) / plan.step + plan.reach
+    limit = np.array(plan.used) + 2 * plan.reach - WINDOW
+    inside = np.all((points >= WINDOW) & (points <= limit), axis=1)
+    points, states = points[inside], crystal.states[inside]
+    spectrum = np.zeros(plan.blur.shape, np.complex64)
+    if len(kernels.terms):
+        fine = float(ALONG_ANGSTROM[1] - ALONG_ANGSTROM[0])
+        image = add_pairs(
+            plan.shape,
+            points,
+            states,
+            kernels.terms,
+            kernels.kinds,
+            kernels.shells_angstrom,
+            step_angstrom=plan.step,
+            term_step_angstrom=fine / _UPSAMPLING,
+        )
+        spectrum += rfft2(image, workers=-1) * plan.blur
+    for state, column_spectrum in plan.spectra.items():
+        chosen = points[states == state]
+        if len(chosen):
+            spectrum += rfft2(spread(chosen, plan.shape), workers=-1) * column_spectrum
+    image = irfft2(spectrum, s=plan.shape, workers=-1)
+    corner = image[plan.reach : plan.reach + plan.used[0], plan.reach : plan.reach + plan.used[1]]
+    vacuum = vacuum_intensity(kernels.context.detector, kernels.context.convergence_mrad)
+    return np.ascontiguousarray(corner[:: plan.subdivision, :: plan.subdivision]) + np.float32(vacuum)
