@@ -45,7 +45,7 @@ class Settings:
     """
 
     cell_angstrom: float = 32.0
-    max_angle_mrad: float = 281.0
+    max_angle_mrad: float = 280.5
     radial_nodes: int = 4
     angular_nodes: int = 4
 
@@ -123,7 +123,9 @@ def _atoms_of(species: str) -> list[tuple[str, float]]:
     return [(host.chalcogen, height) for height in heights]
 
 
-def column_planes(species: str, center: NDArray[np.float64], displacement: NDArray[np.float64]) -> list[Plane]:
+def column_planes(
+    species: str, center: NDArray[np.float64], displacement: NDArray[np.float64]
+) -> list[Plane]:
     """Planes of a column whose two atoms, if it has two, are displaced by half a vector each [Å]."""
     atoms = _atoms_of(species)
     signs = (1.0, -1.0) if len(atoms) == 2 else (0.0,)
@@ -166,11 +168,10 @@ def compute_column(task: ColumnTask) -> dict[str, NDArray[np.float32]]:
     engine = Multislice(grid, CONVERGENCE_MRAD, EDGES_MRAD, device=task.device)
     center = np.array(cell) / 2
     positions = center + np.stack([np.zeros_like(RADII_ANGSTROM), RADII_ANGSTROM], axis=1)
-    vacuum = next(engine.scan([Plane((), np.zeros((0, 2)), 0.0)], center[None]))
 
     def kernel(displacement: NDArray[np.float64]) -> NDArray[np.float64]:
         planes = column_planes(task.species, center, displacement)
-        return np.concatenate(list(engine.scan(planes, positions))) - vacuum
+        return engine.contrast(planes, positions)
 
     static = kernel(np.zeros(2))
     atoms = _atoms_of(task.species)
@@ -268,7 +269,9 @@ def assemble_columns(
     static, averaged = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for i, name in enumerate(species):
         for j, energy in enumerate(energies_kev):
-            with np.load(folder / f"{ColumnTask(name, energy, settings).stem}.npz", allow_pickle=False) as data:
+            with np.load(
+                folder / f"{ColumnTask(name, energy, settings).stem}.npz", allow_pickle=False
+            ) as data:
                 static[i, j], averaged[i, j] = data["static"], data["averaged"]
     elements = tuple(dict.fromkeys(symbol for name in species for symbol, _ in _atoms_of(name)))
     amplitudes = np.array(
@@ -298,7 +301,9 @@ def assemble_columns(
     )
 
 
-def assemble_pairs(folder: Path, hosts: Sequence[str], energies_kev: tuple[int, ...], *, rank: int) -> PairTable:
+def assemble_pairs(
+    folder: Path, hosts: Sequence[str], energies_kev: tuple[int, ...], *, rank: int
+) -> PairTable:
     """Gather finished pair terms into a table, compressed to a common basis of a given rank."""
     terms = []
     for energy in energies_kev:

@@ -146,7 +146,9 @@ class Crystal:
         contents = {"X2": f"{chalcogen}2", "X1top": chalcogen, "X1bottom": chalcogen, "empty": ""}
         return contents.get(state) or (self.species(state) or "")
 
-    def atoms(self, cell_angstrom: tuple[float, float] | None = None, *, padding_angstrom: float = 2.0) -> Any:
+    def atoms(
+        self, cell_angstrom: tuple[float, float] | None = None, *, padding_angstrom: float = 2.0
+    ) -> Any:
         """Atoms as `ase.Atoms`: x along columns, y along rows, z along the beam, the top first.
 
         Parameters
@@ -185,7 +187,11 @@ class Crystal:
 
 
 def _lattice(
-    host: Host, low: NDArray[np.float64], high: NDArray[np.float64], rotation_deg: float, origin: NDArray[np.float64]
+    host: Host,
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    rotation_deg: float,
+    origin: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Positions (row, column) of a perfect lattice that fills a box, and whether each is a metal site."""
     a = host.lattice_constant_angstrom
@@ -252,7 +258,9 @@ def build_crystal(
     """
     size = np.asarray(size_angstrom, dtype=np.float64)
     if not np.all(np.isfinite(size)) or np.any(size <= 0):
-        raise InputError(f"field of {size_angstrom[0]:g} x {size_angstrom[1]:g} Å: expected two positive lengths")
+        raise InputError(
+            f"field of {size_angstrom[0]:g} x {size_angstrom[1]:g} Å: expected two positive lengths"
+        )
     host = find_host(specimen.host)
     gradient = np.zeros((2, 2)) if strain is None else np.asarray(strain, dtype=np.float64)
     if np.abs(gradient).max() > 0.2:
@@ -312,7 +320,9 @@ def _scatter_defects(
     if rng is None:
         raise InputError("defects by concentration are drawn at random: give a seeded generator as rng")
     if concentrations.dopant > 0 and crystal.specimen.dopant is None:
-        raise InputError(f"a dopant concentration of {concentrations.dopant:g} needs a specimen with a dopant")
+        raise InputError(
+            f"a dopant concentration of {concentrations.dopant:g} needs a specimen with a dopant"
+        )
     states = crystal.states.copy()
     draw = rng.random(len(states))
     side = rng.random(len(states)) < 0.5
@@ -338,7 +348,8 @@ def _place_defects(crystal: Crystal, defects: Sequence[Defect]) -> Crystal:
         distance = np.linalg.norm(crystal.positions[sites] - target, axis=1)
         if not len(sites) or distance.min() > reach:
             raise InputError(
-                f"no column within {reach:g} Å of ({target[0]:g}, {target[1]:g}) Å for a defect {defect.state!r}"
+                f"no column within {reach:g} Å of ({target[0]:g}, {target[1]:g}) Å "
+                f"for a defect {defect.state!r}"
             )
         states[sites[np.argmin(distance)]] = STATES.index(defect.state)
     return replace(crystal, states=states)

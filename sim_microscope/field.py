@@ -13,15 +13,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.interpolate import CubicSpline
 
 from drivers.contract.context import Context
 from drivers.contract.errors import InputError
 from sim_microscope.crystal import STATES, Crystal
 from sim_microscope.kernels import ColumnKernel, KernelTable, column_kernel, vacuum_intensity
 from sim_microscope.pairs import (
-    ACROSS_ANGSTROM,
-    ALONG_ANGSTROM,
+    TERM_STEP_ANGSTROM,
     PairTable,
     Shell,
     pair_kinds,
@@ -31,9 +29,6 @@ from sim_microscope.splat import WINDOW, add_pairs, spread, window_spectrum
 
 #: Beyond the field, columns within this distance still count [Å].
 REACH_ANGSTROM = 12.0
-
-#: Pair terms are looked up on a grid this much finer than the table's.
-_UPSAMPLING = 4
 
 #: Memory that a render takes for each pixel of its internal grid [bytes].
 _BYTES_PER_PIXEL = 40
@@ -50,7 +45,7 @@ class FieldKernels:
     columns : dict of int to ColumnKernel
         Kernel of every state, by its index in `STATES`; an empty column has none.
     terms : ndarray of shape (kinds, across, along), float32
-        Pair terms, `_UPSAMPLING` times finer than the table's.
+        Pair terms, on a grid of `TERM_STEP_ANGSTROM`.
     kinds : ndarray of shape (shells, states, states), int
         Index into `terms`, or -1 where a pair adds nothing.
     shells_angstrom : tuple of float
@@ -112,29 +107,18 @@ def field_kernels(
 def _pair_terms(
     context: Context, crystal: Crystal, pairs: PairTable | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Upsampled pair terms of a context, and which of them two columns' states select."""
-    kinds = np.full((len(Shell), len(STATES), len(STATES)), -1, np.int64)
-    terms: list[NDArray[np.float32]] = []
+    """Pair terms of a context, and which of them two columns' states select."""
+    indices = np.full((len(Shell), len(STATES), len(STATES)), -1, np.int64)
     if pairs is None:
-        return np.zeros((0, 1, 1), np.float32), kinds
+        return np.zeros((0, 1, 1), np.float32), indices
     dopants = () if context.specimen.dopant is None else (context.specimen.dopant,)
     index_of = {crystal.host.metal: STATES.index("metal")}
     index_of |= {dopant: STATES.index("dopant") for dopant in dopants}
     index_of |= {state: STATES.index(state) for state in ("X2", "X1top", "X1bottom")}
-    for kind in pair_kinds(crystal.host, dopants):
-        shell, first, second = kind
-        kinds[shell, index_of[first], index_of[second]] = len(terms)
-        terms.append(_upsample(pairs.term(crystal.host.name, kind, context.energy_kev, context.detector)))
-    return np.array(terms, dtype=np.float32), kinds
-
-
-def _upsample(term: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Pair term on a finer grid, by cubic splines and mirrored at the pair's axis."""
-    across = np.concatenate([-ACROSS_ANGSTROM[:0:-1], ACROSS_ANGSTROM])
-    rows = CubicSpline(across, np.concatenate([term[:0:-1], term]))
-    fine = rows(np.linspace(0.0, across[-1], (ACROSS_ANGSTROM.size - 1) * _UPSAMPLING + 1))
-    along = np.linspace(*ALONG_ANGSTROM[[0, -1]], (ALONG_ANGSTROM.size - 1) * _UPSAMPLING + 1)
-    return np.asarray(CubicSpline(ALONG_ANGSTROM, fine, axis=1)(along), dtype=np.float32)
+    kinds = pair_kinds(crystal.host, dopants)
+    for index, (shell, first, second) in enumerate(kinds):
+        indices[shell, index_of[first], index_of[second]] = index
+    return pairs.terms(crystal.host.name, kinds, context.energy_kev, context.detector), indices
 
 
 @dataclass(frozen=True)
@@ -198,12 +182,15 @@ def _plan(
     reach = int(np.ceil(REACH_ANGSTROM / step)) + WINDOW
     shape = (next_fast_len(used[0] + 2 * reach), next_fast_len(used[1] + 2 * reach, real=True))
     check_memory(shape)
-    rows, columns = np.fft.fftfreq(shape[0]) / step, np.fft.rfftfreq(shape[1]) / step
+    rows = np.asarray(np.fft.fftfreq(shape[0]) / step, np.float64)
+    columns = np.asarray(np.fft.rfftfreq(shape[1]) / step, np.float64)
     frequency = np.hypot(rows[:, None], columns)
     blur = np.exp(-2.0 * (np.pi * source_sigma_angstrom * frequency) ** 2) * (frequency <= cutoff)
     if transfer is not None:
         blur = blur * transfer(rows, columns)
-    per_pixel = blur / (window_spectrum(shape[0], shape[0])[:, None] * window_spectrum(shape[1], columns.size))
+    per_pixel = blur / (
+        window_spectrum(shape[0], shape[0])[:, None] * window_spectrum(shape[1], columns.size)
+    )
     spectra = {
         state: (kernel.spectrum(frequency) * per_pixel / step**2).astype(np.float32)
         for state, kernel in kernels.columns.items()
@@ -250,7 +237,6 @@ def render(
     points, states = points[inside], crystal.states[inside]
     spectrum = np.zeros(plan.blur.shape, np.complex64)
     if len(kernels.terms):
-        fine = float(ALONG_ANGSTROM[1] - ALONG_ANGSTROM[0])
         image = add_pairs(
             plan.shape,
             points,
@@ -259,7 +245,7 @@ def render(
             kernels.kinds,
             kernels.shells_angstrom,
             step_angstrom=plan.step,
-            term_step_angstrom=fine / _UPSAMPLING,
+            term_step_angstrom=TERM_STEP_ANGSTROM,
         )
         spectrum += rfft2(image, workers=-1) * plan.blur
     for state, column_spectrum in plan.spectra.items():

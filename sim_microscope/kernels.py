@@ -22,7 +22,7 @@ from drivers.contract.errors import MissingKernelError
 from sim_microscope.scattering import wavelength_angstrom
 
 #: Distances between probe and column [Å]: dense where the probe is, out to where the kernel is a tail.
-RADII_ANGSTROM = np.concatenate([np.arange(0, 2, 0.1), np.arange(2, 4, 0.2), np.arange(4, 12.41, 0.4)])
+RADII_ANGSTROM = np.concatenate([np.arange(0, 2, 0.1), np.arange(2, 4, 0.2), np.arange(4, 8.01, 0.4)])
 
 #: Edges of the rings in which scattering is kept [mrad]; fine at the rim of the 31 mrad direct beam.
 EDGES_MRAD = np.array(
@@ -30,6 +30,13 @@ EDGES_MRAD = np.array(
     + [80, 90, 100, 110, 120, 130, 140, 160, 180, 200, 225, 250, 280],
     dtype=np.float64,
 )
+
+#: Steps of a kernel's Fourier transform.
+_FREQUENCIES = 1024
+
+#: Step and length of a kernel's profile [Å].
+PROFILE_STEP_ANGSTROM, PROFILE_REACH = 0.01, 16.0
+_PROFILE_POINTS = round(PROFILE_REACH / PROFILE_STEP_ANGSTROM) + 1
 
 #: The annulus that kernels can be summed over [mrad]; below the inner edge rings are too coarse.
 INNERMOST_MRAD, OUTERMOST_MRAD = 20.0, 280.0
@@ -111,7 +118,9 @@ class KernelTable:
         check_annulus(detector)
         position = self.index(species, energy_kev)
         rings = (self.averaged if thermal else self.static)[position]
-        cumulative = np.concatenate([np.zeros((len(rings), 1)), np.cumsum(rings, axis=1, dtype=np.float64)], 1)
+        cumulative = np.concatenate(
+            [np.zeros((len(rings), 1)), np.cumsum(rings, axis=1, dtype=np.float64)], 1
+        )
         at_edges = PchipInterpolator(EDGES_MRAD, cumulative, axis=1)
         return np.asarray(at_edges(detector.outer_mrad) - at_edges(detector.inner_mrad))
 
@@ -132,70 +141,89 @@ def vacuum_intensity(detector: Detector, convergence_mrad: float = CONVERGENCE_M
     return (outer**2 - inner**2) / convergence_mrad**2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ColumnKernel:
     """One column on one detector, as a function of distance and of spatial frequency.
 
     Parameters
     ----------
-    values : ndarray of shape (radii,)
-        Kernel at `RADII_ANGSTROM`.
+    transform : ndarray of shape (`_FREQUENCIES`,)
+        Fourier transform of the kernel [Å²] at equal steps from 0 to `cutoff`, its centre at rest.
     motion_angstrom : float
         Gaussian blur by the motion of the column's centre [Å]; 0 for a column at rest.
     cutoff : float
         Largest spatial frequency that an image of this probe can hold, 2α/λ [1/Å].
     """
 
-    values: NDArray[np.float64]
+    transform: NDArray[np.float64]
     motion_angstrom: float
     cutoff: float
 
     def spectrum(self, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
         """Fourier transform of the kernel [Å²] at spatial frequencies [1/Å], zero beyond `cutoff`."""
-        table_q, table = self._table()
-        blur = np.exp(-2.0 * (np.pi * self.motion_angstrom * frequency) ** 2)
-        inside = frequency <= self.cutoff
-        values = np.interp(np.minimum(frequency, self.cutoff), table_q, table)
-        return np.asarray(np.where(inside, values * blur, 0.0))
+        position = frequency * ((_FREQUENCIES - 1) / self.cutoff)
+        low = np.minimum(position.astype(np.int32), _FREQUENCIES - 2)
+        table = np.append(self._blurred(), 0.0)
+        values = table[low] + (position - low) * np.diff(table)[low]
+        return np.asarray(np.where(frequency <= self.cutoff, values, 0.0))
 
     def at(self, radius_angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Kernel at distances from the column [Å], the thermal blur included."""
-        table_q, table = self._table()
-        blurred = table * np.exp(-2.0 * (np.pi * self.motion_angstrom * table_q) ** 2) * table_q
-        steps = np.gradient(table_q)
-        steps[[0, -1]] = (table_q[1] - table_q[0]) / 2
-        fine = np.linspace(0.0, max(float(np.max(radius_angstrom)), 1.0), 1024)
-        transform = 2 * np.pi * j0(2 * np.pi * fine[:, None] * table_q) @ (blurred * steps)
-        return np.asarray(CubicSpline(fine, transform)(radius_angstrom))
+        """Kernel at distances from the column [Å], the thermal blur included; zero beyond `PROFILE_REACH`."""
+        radii = np.arange(_PROFILE_POINTS) * PROFILE_STEP_ANGSTROM
+        return np.asarray(np.interp(radius_angstrom, radii, self.profile(), right=0.0))
 
-    def _table(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Spectrum before thermal blur on a fine grid of frequencies: Hankel transform and tail."""
-        frequency = np.linspace(0.0, self.cutoff, 1024)
-        edge = RADII_ANGSTROM[-1]
-        spline = CubicSpline(RADII_ANGSTROM, self.values, bc_type=((1, 0.0), "not-a-knot"))
-        radii = np.linspace(0.0, edge, 1600)
-        weights = np.full(radii.size, radii[1])
-        weights[[0, -1]] /= 2
-        body = (2 * np.pi * j0(2 * np.pi * frequency[:, None] * radii)) @ (spline(radii) * radii * weights)
-        return frequency, body + self._tail_amplitude() * _tail_transform(frequency, edge)
+    def profile(self) -> NDArray[np.float64]:
+        """Kernel at steps of `PROFILE_STEP_ANGSTROM`, the thermal blur included."""
+        return np.asarray(_inverse_matrix(self.cutoff) @ self._blurred())
 
-    def _tail_amplitude(self) -> float:
-        """Fit C of the C/r³ tail, the mean fall of an Airy probe, to the outer third of the radii."""
-        outer = RADII_ANGSTROM > 8.0
-        return float(np.mean(self.values[outer] * RADII_ANGSTROM[outer] ** 3))
+    def _blurred(self) -> NDArray[np.float64]:
+        """Transform with the motion of the centre."""
+        frequency = np.linspace(0.0, self.cutoff, _FREQUENCIES)
+        return np.asarray(self.transform * np.exp(-2.0 * (np.pi * self.motion_angstrom * frequency) ** 2))
 
 
-def _tail_transform(frequency: NDArray[np.float64], edge_angstrom: float) -> NDArray[np.float64]:
-    """2π ∫ J0(2πqr) r^-2 dr from an edge to infinity, the transform of a r^-3 tail."""
-    log_r = np.linspace(np.log(edge_angstrom), np.log(edge_angstrom * 60.0), 6000)
-    r = np.exp(log_r)
-    damping = np.exp(-((r / (edge_angstrom * 30.0)) ** 2))
-    low = frequency < 0.4
-    integral = np.zeros_like(frequency)
-    integral[low] = np.trapezoid(
-        2 * np.pi * j0(2 * np.pi * frequency[low, None] * r) * damping / r, log_r, axis=1
+@cache
+def _hankel_matrix(cutoff: float) -> NDArray[np.float64]:
+    """Linear map from a kernel at `RADII_ANGSTROM` to its Fourier transform, (frequencies, radii).
+
+    Splines between the radii, and beyond the last the probe's own tail times the column's cross-section:
+    a perfect probe has the fraction J0² + J1² of its intensity beyond a radius.
+    """
+    frequency, edge = np.linspace(0.0, cutoff, _FREQUENCIES), RADII_ANGSTROM[-1]
+    unit = CubicSpline(
+        RADII_ANGSTROM,
+        np.eye(RADII_ANGSTROM.size),
+        bc_type=((1, np.zeros(RADII_ANGSTROM.size)), "not-a-knot"),
     )
-    return integral
+    radii = np.linspace(0.0, edge, 1600)
+    weights = np.full(radii.size, radii[1])
+    weights[[0, -1]] /= 2
+    body = (2 * np.pi * j0(2 * np.pi * frequency[:, None] * radii)) @ (
+        unit(radii) * (radii * weights)[:, None]
+    )
+    rim = np.pi * cutoff * edge
+    outside = float(j0(rim) ** 2 + j1(rim) ** 2)
+    return np.asarray(body + np.outer(_tail_shape(frequency, edge), body[0] / (1.0 - outside) * outside))
+
+
+@cache
+def _inverse_matrix(cutoff: float) -> NDArray[np.float64]:
+    """Linear map from a kernel's Fourier transform to its profile, (radii, frequencies)."""
+    frequency = np.linspace(0.0, cutoff, _FREQUENCIES)
+    weights = np.full(_FREQUENCIES, frequency[1])
+    weights[-1] /= 2
+    radii = np.arange(_PROFILE_POINTS) * PROFILE_STEP_ANGSTROM
+    return np.asarray(2 * np.pi * j0(2 * np.pi * radii[:, None] * frequency) * (frequency * weights))
+
+
+def _tail_shape(frequency: NDArray[np.float64], edge_angstrom: float) -> NDArray[np.float64]:
+    """Transform of a r^-3 tail beyond an edge, relative to its value at frequency 0."""
+    log_r = np.linspace(np.log(edge_angstrom), np.log(edge_angstrom * 200.0), 8000)
+    r = np.exp(log_r)
+    low = frequency < 0.5
+    shape = np.zeros_like(frequency)
+    shape[low] = np.trapezoid(j0(2 * np.pi * frequency[low, None] * r) / r, log_r, axis=1) * edge_angstrom
+    return shape
 
 
 def column_kernel(
@@ -228,21 +256,8 @@ def column_kernel(
     values = table.radial(species, energy_kev, detector, thermal=thermal)
     position, _ = table.index(species, energy_kev)
     motion = float(table.motion_angstrom[position]) if thermal else 0.0
-    return ColumnKernel(values, motion, 2e-3 * CONVERGENCE_MRAD / wavelength_angstrom(energy_kev))
-
-
-def probe_transfer(frequency: NDArray[np.float64], energy_kev: float) -> NDArray[np.float64]:
-    """Transfer function of an aberration-free probe: the overlap of two displaced apertures."""
     cutoff = 2e-3 * CONVERGENCE_MRAD / wavelength_angstrom(energy_kev)
-    x = np.clip(frequency / cutoff, 0.0, 1.0)
-    return np.asarray(2 / np.pi * (np.arccos(x) - x * np.sqrt(1 - x**2)))
-
-
-def airy_intensity(radius_angstrom: NDArray[np.float64], energy_kev: float) -> NDArray[np.float64]:
-    """Intensity of an aberration-free probe [1/Å²], normalised to 1 over the plane."""
-    radius = CONVERGENCE_MRAD * 1e-3 / wavelength_angstrom(energy_kev)
-    x = 2 * np.pi * radius * np.maximum(radius_angstrom, 1e-9)
-    return np.asarray(np.pi * radius**2 * (2 * j1(x) / x) ** 2)
+    return ColumnKernel(_hankel_matrix(cutoff) @ values, motion, cutoff)
 
 
 def save_table(table: KernelTable, path: Any) -> None:

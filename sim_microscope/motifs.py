@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.contract.context import Specimen
 from drivers.contract.materials import doped_pairs, find_host
@@ -48,7 +49,7 @@ def all_motifs() -> tuple[Motif, ...]:
     return tuple(motifs)
 
 
-def motif_crystal(specimen: Specimen, motif: Motif, repeats: int = 6) -> tuple[Crystal, np.ndarray]:
+def motif_crystal(specimen: Specimen, motif: Motif, repeats: int = 6) -> tuple[Crystal, NDArray[np.float64]]:
     """Motif in a periodic supercell of its host.
 
     Parameters
@@ -76,9 +77,7 @@ def motif_crystal(specimen: Specimen, motif: Motif, repeats: int = 6) -> tuple[C
     states = np.repeat([STATES.index("metal"), STATES.index("X2")], len(metal)).astype(np.uint8)
     cell = basis * repeats
     center_is_metal = motif.center in _METAL_STATES
-    shell = [to_chalcogen, to_chalcogen - basis[0], to_chalcogen - basis[1]]
-    around = np.array(shell) if center_is_metal else -np.array(shell)
-    around = around[np.argsort(np.arctan2(-around[:, 0], around[:, 1]))]
+    around = _neighbours(basis, center_is_metal)
     middle = positions[(repeats // 2) * repeats + repeats // 2 + (0 if center_is_metal else len(metal))]
     sites = [_site_at(positions, middle + step, cell) for step in (np.zeros(2), *around)]
     for site, state in zip(sites, (motif.center, *motif.neighbours), strict=True):
@@ -87,7 +86,39 @@ def motif_crystal(specimen: Specimen, motif: Motif, repeats: int = 6) -> tuple[C
     return Crystal(specimen, positions[order], states[order], np.zeros(len(order), np.uint8)), cell
 
 
-def _site_at(positions: np.ndarray, target: np.ndarray, cell: np.ndarray) -> int:
+def _neighbours(basis: NDArray[np.float64], center_is_metal: bool) -> NDArray[np.float64]:
+    """Vectors to the three nearest columns, counter-clockwise as an image shows them."""
+    to_chalcogen = (basis[0] + basis[1]) / 3
+    shell = np.array([to_chalcogen, to_chalcogen - basis[0], to_chalcogen - basis[1]])
+    around = shell if center_is_metal else -shell
+    return np.asarray(around[np.argsort(np.arctan2(-around[:, 0], around[:, 1]))])
+
+
+def surroundings(center_is_metal: bool, reach: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Lattice around a column, in units of the lattice constant.
+
+    Returns
+    -------
+    positions : ndarray of shape (n, 2)
+        The centre, its three neighbours as in `Motif.neighbours`, then everything else within `reach`.
+    is_metal : ndarray of shape (n,)
+        Whether each is a metal site.
+    """
+    basis = np.array([[0.0, 1.0], [np.sqrt(3) / 2, 0.5]])
+    count = int(np.ceil(reach * 1.2)) + 1
+    i, j = np.meshgrid(np.arange(-count, count + 1), np.arange(-count, count + 1), indexing="ij")
+    same = np.stack([i.ravel(), j.ravel()], axis=1) @ basis
+    around = _neighbours(basis, center_is_metal)
+    positions = np.concatenate([same, same + around[0]])
+    is_metal = np.repeat([center_is_metal, not center_is_metal], len(same))
+    first = np.concatenate([np.zeros((1, 2)), around])
+    distance = np.linalg.norm(positions, axis=1)
+    rest = (distance <= reach) & (np.linalg.norm(positions[:, None] - first, axis=2).min(axis=1) > 1e-6)
+    order = np.concatenate([[center_is_metal], [not center_is_metal] * 3, is_metal[rest]])
+    return np.concatenate([first, positions[rest]]), order.astype(bool)
+
+
+def _site_at(positions: NDArray[np.float64], target: NDArray[np.float64], cell: NDArray[np.float64]) -> int:
     """Index of the column at a position, periodic images included."""
     fractional = (positions - target) @ np.linalg.inv(cell)
     fractional -= np.round(fractional)

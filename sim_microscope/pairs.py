@@ -9,27 +9,35 @@ independently average each amplitude by its Debye-Waller factor.  So no multisli
 """
 
 import json
-from dataclasses import dataclass
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from drivers.contract.context import CONVERGENCE_MRAD, Detector
 from drivers.contract.errors import MissingKernelError
 from drivers.contract.materials import Host, dopants_of, find_host
 from sim_microscope.kernels import check_annulus
-from sim_microscope.scattering import FREQUENCIES, rms_displacement_angstrom, scattering_amplitude, wavelength_angstrom
+from sim_microscope.scattering import (
+    FREQUENCIES,
+    rms_displacement_angstrom,
+    scattering_amplitude,
+    wavelength_angstrom,
+)
 
 #: Probe positions of a pair term [Å]: along the pair's axis from its middle, and away from the axis,
 #: about which a pair term is symmetric.
 ALONG_ANGSTROM = np.arange(-19, 20) * 0.25
 ACROSS_ANGSTROM = np.arange(0, 14) * 0.25
+
+#: Step of the grid on which pair terms are looked up [Å].
+TERM_STEP_ANGSTROM = 0.0625
 
 #: Edges of the rings in which pair terms are kept [mrad].
 PAIR_EDGES_MRAD = np.array([20, 25, 28, 30, 31, 32, 34, 36, 40, 45, 50, 60, 68, 85, 120, 150], np.float64)
@@ -210,7 +218,7 @@ def compute_pairs(
     return keys, np.array(terms)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PairTable:
     """Pair terms of many hosts and energies, as sums over a common basis.
 
@@ -234,31 +242,63 @@ class PairTable:
     basis: NDArray[np.floating[Any]]
     card: dict[str, Any]
 
-    def term(
-        self, host_name: str, kind: tuple[Shell, str, str], energy_kev: float, detector: Detector
-    ) -> NDArray[np.float64]:
-        """Pair term on a detector, of shape (across, along), as a fraction of the incident intensity.
+    def terms(
+        self, host_name: str, kinds: Sequence[tuple[Shell, str, str]], energy_kev: float, detector: Detector
+    ) -> NDArray[np.float32]:
+        """Pair terms on a detector, as fractions of the incident intensity.
+
+        Returns
+        -------
+        ndarray of shape (kinds, across, along)
+            On a grid of `TERM_STEP_ANGSTROM`.
 
         Raises
         ------
         MissingKernelError
-            If the pair, the energy or the annulus is not in the table.
+            If a pair, the energy or the annulus is not in the table.
         """
-        check_annulus(detector)
-        key = pair_key(host_name, kind)
-        if key not in self.keys or energy_kev not in self.energies_kev:
+        keys = [pair_key(host_name, kind) for kind in kinds]
+        missing = [key for key in keys if key not in self._rows]
+        if missing or energy_kev not in self.energies_kev:
             possible = ", ".join(f"{energy:g}" for energy in self.energies_kev)
             raise MissingKernelError(
-                f"no pair term {key!r} at {energy_kev:g} keV; the table holds {len(self.keys)} pairs at "
-                f"{possible} keV; make it with `columnist kernels build --host {host_name} "
-                f"--energy-kev {energy_kev:g} --table FILE`"
+                f"no pair term {(missing or keys)[0]!r} at {energy_kev:g} keV; the table holds "
+                f"{len(self.keys)} pairs at {possible} keV; make it with `columnist kernels build "
+                f"--host {host_name} --energy-kev {energy_kev:g} --table FOLDER`"
             )
-        weights = self.coefficients[self.keys.index(key), self.energies_kev.index(int(energy_kev))]
-        rings = np.tensordot(weights.astype(np.float64), self.basis.astype(np.float64), axes=1)
-        cumulative = np.concatenate([np.zeros((1, *rings.shape[1:])), np.cumsum(rings, axis=0)])
-        at_edges = PchipInterpolator(PAIR_EDGES_MRAD, cumulative, axis=0)
-        low, high = (min(edge, PAIR_EDGES_MRAD[-1]) for edge in (detector.inner_mrad, detector.outer_mrad))
-        return np.asarray(at_edges(high) - at_edges(low))
+        rows = [self._rows[key] for key in keys]
+        weights = self.coefficients[rows, self.energies_kev.index(int(energy_kev))]
+        return np.tensordot(weights, self._on_detector(detector), axes=1)
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """Index of every key."""
+        return {key: index for index, key in enumerate(self.keys)}
+
+    @cached_property
+    def _bases(self) -> dict[Detector, NDArray[np.float32]]:
+        """Bases of the detectors seen so far."""
+        return {}
+
+    def _on_detector(self, detector: Detector) -> NDArray[np.float32]:
+        """Basis summed over a detector's rings and refined to `TERM_STEP_ANGSTROM`, (rank, across, along)."""
+        if detector not in self._bases:
+            check_annulus(detector)
+            rings = self.basis.astype(np.float64)
+            cumulative = np.concatenate([np.zeros_like(rings[:, :1]), np.cumsum(rings, axis=1)], axis=1)
+            at_edges = PchipInterpolator(PAIR_EDGES_MRAD, cumulative, axis=1)
+            low, high = (min(a, PAIR_EDGES_MRAD[-1]) for a in (detector.inner_mrad, detector.outer_mrad))
+            self._bases[detector] = _refine(at_edges(high) - at_edges(low))
+        return self._bases[detector]
+
+
+def _refine(terms: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Terms (n, across, along) on a grid of `TERM_STEP_ANGSTROM`, by splines mirrored at the pair's axis."""
+    across = np.concatenate([-ACROSS_ANGSTROM[:0:-1], ACROSS_ANGSTROM])
+    rows = CubicSpline(across, np.concatenate([terms[:, :0:-1], terms], axis=1), axis=1)
+    fine = rows(np.arange(0.0, across[-1] + TERM_STEP_ANGSTROM / 2, TERM_STEP_ANGSTROM))
+    along = np.arange(ALONG_ANGSTROM[0], ALONG_ANGSTROM[-1] + TERM_STEP_ANGSTROM / 2, TERM_STEP_ANGSTROM)
+    return np.asarray(CubicSpline(ALONG_ANGSTROM, fine, axis=2)(along), dtype=np.float32)
 
 
 def compress_pairs(

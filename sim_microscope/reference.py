@@ -1,66 +1,139 @@
-"""Full multislice of whole crystals: the reference that the kernels are checked against."""
+"""Full multislice of any crystal: the reference that the kernels are checked against.
+
+The field is cut into tiles.  Around each tile a window of the crystal goes through multislice with a
+probe at every point of the tile; the probe is then at least `MARGIN_ANGSTROM` from the window's edge.
+"""
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.contract.context import CONVERGENCE_MRAD
+from sim_microscope.aberrations import Aberrations
 from sim_microscope.crystal import STATES, Crystal
-from sim_microscope.multislice import Multislice, Plane, WaveGrid, plane_transmission
+from sim_microscope.multislice import Multislice, Plane, WaveGrid
+
+#: Edge of a tile, and least distance between a probe and the edge of its window [Å].
+TILE_ANGSTROM, MARGIN_ANGSTROM = 8.0, 12.0
 
 
 @dataclass(frozen=True)
-class ScanJob:
-    """Probe positions over a periodic crystal at one energy.
+class Beam:
+    """The probe and what is detected of it.
 
     Parameters
     ----------
-    crystal : Crystal
-        Columns of one period.
-    period_angstrom : tuple of float
-        Period along (row, column) [Å].
     energy_kev : float
         Beam energy [keV].
-    positions : ndarray of shape (n, 2)
-        Probes (row, column) [Å].
-    edges_mrad : ndarray of shape (rings + 1,)
+    edges_mrad : tuple of float
         Edges of the detector rings [mrad].
-    repeats : tuple of int
-        Periods in the cell of the waves; two of some 17 Å leave 0.02 % of the image to the cell.
-    aberration : callable, optional
-        Phase [rad] of the aperture function at frequencies (row, column) [1/Å].
-    displacements : ndarray of shape (atoms, 2), optional
-        Displacement of every atom [Å], in the order of `crystal_planes`.
+    convergence_mrad : float
+        Convergence semi-angle [mrad].
+    aberrations : Aberrations
+        Of the probe.
     max_angle_mrad : float
         Angle that the grid carries [mrad].
     device : {"cpu", "gpu"}
         Where abTEM works.
     """
 
-    crystal: Crystal
-    period_angstrom: tuple[float, float]
     energy_kev: float
-    positions: NDArray[np.float64]
-    edges_mrad: NDArray[np.float64]
-    repeats: tuple[int, int] = (2, 2)
-    defocus_angstrom: float = 0.0
-    max_angle_mrad: float = 281.0
+    edges_mrad: tuple[float, ...]
+    convergence_mrad: float = CONVERGENCE_MRAD
+    aberrations: Aberrations = field(default_factory=Aberrations)
+    max_angle_mrad: float = 280.5
     device: str = "cpu"
 
 
-def crystal_planes(crystal: Crystal, period_angstrom: tuple[float, float], repeats: tuple[int, int]) -> list[Plane]:
-    """Planes of atoms of a periodic crystal, repeated, in the order in which the beam meets them."""
-    atoms: dict[float, list[tuple[str, NDArray[np.float64]]]] = {}
-    for state, position in zip(crystal.states, crystal.positions, strict=True):
-        for symbol, height in crystal.atoms_of(STATES[state]):
-            for i in range(repeats[0]):
-                for j in range(repeats[1]):
-                    moved = position + np.array([i, j]) * np.array(period_angstrom)
-                    atoms.setdefault(height, []).append((symbol, moved))
+def crystal_planes(crystal: Crystal, displacements: NDArray[np.float64] | None = None) -> list[Plane]:
+    """Planes of a crystal's atoms, in the order in which the beam meets them.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        Columns.
+    displacements : ndarray of shape (columns, 2, 2), optional
+        Displacement (row, column) [Å] of the first and second atom of every column.
+    """
+    layers: dict[float, list[tuple[str, NDArray[np.float64]]]] = {}
+    for index, (state, position) in enumerate(zip(crystal.states, crystal.positions, strict=True)):
+        for order, (symbol, height) in enumerate(crystal.atoms_of(STATES[state])):
+            moved = position if displacements is None else position + displacements[index, order]
+            layers.setdefault(height, []).append((symbol, moved))
     return [
-        Plane(tuple(symbol for symbol, _ in layer), np.array([position for _, position in layer]), height)
-        for height, layer in sorted(atoms.items())
-    ]
+        Plane(tuple(symbol for symbol, _ in atoms), np.array([position for _, position in atoms]), height)
+        for height, atoms in sorted(layers.items())
+    ] or [Plane((), np.zeros((0, 2)), 0.0)]
+
+
+def _scan_tile(
+    crystal: Crystal, corner: NDArray[np.float64], positions: NDArray[np.float64], beam: Beam
+) -> NDArray[np.float64]:
+    """Ring intensities at the probe positions of one tile."""
+    import threadpoolctl
+
+    size = TILE_ANGSTROM + 2 * MARGIN_ANGSTROM
+    origin = corner - MARGIN_ANGSTROM
+    inside = np.all((crystal.positions >= origin) & (crystal.positions < origin + size), axis=1)
+    window = crystal.take(inside)
+    window = Crystal(window.specimen, window.positions - origin, window.states, window.grains)
+    grid = WaveGrid.for_angle((size, size), beam.energy_kev, beam.max_angle_mrad)
+    rows, columns = grid.frequencies
+    chi = beam.aberrations.phase(rows[:, None], columns[None], beam.energy_kev)
+    with threadpoolctl.threadpool_limits(1):
+        engine = Multislice(
+            grid, beam.convergence_mrad, np.array(beam.edges_mrad), device=beam.device, aberration=chi
+        )
+        contrast = engine.contrast(crystal_planes(window), positions - origin)
+    # What the window leaves out of the probe's tail meets the same crystal beyond it.
+    return contrast / engine.captured
+
+
+def scan_crystal(
+    crystal: Crystal,
+    positions: NDArray[np.float64],
+    beam: Beam,
+    *,
+    workers: int,
+    on_done: Callable[[int], None] = lambda probes: None,
+) -> NDArray[np.float64]:
+    """Ring intensities of a probe at every position over a crystal at rest, less those in vacuum.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        Columns; those up to `MARGIN_ANGSTROM` beyond the positions count.
+    positions : ndarray of shape (n, 2)
+        Probes (row, column) [Å].
+    beam : Beam
+        Probe and detector rings.
+    workers : int
+        Processes.
+    on_done : callable
+        Told the number of probes of every finished tile.
+
+    Returns
+    -------
+    ndarray of shape (n, rings)
+        Intensities, as fractions of the incident beam.
+    """
+    tiles, member = np.unique(np.floor(positions / TILE_ANGSTROM), axis=0, return_inverse=True)
+    result = np.zeros((len(positions), len(beam.edges_mrad) - 1))
+    groups = [np.flatnonzero(member.ravel() == tile) for tile in range(len(tiles))]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = [
+            pool.submit(_scan_tile, crystal, tile * TILE_ANGSTROM, positions[group], beam)
+            for tile, group in zip(tiles, groups, strict=True)
+        ]
+        try:
+            for group, future in zip(groups, futures, strict=True):
+                result[group] = future.result()
+                on_done(len(group))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return result

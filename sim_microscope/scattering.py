@@ -9,6 +9,7 @@ record `docs/decisions/0002-exact-transmission.md` holds the measurements.
 """
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +36,7 @@ def rms_displacement_angstrom(symbol: str) -> float:
     Equipartition with the on-site force constants documented at `_FORCE_CONSTANTS_EV_PER_A2`.
     """
     number = ATOMIC_NUMBERS[symbol]
-    if symbol in ("S", "Se", "Te"):
-        shell = "chalcogen"
-    else:
-        shell = "3d" if number <= 30 else "4d5d"
+    shell = "chalcogen" if symbol in ("S", "Se", "Te") else "3d" if number <= 30 else "4d5d"
     return float(np.sqrt(_THERMAL_ENERGY_EV / _FORCE_CONSTANTS_EV_PER_A2[shell]))
 
 
@@ -50,7 +48,7 @@ def wavelength_angstrom(energy_kev: float) -> float:
     return float(12.2642596 / np.sqrt(energy_kev * 1e3 * (1.0 + 0.978475598e-6 * energy_kev * 1e3)))
 
 
-def _radial_quadrature() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def radial_quadrature() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Radii [Å] and weights of ∫ dr: Gauss-Legendre in ln r below 0.01 Å, in r from there to 12 Å."""
     nodes, weights = np.polynomial.legendre.leggauss(40)
     radii, steps = [], []
@@ -60,7 +58,7 @@ def _radial_quadrature() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         radii.append(r)
         steps.append((stop - start) / 2 * weights * r)
     edges = np.linspace(0.01, 12.01, 121)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         radii.append((start + stop) / 2 + (stop - start) / 2 * nodes)
         steps.append((stop - start) / 2 * weights)
     return np.concatenate(radii), np.concatenate(steps)
@@ -88,7 +86,7 @@ def scattering_amplitude(symbol: str, energy_kev: float) -> NDArray[np.complex12
     from abtem.core.energy import energy2sigma
     from abtem.parametrizations import LobatoParametrization
 
-    radii, steps = _radial_quadrature()
+    radii, steps = radial_quadrature()
     potential = LobatoParametrization().projected_potential(symbol)(radii)
     integrand = (np.exp(1j * energy2sigma(energy_kev * 1e3) * potential) - 1.0) * radii * steps * 2 * np.pi
     return np.asarray(j0(2 * np.pi * FREQUENCIES[:, None] * radii) @ integrand)

@@ -37,7 +37,7 @@ def window_spectrum(points: int, count: int) -> NDArray[np.float64]:
     return np.asarray((WINDOW * np.sinh(argument) / argument / np.i0(_BETA)).real)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _window(distance: float) -> float:
     """Kaiser-Bessel window at a distance in pixels, by the series of the Bessel function I0."""
     inside = 1.0 - (2.0 * distance / WINDOW) ** 2
@@ -52,7 +52,7 @@ def _window(distance: float) -> float:
     return total
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _spread(points: NDArray[np.float64], image: NDArray[np.float32], norm: float) -> None:
     """Add the window of every point to an image."""
     row_weights, column_weights = np.empty(WINDOW), np.empty(WINDOW)
@@ -86,8 +86,10 @@ def spread(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.fl
     return image
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _bins(points: NDArray[np.float64], size: float, shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+@numba.njit(cache=True)
+def _bins(
+    points: NDArray[np.float64], size: float, shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Linked lists of the points in square bins: the first of every bin, and the next after every point."""
     heads = np.full((int(shape[0] / size) + 3, int(shape[1] / size) + 3), -1, np.int64)
     following = np.full(points.shape[0], -1, np.int64)
@@ -98,7 +100,7 @@ def _bins(points: NDArray[np.float64], size: float, shape: tuple[int, int]) -> t
     return heads, following
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _find_pairs(
     points: NDArray[np.float64],
     states: NDArray[np.uint8],
@@ -140,7 +142,7 @@ def _find_pairs(
     return middles[:count], labels[:count]
 
 
-@numba.njit(cache=True, parallel=True, fastmath=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, parallel=True, fastmath=True)
 def _turn_terms(
     terms: NDArray[np.float32], wanted: NDArray[np.int64], support: float, scale: float
 ) -> NDArray[np.float32]:
@@ -173,9 +175,12 @@ def _turn_terms(
     return patches
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, parallel=True)
 def _add_patches(
-    images: NDArray[np.float32], middles: NDArray[np.float64], which: NDArray[np.int64], patches: NDArray[np.float32]
+    images: NDArray[np.float32],
+    middles: NDArray[np.float64],
+    which: NDArray[np.int64],
+    patches: NDArray[np.float32],
 ) -> None:
     """Add the patch of every pair; part p takes its share of the pairs."""
     parts, width = images.shape[0], patches.shape[3]
@@ -233,7 +238,9 @@ def add_pairs(
     code = labels[:, 0] * _DIRECTIONS + labels[:, 1]
     used, which = np.unique(code, return_inverse=True)
     wanted = np.stack([used // _DIRECTIONS, used % _DIRECTIONS], axis=1)
-    patches = _turn_terms(terms, wanted, _SUPPORT_ANGSTROM / step_angstrom, step_angstrom / term_step_angstrom)
+    patches = _turn_terms(
+        terms, wanted, _SUPPORT_ANGSTROM / step_angstrom, step_angstrom / term_step_angstrom
+    )
     images = np.zeros((_PARTS, *shape), np.float32)
     _add_patches(images, middles, which, patches)
     return np.asarray(images.sum(axis=0))

@@ -78,9 +78,7 @@ def find_detector(name: str) -> Detector:
         If there is none of that name.
     """
     if name not in DETECTORS:
-        known = ", ".join(
-            f"{d.name} ({d.inner_mrad:g}-{d.outer_mrad:g} mrad)" for d in DETECTORS.values()
-        )
+        known = ", ".join(f"{d.name} ({d.inner_mrad:g}-{d.outer_mrad:g} mrad)" for d in DETECTORS.values())
         raise InputError(
             f"detector {name!r} is unknown; known are {known}; "
             "or give an annulus of your own as INNER-OUTER in mrad, for example 35-120"

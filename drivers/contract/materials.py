@@ -92,9 +92,7 @@ def period(symbol: str) -> int:
         If the symbol is not one of `ATOMIC_NUMBERS`.
     """
     if symbol not in ATOMIC_NUMBERS:
-        raise UnknownMaterialError(
-            f"element {symbol!r} is unknown; known are {', '.join(ATOMIC_NUMBERS)}"
-        )
+        raise UnknownMaterialError(f"element {symbol!r} is unknown; known are {', '.join(ATOMIC_NUMBERS)}")
     return 1 + sum(ATOMIC_NUMBERS[symbol] > end for end in _PERIOD_ENDS)
 
 

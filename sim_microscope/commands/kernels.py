@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from drivers.contract.context import ENERGIES_KEV
 from drivers.contract.errors import InputError
@@ -36,16 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--table",
         type=Path,
-        default=Path(__file__).parents[1] / "data" / "kernels.npz",
-        help="file to write, its card beside it (default: the table of this checkout)",
+        default=Path(__file__).parents[1] / "data",
+        help="folder to write kernels.npz and pairs.npz to, each with its card (default: this checkout's)",
     )
     build.add_argument("--host", action="append", help="host to include, repeatable (default: all)")
     build.add_argument(
-        "--energy-kev", type=int, action="append", help="beam energy to include, repeatable (default: 60 80 100)"
+        "--energy-kev",
+        type=int,
+        action="append",
+        help="beam energy to include, repeatable (default: 60 80 100)",
     )
     build.add_argument("--work", type=Path, default=Path("out/kernels"), help="folder of finished kernels")
     build.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     build.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler to work on instead")
+    study = actions.add_parser("study", help="show how the kernels converge with their numerics")
+    study.add_argument("--out", type=Path, default=Path("out/convergence.md"), help="Markdown file to write")
     build.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
 
 
@@ -66,7 +78,24 @@ def find_device(wanted: str) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit status."""
-    return build(arguments)
+    return build(arguments) if arguments.action == "build" else study(arguments)
+
+
+def study(arguments: argparse.Namespace) -> int:
+    """Run every convergence study and write its table."""
+    from sim_microscope.convergence import STUDIES, Row, as_markdown
+
+    rows: list[Row] = []
+    with progress_bar() as progress:
+        bar = progress.add_task("studies", total=len(STUDIES))
+        for each in STUDIES:
+            rows += each()
+            progress.advance(bar)
+    text = as_markdown(rows)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(text)
+    print(text)
+    return 0
 
 
 def progress_bar() -> Progress:
@@ -97,13 +126,13 @@ def build(arguments: argparse.Namespace) -> int:
     columns.sort(key=lambda task: not task.species.endswith("X2"))
     pairs = [PairTask(name, energy) for energy in energies for name in hosts]
     workers = 1 if device == "gpu" else arguments.workers
-    arguments.table.parent.mkdir(parents=True, exist_ok=True)
+    arguments.table.mkdir(parents=True, exist_ok=True)
+    column_path, pair_path = arguments.table / "kernels.npz", arguments.table / "pairs.npz"
     _work("columns", columns, arguments.work, workers, arguments.cluster)
-    save_table(assemble_columns(arguments.work, species, energies, settings), arguments.table)
+    save_table(assemble_columns(arguments.work, species, energies, settings), column_path)
     _work("neighbours", pairs, arguments.work, arguments.workers, arguments.cluster)
-    pair_path = arguments.table.with_name(arguments.table.name.replace("kernels", "pairs"))
     save_pairs(assemble_pairs(arguments.work, hosts, energies, rank=PAIR_RANK), pair_path)
-    for path in (arguments.table, pair_path):
+    for path in (column_path, pair_path):
         print(f"{path} ({path.stat().st_size / 2**20:.2f} MiB)")
     return 0
 

@@ -1,0 +1,104 @@
+"""Defocus and low-order aberrations, as far as kernels of a perfect probe can carry them.
+
+The kernels belong to an aberration-free probe in focus.  An incoherent image is the object's scattering
+convolved with the probe's intensity, so another probe's image has its spectrum multiplied by the ratio
+of the two probes' transfer functions.  That is exact for incoherent scattering and an approximation
+where the annulus begins near the direct beam; `columnist validate physics` measures it for both detectors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.contract.context import CONVERGENCE_MRAD
+from drivers.contract.errors import InputError
+from sim_microscope.scattering import wavelength_angstrom
+
+#: Largest phase at the aperture's rim [rad] that the transfer ratio has been checked for.
+MAX_PHASE_RAD = 2 * np.pi
+
+
+@dataclass(frozen=True)
+class Aberrations:
+    """Low-order aberrations of the probe, in Krivanek's notation.
+
+    Parameters
+    ----------
+    defocus_angstrom : float
+        C1,0 [Å].
+    astigmatism_angstrom : float
+        Size of the twofold astigmatism C1,2 [Å].
+    astigmatism_deg : float
+        Its azimuth, from the column axis towards the row axis.
+    spherical_um : float
+        C3,0 [µm].
+    """
+
+    defocus_angstrom: float = 0.0
+    astigmatism_angstrom: float = 0.0
+    astigmatism_deg: float = 0.0
+    spherical_um: float = 0.0
+
+    def phase(
+        self, rows: NDArray[np.float64], columns: NDArray[np.float64], energy_kev: float
+    ) -> NDArray[np.float64]:
+        """Aberration function χ [rad] at spatial frequencies [1/Å] that broadcast together."""
+        wavelength = wavelength_angstrom(energy_kev)
+        theta2 = wavelength**2 * (rows**2 + columns**2)
+        azimuth = np.arctan2(rows, columns) - np.deg2rad(self.astigmatism_deg)
+        twofold = self.astigmatism_angstrom * np.cos(2 * azimuth)
+        path = (self.defocus_angstrom + twofold) * theta2 / 2 + self.spherical_um * 1e4 * theta2**2 / 4
+        return np.asarray(2 * np.pi / wavelength * path)
+
+
+@dataclass(frozen=True)
+class ProbeTransfer:
+    """Ratio of an aberrated probe's transfer function to the perfect one's.
+
+    Parameters
+    ----------
+    aberrations : Aberrations
+        Of the probe.
+    energy_kev : float
+        Beam energy [keV].
+
+    Raises
+    ------
+    InputError
+        If the phase at the aperture's rim exceeds `MAX_PHASE_RAD`.
+    """
+
+    aberrations: Aberrations
+    energy_kev: float
+
+    def __post_init__(self) -> None:
+        rim = CONVERGENCE_MRAD * 1e-3 / wavelength_angstrom(self.energy_kev)
+        turn = np.linspace(0, 2 * np.pi, 73)
+        largest = np.abs(
+            self.aberrations.phase(rim * np.sin(turn), rim * np.cos(turn), self.energy_kev)
+        ).max()
+        if largest > MAX_PHASE_RAD:
+            raise InputError(
+                f"{self.aberrations} turns the phase at the aperture's rim by {largest:.1f} rad; kernels "
+                f"carry up to {MAX_PHASE_RAD:.1f} rad; reduce the aberrations or use --method multislice"
+            )
+
+    def __call__(self, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Factor at the frequencies of an `rfft2` grid: rows (n,) in FFT order, columns (m,) from 0."""
+        size = (rows.size, 2 * (columns.size - 1) + columns.size % 2)
+        both = np.concatenate([columns, -columns[1 : size[1] - columns.size + 1][::-1]])
+        wavelength = wavelength_angstrom(self.energy_kev)
+        aperture = np.hypot(rows[:, None], both) <= CONVERGENCE_MRAD * 1e-3 / wavelength
+        chi = self.aberrations.phase(rows[:, None], both, self.energy_kev)
+        perfect = self._transfer(aperture.astype(complex), columns.size)
+        actual = self._transfer(aperture * np.exp(-1j * chi), columns.size)
+        carried = perfect > 1e-3
+        return np.where(carried, actual / np.where(carried, perfect, 1.0), 0.0)
+
+    @staticmethod
+    def _transfer(pupil: NDArray[np.complex128], columns: int) -> NDArray[np.float64]:
+        """Transfer function of a pupil: the transform of its probe's intensity, normalised to 1 at 0."""
+        intensity = np.abs(np.fft.ifft2(pupil)) ** 2
+        transfer = np.fft.rfft2(intensity)[:, :columns]
+        return np.asarray((transfer / transfer[0, 0]).real)

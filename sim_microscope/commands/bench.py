@@ -1,0 +1,30 @@
+"""`columnist bench`: run one of the scripts in `benchmarks/`."""
+
+import argparse
+import runpy
+from pathlib import Path
+
+from drivers.contract.errors import InputError
+
+_FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `columnist bench`."""
+    parser.add_argument("name", help="benchmark: " + ", ".join(_names()))
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the benchmark's `main`."""
+    if arguments.name not in _names():
+        raise InputError(
+            f"no benchmark {arguments.name!r} in {_FOLDER}; there are: {', '.join(_names()) or 'none'} "
+            "(benchmarks come with a checkout of the source)"
+        )
+    return int(runpy.run_path(str(_FOLDER / f"{arguments.name}.py"))["main"](arguments.json))
+
+
+def _names() -> list[str]:
+    """Names of the benchmarks of this checkout."""
+    return sorted(path.stem for path in _FOLDER.glob("*.py"))

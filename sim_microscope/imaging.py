@@ -1,0 +1,223 @@
+"""The imaging model: from the intensity behind a crystal to what a microscope hands over."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from drivers.contract.context import Context, Message
+from sim_microscope.crystal import Crystal
+from sim_microscope.field import Raster
+
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Acquisition(Message):
+    """How a frame is taken: scan, dose, optics, disturbances and detector.
+
+    Angles are in degrees from the column axis towards the row axis; `*_row` and `*_column` name the
+    slow and the fast scan direction.
+    """
+
+    pixels: Annotated[int, Field(ge=16, le=16384)]
+    """Points along rows and columns."""
+    fov_nm: Positive
+    """Edge of the square field of view."""
+    dose_e_per_a2: Positive | None = 1e5
+    """Electrons a square ångström; None leaves the Poisson noise out."""
+    dwell_us: Positive = 10.0
+    flyback_us: NonNegative = 0.0
+    """Time between the last point of a row and the first of the next."""
+    source_sigma_angstrom: NonNegative = 0.4
+    """Standard deviation of the Gaussian source."""
+    defocus_angstrom: float = 0.0
+    astigmatism_angstrom: NonNegative = 0.0
+    astigmatism_deg: float = 0.0
+    spherical_um: float = 0.0
+    drift_row_angstrom_per_s: float = 0.0
+    drift_column_angstrom_per_s: float = 0.0
+    """Velocity of the specimen."""
+    row_jitter_px: NonNegative = 0.0
+    """Standard deviation of the random shift of each row along the fast direction."""
+    distortion: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
+    """Displacement gradient of the scan, (row, column) by (row, column), about the field's middle."""
+    contamination: NonNegative = 0.0
+    """Largest background that contamination adds, as a fraction of the incident beam."""
+    contamination_length_nm: Positive = 3.0
+    """Distance over which the contamination varies."""
+    gain_counts_per_e: Positive = 1.0
+    offset_counts: float = 0.0
+    readout_sigma_counts: NonNegative = 0.0
+    saturation_counts: Positive | None = None
+    """Counts above which the detector reads no more."""
+
+    @model_validator(mode="after")
+    def _distortion_is_small(self) -> Self:
+        if max(abs(value) for row in self.distortion for value in row) > 0.2:
+            raise ValueError(f"distortion {self.distortion}: expected components of at most 0.2 in size")
+        return self
+
+    @property
+    def pixel_size_angstrom(self) -> float:
+        """Nominal distance between neighbouring points [Å]."""
+        return self.fov_nm * 10 / self.pixels
+
+    @property
+    def electrons_per_pixel(self) -> float:
+        """Incident electrons at every point, infinite without a dose."""
+        if self.dose_e_per_a2 is None:
+            return float("inf")
+        return self.dose_e_per_a2 * self.pixel_size_angstrom**2
+
+    @property
+    def frame_time_s(self) -> float:
+        """Time from the first point to the last."""
+        return (self.pixels**2 * self.dwell_us + (self.pixels - 1) * self.flyback_us) * 1e-6
+
+
+@dataclass(frozen=True)
+class ScanMap:
+    """Where on the specimen the beam stands at every point of the scan: an affine map.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (2, 2)
+        Specimen position (row, column) [Å] a pixel.
+    origin : ndarray of shape (2,)
+        Specimen position of pixel (0, 0) [Å].
+    """
+
+    matrix: NDArray[np.float64]
+    origin: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, acquisition: Acquisition) -> "ScanMap":
+        """Scan of an acquisition: nominal raster, scan distortion, and the drift meanwhile."""
+        step = acquisition.pixel_size_angstrom
+        stretch = np.eye(2) + np.array(acquisition.distortion)
+        middle = np.full(2, step * (acquisition.pixels - 1) / 2)
+        row_time = (acquisition.pixels * acquisition.dwell_us + acquisition.flyback_us) * 1e-6
+        times = np.array([row_time, acquisition.dwell_us * 1e-6])
+        drift = np.array([acquisition.drift_row_angstrom_per_s, acquisition.drift_column_angstrom_per_s])
+        return cls(stretch * step - np.outer(drift, times), middle - stretch @ middle)
+
+    def to_specimen(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Specimen positions [Å] of pixel coordinates (n, 2)."""
+        return pixels @ self.matrix.T + self.origin
+
+    def to_pixels(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pixel coordinates of specimen positions (n, 2) [Å]."""
+        return np.asarray((positions - self.origin) @ np.linalg.inv(self.matrix).T)
+
+    def bounds(self, pixels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Smallest box on the specimen that holds the scan: lowest and highest (row, column) [Å]."""
+        last = pixels - 1.0
+        corners = self.to_specimen(np.array([[0, 0], [0, last], [last, 0], [last, last]]))
+        return corners.min(axis=0), corners.max(axis=0)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image with everything that is known about it.
+
+    Parameters
+    ----------
+    image : ndarray of shape (pixels, pixels), float32
+        Detector counts.
+    context : Context
+        Specimen, energy, detector.
+    acquisition : Acquisition
+        How it was taken.
+    crystal : Crystal
+        The truth, in specimen coordinates [Å].
+    pixel_positions : ndarray of shape (n, 2)
+        The truth's columns in pixel coordinates (row, column), after drift and distortion; the random
+        row jitter is not in them.
+    seed : int
+        Seed of everything random.
+    """
+
+    image: NDArray[np.float32]
+    context: Context
+    acquisition: Acquisition
+    crystal: Crystal
+    pixel_positions: NDArray[np.float64]
+    seed: int
+
+
+#: Noiseless intensity at the points of a raster.
+Renderer = Callable[[Raster], NDArray[np.float32]]
+
+
+def expose(acquisition: Acquisition, renderer: Renderer, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Scan an intensity and detect it.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Scan, dose and detector.
+    renderer : callable
+        Intensity, as a fraction of the incident beam, on any regular raster of the specimen.
+    rng : numpy.random.Generator
+        Source of jitter, contamination and noise.
+
+    Returns
+    -------
+    ndarray of shape (pixels, pixels), float32
+        Detector counts.
+    """
+    image = scan(acquisition, renderer, rng).astype(np.float64)
+    if acquisition.contamination > 0:
+        image += contamination_background(acquisition, rng)
+    return detect(image, acquisition, rng)
+
+
+def scan(acquisition: Acquisition, renderer: Renderer, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Intensity at every point of the scan, with its distortion, drift and row jitter."""
+    scan_map, pixels = ScanMap.of(acquisition), acquisition.pixels
+    step = acquisition.pixel_size_angstrom
+    straight = np.allclose(scan_map.matrix, np.eye(2) * step, rtol=0, atol=1e-12 * step)
+    if straight and acquisition.row_jitter_px == 0:
+        return renderer(Raster((pixels, pixels), step, (0.0, 0.0)))
+    jitter = (
+        rng.normal(0.0, acquisition.row_jitter_px, pixels) if acquisition.row_jitter_px else np.zeros(pixels)
+    )
+    low, high = scan_map.bounds(pixels)
+    low = low - (4 + np.abs(jitter).max()) * step
+    shape = np.ceil((high + (4 + np.abs(jitter).max()) * step - low) / step).astype(int) + 1
+    regular = renderer(Raster((int(shape[0]), int(shape[1])), step, (float(low[0]), float(low[1]))))
+    rows, columns = np.arange(pixels)[:, None], np.arange(pixels)[None] + jitter[:, None]
+    matrix, origin = scan_map.matrix / step, (scan_map.origin - low) / step
+    coordinates = np.stack([matrix[k, 0] * rows + matrix[k, 1] * columns + origin[k] for k in range(2)])
+    return np.asarray(map_coordinates(regular, coordinates, order=3, output=np.float32, mode="nearest"))
+
+
+def contamination_background(acquisition: Acquisition, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Smooth patches of extra scattering, zero over about half the field, in fractions of the beam."""
+    length = acquisition.contamination_length_nm * 10 / acquisition.pixel_size_angstrom
+    relief = gaussian_filter(rng.normal(size=(acquisition.pixels,) * 2), length, mode="wrap")
+    relief = np.clip(relief / max(float(relief.max()), 1e-12), 0.0, None)
+    return np.asarray(acquisition.contamination * relief)
+
+
+def detect(
+    intensity: NDArray[np.float64], acquisition: Acquisition, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Turn intensities into counts: Poisson noise, gain, offset, read-out noise and saturation.
+
+    Without a dose the electrons are not counted and the gain applies to the intensity itself.
+    """
+    electrons = np.maximum(intensity, 0.0)
+    if acquisition.dose_e_per_a2 is not None:
+        electrons = rng.poisson(electrons * acquisition.electrons_per_pixel).astype(np.float64)
+    counts = electrons * acquisition.gain_counts_per_e + acquisition.offset_counts
+    if acquisition.readout_sigma_counts > 0:
+        counts += rng.normal(0.0, acquisition.readout_sigma_counts, counts.shape)
+    if acquisition.saturation_counts is not None:
+        counts = np.minimum(counts, acquisition.saturation_counts)
+    return counts.astype(np.float32)

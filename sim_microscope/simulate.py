@@ -1,0 +1,198 @@
+"""Simulated frames: one call from a context and an acquisition to an image with its truth."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.contract.context import Context
+from drivers.contract.errors import InputError
+from sim_microscope.aberrations import Aberrations, ProbeTransfer
+from sim_microscope.crystal import Crystal, Defect, DefectConcentrations, GrainBoundary, build_crystal
+from sim_microscope.field import REACH_ANGSTROM, FieldKernels, Raster, check_memory, field_kernels, render
+from sim_microscope.imaging import Acquisition, Frame, ScanMap, expose
+from sim_microscope.kernels import KernelTable, default_table, vacuum_intensity
+from sim_microscope.pairs import PairTable, default_pairs
+from sim_microscope.reference import Beam, scan_crystal
+
+
+@dataclass(frozen=True)
+class SpecimenPlan:
+    """What the crystal in the field of view looks like.
+
+    Parameters
+    ----------
+    rotation_deg : float or None
+        Rotation of the lattice; None draws it.
+    concentrations : DefectConcentrations
+        Defects at random sites.
+    defects : tuple of Defect
+        Defects at given sites.
+    strain : ndarray of shape (2, 2), optional
+        Displacement gradient along (row, column).
+    boundary : GrainBoundary, optional
+        A second grain.
+    """
+
+    rotation_deg: float | None = None
+    concentrations: DefectConcentrations = field(default_factory=DefectConcentrations)
+    defects: tuple[Defect, ...] = ()
+    strain: NDArray[np.float64] | None = None
+    boundary: GrainBoundary | None = None
+
+
+def simulate_frame(
+    context: Context,
+    acquisition: Acquisition,
+    plan: SpecimenPlan,
+    *,
+    seed: int,
+    kernels: FieldKernels | None = None,
+) -> Frame:
+    """Make a frame from column kernels.
+
+    Parameters
+    ----------
+    context : Context
+        Specimen, energy, detector.
+    acquisition : Acquisition
+        Scan, dose, optics, detector.
+    plan : SpecimenPlan
+        Crystal.
+    seed : int
+        Seed of everything random; the same seed gives the same frame to the bit.
+    kernels : FieldKernels, optional
+        Of the context, by default from the shipped tables.
+
+    Returns
+    -------
+    Frame
+
+    Raises
+    ------
+    InputError
+        If the context lies outside the kernel table, the field outside the memory, or the crystal
+        cannot be built.
+    """
+    if kernels is None:
+        kernels = load_kernels(context)
+    rng = np.random.default_rng(seed)
+    crystal = _crystal_in_view(context, acquisition, plan, rng)
+    transfer = _transfer(acquisition, context.energy_kev)
+    source = acquisition.source_sigma_angstrom
+
+    def renderer(raster: Raster) -> NDArray[np.float32]:
+        return render(crystal, kernels, raster, source_sigma_angstrom=source, transfer=transfer)
+
+    image = expose(acquisition, renderer, rng)
+    return _frame(image, context, acquisition, crystal, seed)
+
+
+def simulate_multislice(
+    context: Context,
+    acquisition: Acquisition,
+    plan: SpecimenPlan,
+    *,
+    seed: int,
+    workers: int = os.cpu_count() or 1,
+    device: str = "cpu",
+    on_start: Callable[[int], None] = lambda probes: None,
+    on_done: Callable[[int], None] = lambda probes: None,
+) -> Frame:
+    """Make the same frame by full multislice of the crystal at rest, a probe at every point.
+
+    The columns do not move thermally, and any convergence, energy and aberration is possible.  Takes some
+    0.04 s a point and core.  Parameters as `simulate_frame`; `on_start` is told the number of points,
+    `on_done` how many more are finished.
+    """
+    rng = np.random.default_rng(seed)
+    crystal = _crystal_in_view(context, acquisition, plan, rng)
+    aberrations = _aberrations(acquisition)
+    edges = (context.detector.inner_mrad, context.detector.outer_mrad)
+    beam = Beam(
+        context.energy_kev,
+        edges,
+        context.convergence_mrad,
+        aberrations,
+        max_angle_mrad=max(context.detector.outer_mrad * 1.002, 2.5 * context.convergence_mrad),
+        device=device,
+    )
+
+    def renderer(raster: Raster) -> NDArray[np.float32]:
+        rows, columns = (np.arange(n) * raster.step_angstrom for n in raster.shape)
+        points = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+        on_start(len(points))
+        points = points + np.asarray(raster.origin_angstrom)
+        contrast = scan_crystal(crystal, points, beam, workers=workers, on_done=on_done)
+        image = contrast.reshape(raster.shape) + vacuum_intensity(context.detector, context.convergence_mrad)
+        return blur_source(image, acquisition.source_sigma_angstrom / raster.step_angstrom).astype(np.float32)
+
+    return _frame(expose(acquisition, renderer, rng), context, acquisition, crystal, seed)
+
+
+def blur_source(image: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
+    """Blur an image by a Gaussian source, mirrored at its edges."""
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(image, sigma_px)) if sigma_px > 0 else image
+
+
+def load_kernels(
+    context: Context, table: KernelTable | None = None, pairs: PairTable | None = None
+) -> FieldKernels:
+    """Kernels of a context from tables, by default the shipped ones."""
+    return field_kernels(context, table or default_table(), pairs or default_pairs())
+
+
+def _crystal_in_view(
+    context: Context, acquisition: Acquisition, plan: SpecimenPlan, rng: np.random.Generator
+) -> Crystal:
+    """Crystal that fills the scan, wherever drift and distortion take it, and what reaches into it."""
+    low, high = ScanMap.of(acquisition).bounds(acquisition.pixels)
+    size = acquisition.fov_nm * 10
+    check_memory((acquisition.pixels, acquisition.pixels))
+    jitter = 6 * acquisition.row_jitter_px * acquisition.pixel_size_angstrom
+    beyond = max(0.0, float(-low.min()), float(high.max() - size)) + jitter
+    rotation = float(rng.uniform(0.0, 360.0)) if plan.rotation_deg is None else plan.rotation_deg
+    return build_crystal(
+        context.specimen,
+        (size, size),
+        rotation_deg=rotation,
+        concentrations=plan.concentrations,
+        defects=plan.defects,
+        strain=plan.strain,
+        boundary=plan.boundary,
+        margin_angstrom=REACH_ANGSTROM + beyond,
+        rng=rng,
+    )
+
+
+def _aberrations(acquisition: Acquisition) -> Aberrations:
+    """Aberrations of an acquisition's probe."""
+    return Aberrations(
+        acquisition.defocus_angstrom,
+        acquisition.astigmatism_angstrom,
+        acquisition.astigmatism_deg,
+        acquisition.spherical_um,
+    )
+
+
+def _transfer(acquisition: Acquisition, energy_kev: float) -> ProbeTransfer | None:
+    """Transfer ratio of an acquisition's aberrations, None for a perfect probe."""
+    aberrations = _aberrations(acquisition)
+    return None if aberrations == Aberrations() else ProbeTransfer(aberrations, energy_kev)
+
+
+def _frame(
+    image: NDArray[np.float32], context: Context, acquisition: Acquisition, crystal: Crystal, seed: int
+) -> Frame:
+    """Frame whose truth is what lies in the field of view."""
+    pixels = ScanMap.of(acquisition).to_pixels(crystal.positions)
+    inside = np.all((pixels >= -0.5) & (pixels < acquisition.pixels - 0.5), axis=1)
+    if not inside.any():
+        raise InputError(
+            f"no column lies in the field of view of {acquisition.fov_nm:g} nm; take a larger one"
+        )
+    return Frame(image, context, acquisition, crystal.take(inside), pixels[inside], seed)

@@ -1,0 +1,331 @@
+"""The proof of the kernels: their sums against full multislice, their thermal average against phonons."""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+from scipy.stats import norm, qmc
+
+from drivers.contract.context import CONVERGENCE_MRAD, DETECTORS, Context, Detector, Specimen
+from sim_microscope.aberrations import Aberrations, ProbeTransfer
+from sim_microscope.build import Settings, column_planes
+from sim_microscope.crystal import STATES, Crystal, States, build_periodic
+from sim_microscope.field import Raster, field_kernels, render
+from sim_microscope.kernels import KernelTable, column_kernel, vacuum_intensity
+from sim_microscope.multislice import Multislice, WaveGrid
+from sim_microscope.pairs import compress_pairs, compute_pairs
+from sim_microscope.reference import Beam, scan_crystal
+from sim_microscope.scattering import rms_displacement_angstrom, wavelength_angstrom
+
+#: Standard deviation of a realistic source [Å].
+SOURCE_SIGMA_ANGSTROM = 0.45
+
+#: Targets: rms difference over the image's standard deviation, and the thermal average over the peak.
+TARGETS = {"worst_rms_haadf": 0.005, "worst_rms_maadf": 0.015, "worst_thermal": 0.01}
+
+#: Crystals that between them hold light and heavy hosts, every chalcogen and all three energies.
+CASES = (
+    ("WSe2", "Ti", 80),
+    ("MoS2", "Re", 60),
+    ("TiS2", "Nb", 100),
+    ("WTe2", "V", 60),
+    ("NbSe2", "Cr", 80),
+    ("TaS2", "Fe", 100),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A periodic crystal with every class of column, at one energy.
+
+    Parameters
+    ----------
+    crystal : Crystal
+        Columns of one period.
+    period_angstrom : tuple of float
+        Period along (row, column) [Å].
+    energy_kev : int
+        Beam energy.
+    """
+
+    crystal: Crystal
+    period_angstrom: tuple[float, float]
+    energy_kev: int
+
+    @property
+    def points(self) -> tuple[int, int]:
+        """Probe positions along (row, column) that hold all of the image's spatial frequencies."""
+        step = wavelength_angstrom(self.energy_kev) / (4e-3 * CONVERGENCE_MRAD)
+        rows, columns = (int(np.ceil(length / step)) for length in self.period_angstrom)
+        return rows, columns
+
+    def positions(self) -> NDArray[np.float64]:
+        """Probe positions (row, column) [Å], of shape (rows * columns, 2)."""
+        rows, columns = (np.arange(n) * d / n for n, d in zip(self.points, self.period_angstrom, strict=True))
+        return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    def repeated(self) -> Crystal:
+        """The crystal with enough periods around it for windows and kernels."""
+        periods = np.array([(i, j) for i in range(-2, 4) for j in range(-2, 4)]) * self.period_angstrom
+        positions = (self.crystal.positions + periods[:, None]).reshape(-1, 2)
+        count = len(periods)
+        return Crystal(
+            self.crystal.specimen,
+            positions,
+            np.tile(self.crystal.states, count),
+            np.tile(self.crystal.grains, count),
+        )
+
+
+def make_case(host: str, dopant: str, energy_kev: int, cells: tuple[int, int] = (3, 5)) -> Case:
+    """Crystal with two single vacancies (top, bottom), a double vacancy and two dopants, off the grid."""
+    crystal, period = build_periodic(Specimen(host=host, dopant=dopant), cells)
+    states = crystal.states.copy()
+    metals, chalcogens = np.flatnonzero(crystal.is_metal_site), np.flatnonzero(~crystal.is_metal_site)
+    placed: list[tuple[NDArray[np.int64], float, States]] = [
+        (chalcogens, 0.1, "X1top"),
+        (chalcogens, 0.4, "X1bottom"),
+        (chalcogens, 0.7, "empty"),
+        (metals, 0.3, "dopant"),
+        (metals, 0.8, "dopant"),
+    ]
+    for sites, fraction, state in placed:
+        states[sites[int(fraction * len(sites))]] = STATES.index(state)
+    moved = crystal.positions + np.array([0.05, 0.03])
+    return Case(replace(crystal, positions=moved, states=states), period, energy_kev)
+
+
+def blur_periodic(
+    image: NDArray[np.float64], period: tuple[float, float], sigma_angstrom: float
+) -> NDArray[np.float64]:
+    """Blur one period of an image by a Gaussian source, exactly."""
+    rows, columns = (np.fft.fftfreq(n, d / n) for n, d in zip(image.shape, period, strict=True))
+    damping = np.exp(-2 * (np.pi * sigma_angstrom * np.hypot(rows[:, None], columns)) ** 2)
+    return np.asarray(np.fft.ifft2(np.fft.fft2(image) * damping).real)
+
+
+def kernel_image(
+    case: Case,
+    table: KernelTable,
+    detector: Detector,
+    *,
+    aberrations: Aberrations | None = None,
+    neighbours: bool = True,
+) -> NDArray[np.float64]:
+    """Image of a case at rest from kernels, at its probe positions and before the source's blur."""
+    specimen = case.crystal.specimen
+    context = Context(specimen=specimen, energy_kev=float(case.energy_kev), detector=detector)
+    pairs = None
+    if neighbours:
+        pairs = _static_pairs(specimen.host, str(specimen.dopant), case.energy_kev)
+    kernels = field_kernels(context, table, pairs, thermal=False)
+    transfer = None if aberrations is None else ProbeTransfer(aberrations, context.energy_kev)
+    # The renderer's rasters are square: take a fine one and interpolate at the probe positions.
+    step, border = case.period_angstrom[1] / 200, 6
+    shape = (int(np.ceil(case.period_angstrom[0] / step)) + 2 * border, 200 + 2 * border)
+    raster = Raster(shape, step, (-border * step, -border * step))
+    fine = render(case.repeated(), kernels, raster, transfer=transfer).astype(np.float64)
+    where = (case.positions() / step + border).T
+    return np.asarray(map_coordinates(fine, where, order=5)).reshape(case.points)
+
+
+_PAIRS: dict[tuple[str, str, int], Any] = {}
+
+
+def _static_pairs(host: str, dopant: str, energy_kev: int) -> Any:
+    """Pair terms at rest, computed once."""
+    key = (host, dopant, energy_kev)
+    if key not in _PAIRS:
+        names, terms = compute_pairs(host, (dopant,), energy_kev, thermal=False)
+        _PAIRS[key] = compress_pairs(names, (energy_kev,), terms[:, None], rank=len(names))
+    return _PAIRS[key]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Kernels against multislice on one crystal and detector, after the source's blur.
+
+    Parameters
+    ----------
+    kernels, reference : ndarray
+        The images, as fractions of the incident beam.
+    """
+
+    kernels: NDArray[np.float64]
+    reference: NDArray[np.float64]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Differences relative to the reference's standard deviation; the constant is part of the rms."""
+        difference, spread = self.kernels - self.reference, self.reference.std()
+        return {
+            "rms_relative": float(np.sqrt(np.mean(difference**2)) / spread),
+            "rms_relative_without_constant": float(difference.std() / spread),
+            "constant_relative": float(difference.mean() / spread),
+        }
+
+
+def compare(
+    case: Case,
+    table: KernelTable,
+    *,
+    workers: int,
+    aberrations: Aberrations | None = None,
+    on_done: Callable[[int], None] = lambda probes: None,
+) -> dict[str, tuple[Comparison, Comparison]]:
+    """Multislice of a case once, and kernels for each detector: with neighbours, and columns alone.
+
+    Returns
+    -------
+    dict of tuple of Comparison
+        By detector name.
+    """
+    edges = sorted({angle for d in DETECTORS.values() for angle in (d.inner_mrad, d.outer_mrad)})
+    beam = Beam(float(case.energy_kev), tuple(edges), aberrations=aberrations or Aberrations())
+    rings = scan_crystal(case.repeated(), case.positions(), beam, workers=workers, on_done=on_done)
+    result = {}
+    for name, detector in DETECTORS.items():
+        first, last = edges.index(detector.inner_mrad), edges.index(detector.outer_mrad)
+        reference = rings[:, first:last].sum(axis=1).reshape(case.points) + vacuum_intensity(detector)
+        blurred = blur_periodic(reference, case.period_angstrom, SOURCE_SIGMA_ANGSTROM)
+        both = []
+        for neighbours in (True, False):
+            image = kernel_image(case, table, detector, aberrations=aberrations, neighbours=neighbours)
+            both.append(
+                Comparison(blur_periodic(image, case.period_angstrom, SOURCE_SIGMA_ANGSTROM), blurred)
+            )
+        result[name] = (both[0], both[1])
+    return result
+
+
+#: Columns whose thermal average is checked: species, energy.
+THERMAL_COLUMNS = (
+    ("W", 80),
+    ("Ti", 100),
+    ("WSe2:X2", 80),
+    ("MoS2:X2", 60),
+    ("WTe2:X2", 100),
+    ("TiS2:X2", 80),
+)
+
+#: Distances between probe and column at which it is checked [Å].
+_THERMAL_RADII = np.array([0.0, 0.3, 0.6, 1.0, 1.5])
+
+
+def frozen_phonons(species: str, energy_kev: int, configurations: int, seed: int) -> NDArray[np.float64]:
+    """Mean of frozen-phonon configurations of a lone column.
+
+    Displacements are a scrambled Sobol sequence mapped to Gaussians, drawn independently for every atom,
+    which knows nothing of the kernels' quadrature.
+
+    Returns
+    -------
+    ndarray of shape (detectors, radii)
+        Intensity less that in vacuum, detectors in the order of `DETECTORS`.
+    """
+    edges = sorted({angle for d in DETECTORS.values() for angle in (d.inner_mrad, d.outer_mrad)})
+    cell = Settings().cell_angstrom
+    grid = WaveGrid.for_angle((cell, cell), energy_kev, Settings().max_angle_mrad)
+    engine = Multislice(grid, CONVERGENCE_MRAD, np.array(edges))
+    center = np.full(2, cell / 2)
+    positions = center + np.stack([np.zeros_like(_THERMAL_RADII), _THERMAL_RADII], axis=1)
+    planes = column_planes(species, center, np.zeros(2))
+    sequence = qmc.Sobol(2 * len(planes), seed=seed).random(configurations)
+    total = np.zeros((len(positions), len(edges) - 1))
+    for draw in norm.ppf(np.clip(sequence, 1e-9, 1 - 1e-9)).reshape(configurations, len(planes), 2):
+        moved = [
+            replace(plane, positions=plane.positions + shift * rms_displacement_angstrom(plane.symbols[0]))
+            for plane, shift in zip(planes, draw, strict=True)
+        ]
+        total += engine.contrast(moved, positions)
+    mean = total / configurations
+    spans = [(edges.index(d.inner_mrad), edges.index(d.outer_mrad)) for d in DETECTORS.values()]
+    return np.array([mean[:, first:last].sum(axis=1) for first, last in spans])
+
+
+def compare_thermal(
+    table: KernelTable,
+    *,
+    configurations: int,
+    repeats: int,
+    workers: int,
+    columns: tuple[tuple[str, int], ...] = THERMAL_COLUMNS,
+    on_done: Callable[[], None] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Thermally averaged kernels against frozen phonons, relative to each kernel's peak.
+
+    Returns
+    -------
+    list of dict
+        For every column and detector the largest difference over the distances, and the standard error
+        of the frozen-phonon mean, from independent repeats.
+    """
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {
+            (species, energy): [
+                pool.submit(frozen_phonons, species, energy, configurations, seed) for seed in range(repeats)
+            ]
+            for species, energy in columns
+        }
+        results = {}
+        for key, runs in futures.items():
+            results[key] = np.array([run.result() for run in runs])
+            on_done()
+    figures = []
+    for (species, energy), runs_array in results.items():
+        for index, detector in enumerate(DETECTORS.values()):
+            kernel = column_kernel(table, species, energy, detector).at(_THERMAL_RADII)
+            samples = runs_array[:, index]
+            error = samples.std(axis=0, ddof=1) / np.sqrt(repeats)
+            difference = np.abs(kernel - samples.mean(axis=0)) / samples.mean(axis=0)[0]
+            figures.append(
+                {
+                    "column": species,
+                    "energy_kev": energy,
+                    "detector": detector.name,
+                    "difference_relative_to_peak": float(difference.max()),
+                    "standard_error_relative_to_peak": float(error.max() / samples.mean(axis=0)[0]),
+                    "configurations": configurations * repeats,
+                }
+            )
+    return figures
+
+
+def column_ratios(table: KernelTable, pairs: Any) -> dict[str, dict[str, float]]:
+    """Intensities at the columns of WSe2 at 80 keV, less the vacuum's, as ratios after a 0.45 Å source.
+
+    Each defect lies alone in a perfect, thermally moving crystal.
+    """
+    specimens = {"Ti": Specimen(host="WSe2", dopant="Ti"), "Cr": Specimen(host="WSe2", dopant="Cr")}
+    ratios: dict[str, dict[str, float]] = {}
+    for name, detector in DETECTORS.items():
+
+        def at_site(element: str, state: States, metal_site: bool, detector: Detector = detector) -> float:
+            crystal, period = build_periodic(specimens[element], (9, 15))
+            sites = np.flatnonzero(crystal.is_metal_site == metal_site)
+            nearest = np.linalg.norm(crystal.positions[sites] - np.array(period) / 2, axis=1).argmin()
+            states = crystal.states.copy()
+            states[sites[nearest]] = STATES.index(state)
+            context = Context(specimen=specimens[element], energy_kev=80.0, detector=detector)
+            kernels = field_kernels(context, table, pairs)
+            row, column = crystal.positions[sites[nearest]]
+            raster = Raster((16, 16), 0.1, (float(row) - 0.8, float(column) - 0.8))
+            image = render(
+                replace(crystal, states=states), kernels, raster, source_sigma_angstrom=SOURCE_SIGMA_ANGSTROM
+            )
+            return float(image[8, 8]) - vacuum_intensity(detector)
+
+        metal, full = at_site("Ti", "metal", True), at_site("Ti", "X2", False)
+        ratios[name] = {
+            "W/Se2": metal / full,
+            "V1/X2": at_site("Ti", "X1top", False) / full,
+            "V2/X2": at_site("Ti", "empty", False) / full,
+            "Ti/W": at_site("Ti", "dopant", True) / metal,
+            "Cr/W": at_site("Cr", "dopant", True) / metal,
+        }
+    return ratios
