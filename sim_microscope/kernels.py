@@ -6,11 +6,13 @@ Everything here is read from the shipped table and needs no abTEM; `sim_microsco
 """
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -275,6 +277,23 @@ def save_table(table: KernelTable, path: Any) -> None:
     path.with_suffix(".json").write_text(json.dumps(table.card, indent=1) + "\n")
 
 
+def read_arrays(path: Any) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an npz file, whole or not at all.
+
+    Raises
+    ------
+    MissingKernelError
+        If the file is no npz file, or is cut short or altered.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
+        raise MissingKernelError(
+            f"{path} is cut short or altered ({error}); make it again with `columnist kernels build`"
+        ) from error
+
+
 def load_table(path: Any) -> KernelTable:
     """Read a table that `save_table` wrote.
 
@@ -289,8 +308,7 @@ def load_table(path: Any) -> KernelTable:
             f"no kernel table at {path} (with its card beside it); make one with `columnist kernels build`"
         )
     card = json.loads(card_path.read_text())
-    with np.load(path, allow_pickle=False) as data:
-        arrays: dict[str, NDArray[Any]] = {name: data[name] for name in data.files}
+    arrays = read_arrays(path)
     expected = (len(arrays["species"]), len(arrays["energies_kev"]), RADII_ANGSTROM.size, EDGES_MRAD.size - 1)
     if arrays["static"].shape != expected:
         raise MissingKernelError(

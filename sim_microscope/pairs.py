@@ -23,7 +23,7 @@ from scipy.interpolate import CubicSpline, PchipInterpolator
 from drivers.contract.context import CONVERGENCE_MRAD, Detector
 from drivers.contract.errors import MissingKernelError
 from drivers.contract.materials import Host, dopants_of, find_host
-from sim_microscope.kernels import check_annulus
+from sim_microscope.kernels import check_annulus, read_arrays
 from sim_microscope.scattering import (
     FREQUENCIES,
     rms_displacement_angstrom,
@@ -348,8 +348,7 @@ def load_pairs(path: Any) -> PairTable:
     """
     if not path.is_file():
         raise MissingKernelError(f"no pair table at {path}; make one with `columnist kernels build`")
-    with np.load(path, allow_pickle=False) as data:
-        arrays: dict[str, NDArray[Any]] = {name: data[name] for name in data.files}
+    arrays = read_arrays(path)
     expected = (PAIR_EDGES_MRAD.size - 1, ACROSS_ANGSTROM.size, ALONG_ANGSTROM.size)
     if arrays["basis"].shape[1:] != expected:
         raise MissingKernelError(

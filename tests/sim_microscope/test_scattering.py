@@ -50,7 +50,9 @@ def test_amplitudes_fall_as_rutherford_scattering():
 def test_transforming_back_gives_a_wave_of_unit_size():
     radii, amplitude = np.array([0.2, 0.5, 1.0]), scattering_amplitude("Mo", 80)
     weights = np.full(FREQUENCIES.size, FREQUENCIES[1])
-    transmission = 1 + 2 * np.pi * j0(2 * np.pi * radii[:, None] * FREQUENCIES) @ (amplitude * FREQUENCIES * weights)
+    transmission = 1 + 2 * np.pi * j0(2 * np.pi * radii[:, None] * FREQUENCIES) @ (
+        amplitude * FREQUENCIES * weights
+    )
     np.testing.assert_allclose(np.abs(transmission), 1.0, atol=0.02)
 
 
