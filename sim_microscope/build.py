@@ -29,6 +29,9 @@ from sim_microscope.pairs import (
 )
 from sim_microscope.scattering import FREQUENCIES, rms_displacement_angstrom, scattering_amplitude
 
+#: What a finished kernel holds; raised when that changes, so that old ones are made again.
+_FORMAT = 2
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -75,7 +78,7 @@ class ColumnTask:
     def stem(self) -> str:
         """File name of the result, which also says by which settings it was made."""
         recipe = json.dumps(
-            [asdict(self.settings), RADII_ANGSTROM.tolist(), EDGES_MRAD.tolist(), FREQUENCIES.size]
+            [_FORMAT, asdict(self.settings), RADII_ANGSTROM.tolist(), EDGES_MRAD.tolist(), FREQUENCIES.size]
             + [_atoms_of(self.species), [rms_displacement_angstrom(s) for s, _ in _atoms_of(self.species)]]
         )
         digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
@@ -159,8 +162,9 @@ def compute_column(task: ColumnTask) -> dict[str, NDArray[np.float32]]:
 
     Returns
     -------
-    dict of ndarray of shape (radii, rings)
-        Ring intensity less that in vacuum, for an incident intensity of 1.
+    dict of ndarray of shape (radii + 1, rings)
+        Ring intensity less that in vacuum, for an incident intensity of 1; the last row is its integral
+        over the plane [Å²].
     """
     settings = task.settings
     cell = (settings.cell_angstrom, settings.cell_angstrom)
@@ -171,7 +175,7 @@ def compute_column(task: ColumnTask) -> dict[str, NDArray[np.float32]]:
 
     def kernel(displacement: NDArray[np.float64]) -> NDArray[np.float64]:
         planes = column_planes(task.species, center, displacement)
-        return engine.contrast(planes, positions)
+        return np.concatenate([engine.contrast(planes, positions), engine.integral(planes)[None]])
 
     static = kernel(np.zeros(2))
     atoms = _atoms_of(task.species)
@@ -265,7 +269,7 @@ def assemble_columns(
     folder: Path, species: tuple[str, ...], energies_kev: tuple[int, ...], settings: Settings
 ) -> KernelTable:
     """Gather finished kernels into a table, with the atomic amplitudes that neighbours need."""
-    shape = (len(species), len(energies_kev), RADII_ANGSTROM.size, EDGES_MRAD.size - 1)
+    shape = (len(species), len(energies_kev), RADII_ANGSTROM.size + 1, EDGES_MRAD.size - 1)
     static, averaged = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for i, name in enumerate(species):
         for j, energy in enumerate(energies_kev):

@@ -13,7 +13,13 @@ from drivers.contract.context import CONVERGENCE_MRAD, DETECTORS, Detector
 from sim_microscope.build import Settings, column_planes, displacement_quadrature
 from sim_microscope.kernels import EDGES_MRAD
 from sim_microscope.multislice import Multislice, Plane, WaveGrid
-from sim_microscope.scattering import FREQUENCIES, radial_quadrature, rms_displacement_angstrom
+from sim_microscope.pairs import ACROSS_ANGSTROM, ALONG_ANGSTROM, PairIntegral, Scatterer
+from sim_microscope.scattering import (
+    FREQUENCIES,
+    radial_quadrature,
+    rms_displacement_angstrom,
+    scattering_amplitude,
+)
 
 #: Beam energy of the study [keV], and distances between probe and column [Å].
 ENERGY_KEV = 80
@@ -235,6 +241,64 @@ def study_displacements() -> Iterator[Row]:
     yield from _rows("rms displacement", "WSe2:X2", results)
 
 
+#: Pairs of the neighbour study: contents and heights [Å] of two columns, and their distance [Å].
+_PAIRS: tuple[tuple[str, "_Content", "_Content", float], ...] = (
+    ("W-Se2", ("W", (0.0,)), ("Se", (-1.66, 1.66)), 1.92),
+    ("W-Se", ("W", (0.0,)), ("Se", (-1.66,)), 1.92),
+    ("W-W", ("W", (0.0,)), ("W", (0.0,)), 3.32),
+    ("Se2-Se2", ("Se", (-1.66, 1.66)), ("Se", (-1.66, 1.66)), 3.32),
+    ("W-Se2", ("W", (0.0,)), ("Se", (-1.66, 1.66)), 3.83),
+)
+
+_Content = tuple[str, tuple[float, ...]]
+
+
+def study_neighbours() -> Iterator[Row]:
+    """Pair terms by multislice, and what the law of interference leaves of them.
+
+    `Row.peak` is the root mean square of the pair term over the probe positions, `Row.deviation` that of
+    its difference from the law, both as fractions of the largest contrast.
+    """
+    edges = np.array([30.0, 68.0, 120.0])
+    grid = WaveGrid.for_angle((32.0, 32.0), ENERGY_KEV, 150.0)
+    engine, integral = Multislice(grid, CONVERGENCE_MRAD, edges), PairIntegral(ENERGY_KEV, edges)
+    rows, columns = slice(0, 9, 4), slice(0, 39, 2)
+    center = np.full(2, 16.0)
+    probes = np.array([center + [r, c] for r in ACROSS_ANGSTROM[rows] for c in ALONG_ANGSTROM[columns]])
+
+    def contrast(contents: list[tuple[_Content, float]]) -> NDArray[np.float64]:
+        heights = sorted({height for (_, atoms), _ in contents for height in atoms})
+        planes = [
+            Plane(
+                tuple(symbol for (symbol, atoms), _ in contents if height in atoms),
+                np.array([center + [0.0, x] for (_, atoms), x in contents if height in atoms]),
+                height,
+            )
+            for height in heights
+        ]
+        return engine.contrast(planes, probes)
+
+    for name, first, second, distance in _PAIRS:
+        ends = [(first, -distance / 2), (second, distance / 2)]
+        both = contrast(ends)
+        exact = both - contrast(ends[:1]) - contrast(ends[1:])
+        waves = [
+            integral.wave(
+                Scatterer(scattering_amplitude(symbol, ENERGY_KEV).astype(np.complex64), atoms, 0.0), x
+            )
+            for (symbol, atoms), x in ends
+        ]
+        law = integral.term(*waves)[:, rows, columns].reshape(2, -1).T
+        for label, inside in (("30-120", slice(0, 2)), ("68-120", slice(1, 2))):
+            term, left = exact[:, inside].sum(1), (exact - law)[:, inside].sum(1)
+            scale = both[:, inside].sum(1).max()
+            sizes = [float(np.sqrt(np.mean(values**2)) / scale) for values in (term, left)]
+            setting = "left out" if distance > 3.5 else "law of interference"
+            yield Row(
+                "neighbours", f"{name}, {distance:g} Å", setting, label, sizes[0], sizes[1], distance < 3.5
+            )
+
+
 #: Every study, in the order of the report.
 STUDIES = (
     study_cell,
@@ -245,6 +309,7 @@ STUDIES = (
     study_quadrature,
     study_displacements,
     study_rings,
+    study_neighbours,
 )
 
 
@@ -253,10 +318,13 @@ def as_markdown(rows: list[Row]) -> str:
     lines: list[str] = []
     for study in dict.fromkeys(row.study for row in rows):
         lines += [f"\n### {study[0].upper() + study[1:]}\n"]
-        lines += ["| column | setting | detector | on the column | largest deviation / peak | |"]
+        figures = "rms of the term / contrast | rms left / contrast" if study == "neighbours" else ""
+        lines += [
+            f"| column | setting | detector | {figures or 'on the column | largest deviation / peak'} | |"
+        ]
         lines += ["| --- | --- | --- | --- | --- | --- |"]
         lines += [
-            f"| {row.column} | {row.setting} | {row.detector} | {row.peak:.5f} | {row.deviation:.2%} | "
+            f"| {row.column} | {row.setting} | {row.detector} | {row.peak:.5f} | {row.deviation:.3%} | "
             f"{'chosen' if row.chosen else ''} |"
             for row in rows
             if row.study == study

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from drivers.contract.context import ColumnClass, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.materials import Host, find_host
+from sim_microscope.memory import require_memory
 
 #: What a column of each class holds; `X1top` lacks the bottom chalcogen.  The beam enters at the top.
 States = Literal["metal", "dopant", "X2", "X1top", "X1bottom", "empty"]
@@ -27,6 +28,9 @@ _CLASS_OF_STATE = np.array(
     ],
     dtype=np.uint8,
 )
+
+#: Memory that building a crystal takes for each unit cell [bytes].
+_BYTES_PER_CELL = 250
 
 #: Two columns of different grains closer than this fraction of the M-X distance cannot both be there.
 _OVERLAP_FRACTION = 0.75
@@ -201,9 +205,10 @@ def _lattice(
     corners = np.array([[r, c] for r in (low[0], high[0]) for c in (low[1], high[1])]) - origin
     indices = corners @ np.linalg.inv(basis)
     first, last = np.floor(indices.min(0)).astype(int) - 1, np.ceil(indices.max(0)).astype(int) + 1
+    cells = float(np.prod((last - first + 1).astype(float)))
+    require_memory(cells * _BYTES_PER_CELL, f"a crystal of {cells:.2g} unit cells")
     i, j = np.meshgrid(np.arange(first[0], last[0] + 1), np.arange(first[1], last[1] + 1), indexing="ij")
-    cells = np.stack([i.ravel(), j.ravel()], axis=1).astype(np.float64)
-    metal = cells @ basis + origin
+    metal = np.stack([i.ravel(), j.ravel()], axis=1).astype(np.float64) @ basis + origin
     positions = np.concatenate([metal, metal + (basis[0] + basis[1]) / 3])
     is_metal = np.repeat([True, False], len(metal))
     inside = np.all((positions >= low) & (positions <= high), axis=1)

@@ -5,7 +5,6 @@ Kaiser-Bessel window, so that the sum is right between pixels too, and multiplie
 spectra, which end at 2α/λ; pair terms are added in real space along each pair's own direction.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from drivers.contract.context import Context
 from drivers.contract.errors import InputError
 from sim_microscope.crystal import STATES, Crystal
 from sim_microscope.kernels import ColumnKernel, KernelTable, column_kernel, vacuum_intensity
+from sim_microscope.memory import require_memory
 from sim_microscope.pairs import (
     TERM_STEP_ANGSTROM,
     PairTable,
@@ -141,8 +141,26 @@ class Raster:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """The internal grid of a render, and what its spectrum is multiplied with."""
+class Plan:
+    """The internal grid of a render, and what its spectrum is multiplied with.
+
+    Parameters
+    ----------
+    subdivision : int
+        Internal points in a step of the raster.
+    step : float
+        Distance between internal points [Å].
+    used : tuple of int
+        Internal points of the raster itself.
+    reach : int
+        Points around it for columns beyond.
+    shape : tuple of int
+        Whole internal grid.
+    spectra : dict of int to ndarray
+        Factor of every state's spread columns, on the `rfft2` grid.
+    blur : ndarray
+        Factor of the pair terms.
+    """
 
     subdivision: int
     step: float
@@ -157,21 +175,10 @@ class _Plan:
 Transfer = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 
-def check_memory(shape: tuple[int, int]) -> None:
-    """Raise `InputError` if an internal grid of this shape would not fit into memory."""
-    needed = shape[0] * shape[1] * _BYTES_PER_PIXEL
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.6
-    if needed > available:
-        raise InputError(
-            f"a field of {shape[0]} x {shape[1]} internal pixels needs about {needed / 2**30:.1f} GiB, "
-            f"this machine can give {available / 2**30:.1f} GiB; take a smaller field or larger pixels"
-        )
-
-
 @lru_cache(maxsize=8)
-def _plan(
+def make_plan(
     kernels: FieldKernels, raster: Raster, source_sigma_angstrom: float, transfer: Transfer | None
-) -> _Plan:
+) -> Plan:
     """Choose the internal grid and evaluate the spectra on it."""
     cutoff = next(iter(kernels.columns.values())).cutoff
     # Where a Gaussian source has damped the spectrum to 0.3 % there is nothing left to alias.
@@ -181,7 +188,7 @@ def _plan(
     used = (raster.shape[0] * subdivision, raster.shape[1] * subdivision)
     reach = int(np.ceil(REACH_ANGSTROM / step)) + WINDOW
     shape = (next_fast_len(used[0] + 2 * reach), next_fast_len(used[1] + 2 * reach, real=True))
-    check_memory(shape)
+    require_memory(shape[0] * shape[1] * _BYTES_PER_PIXEL, f"a field of {shape[0]} x {shape[1]} pixels")
     rows = np.asarray(np.fft.fftfreq(shape[0]) / step, np.float64)
     columns = np.asarray(np.fft.rfftfreq(shape[1]) / step, np.float64)
     frequency = np.hypot(rows[:, None], columns)
@@ -195,7 +202,15 @@ def _plan(
         state: (kernel.spectrum(frequency) * per_pixel / step**2).astype(np.float32)
         for state, kernel in kernels.columns.items()
     }
-    return _Plan(subdivision, step, used, reach, shape, spectra, blur.astype(np.float32))
+    return Plan(subdivision, step, used, reach, shape, spectra, blur.astype(np.float32))
+
+
+def place(crystal: Crystal, raster: Raster, plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Columns within reach of a raster: positions on the internal grid [pixels], and states."""
+    points = (crystal.positions - np.asarray(raster.origin_angstrom)) / plan.step + plan.reach
+    limit = np.array(plan.used) + 2 * plan.reach - WINDOW
+    inside = np.all((points >= WINDOW) & (points <= limit), axis=1)
+    return points[inside], crystal.states[inside]
 
 
 def render(
@@ -230,11 +245,8 @@ def render(
     InputError
         If the internal grid would not fit into memory.
     """
-    plan = _plan(kernels, raster, float(source_sigma_angstrom), transfer)
-    points = (crystal.positions - np.asarray(raster.origin_angstrom)) / plan.step + plan.reach
-    limit = np.array(plan.used) + 2 * plan.reach - WINDOW
-    inside = np.all((points >= WINDOW) & (points <= limit), axis=1)
-    points, states = points[inside], crystal.states[inside]
+    plan = make_plan(kernels, raster, float(source_sigma_angstrom), transfer)
+    points, states = place(crystal, raster, plan)
     spectrum = np.zeros(plan.blur.shape, np.complex64)
     if len(kernels.terms):
         image = add_pairs(

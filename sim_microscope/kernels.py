@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
-from scipy.special import j0, j1
+from scipy.special import j0
 
 from drivers.contract.context import CONVERGENCE_MRAD, Detector
 from drivers.contract.errors import MissingKernelError
@@ -55,9 +55,9 @@ class KernelTable:
         for the chalcogen columns of a host.
     energies_kev : tuple of int
         Beam energies.
-    static : ndarray of shape (species, energies, radii, rings)
-        Kernels of columns at rest.
-    averaged : ndarray of shape (species, energies, radii, rings)
+    static : ndarray of shape (species, energies, radii + 1, rings)
+        Kernels of columns at rest; the last radius stands for the integral over the plane [Å²].
+    averaged : ndarray of shape (species, energies, radii + 1, rings)
         Kernels averaged over the relative displacement of a column's atoms (equal to `static` where
         there is one atom), not yet blurred by the motion of their centre.
     motion_angstrom : ndarray of shape (species,)
@@ -109,8 +109,8 @@ class KernelTable:
     ) -> NDArray[np.float64]:
         """Kernel on a detector at `RADII_ANGSTROM`, as a fraction of the incident intensity.
 
-        With `thermal`, the average over the relative motion of a column's atoms; the motion of their
-        centre is `KernelTable.motion_angstrom`, applied by `ColumnKernel`.
+        The last element is the integral over the plane [Å²].  With `thermal`, the average over the
+        relative motion of a column's atoms; the motion of their centre is left to `ColumnKernel`.
 
         Raises
         ------
@@ -186,10 +186,10 @@ class ColumnKernel:
 
 @cache
 def _hankel_matrix(cutoff: float) -> NDArray[np.float64]:
-    """Linear map from a kernel at `RADII_ANGSTROM` to its Fourier transform, (frequencies, radii).
+    """Linear map from a kernel at `RADII_ANGSTROM`, and its integral, to its Fourier transform.
 
-    Splines between the radii, and beyond the last the probe's own tail times the column's cross-section:
-    a perfect probe has the fraction J0² + J1² of its intensity beyond a radius.
+    Of shape (frequencies, radii + 1).  Splines between the radii; what the integral holds beyond them is
+    a tail that falls as the probe's own.
     """
     frequency, edge = np.linspace(0.0, cutoff, _FREQUENCIES), RADII_ANGSTROM[-1]
     unit = CubicSpline(
@@ -203,9 +203,8 @@ def _hankel_matrix(cutoff: float) -> NDArray[np.float64]:
     body = (2 * np.pi * j0(2 * np.pi * frequency[:, None] * radii)) @ (
         unit(radii) * (radii * weights)[:, None]
     )
-    rim = np.pi * cutoff * edge
-    outside = float(j0(rim) ** 2 + j1(rim) ** 2)
-    return np.asarray(body + np.outer(_tail_shape(frequency, edge), body[0] / (1.0 - outside) * outside))
+    tail = _tail_shape(frequency, edge)
+    return np.concatenate([body - np.outer(tail, body[0]), tail[:, None]], axis=1)
 
 
 @cache
@@ -309,7 +308,12 @@ def load_table(path: Any) -> KernelTable:
         )
     card = json.loads(card_path.read_text())
     arrays = read_arrays(path)
-    expected = (len(arrays["species"]), len(arrays["energies_kev"]), RADII_ANGSTROM.size, EDGES_MRAD.size - 1)
+    expected = (
+        len(arrays["species"]),
+        len(arrays["energies_kev"]),
+        RADII_ANGSTROM.size + 1,
+        EDGES_MRAD.size - 1,
+    )
     if arrays["static"].shape != expected:
         raise MissingKernelError(
             f"kernel table {path} has shape {arrays['static'].shape}, this code needs {expected}; "

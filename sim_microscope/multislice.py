@@ -200,6 +200,7 @@ class Multislice:
             aperture = aperture * np.exp(-1j * aberration)
         self._aperture = aperture * (grid.gpts[0] * grid.gpts[1])
         self._rings = grid.ring_weights(edges_mrad)
+        self._semiangle, self._edges = semiangle_mrad * 1e-3, edges_mrad
         self._propagator = FresnelPropagator()
 
     @cached_property
@@ -212,20 +213,28 @@ class Multislice:
 
     def probes(self, positions: NDArray[np.float64], height_angstrom: float) -> Any:
         """Probes at positions (n, 2) [Å], in focus at height 0, seen at a height, as abTEM waves."""
+        defocus = np.exp(-1j * np.pi * self.grid.wavelength * self.grid.radial_frequency**2 * height_angstrom)
+        spectrum = np.stack([self._aperture * defocus * self.grid.shift(p) for p in positions])
+        waves = self._waves(spectrum.astype(np.complex64))
+        waves.array[:] /= self._xp.asarray(np.stack([self._box_average(p) for p in positions]))
+        return waves
+
+    def _waves(self, spectrum: NDArray[np.complex64]) -> Any:
+        """Waves of abTEM in real space, from their spectra (waves, rows, columns)."""
         from abtem.core.axes import OrdinalAxis
         from abtem.waves import Waves
 
-        defocus = np.exp(-1j * np.pi * self.grid.wavelength * self.grid.radial_frequency**2 * height_angstrom)
-        spectrum = np.stack([self._aperture * defocus * self.grid.shift(p) for p in positions])
-        waves = Waves(
-            self._xp.asarray(spectrum.astype(np.complex64)),
+        return Waves(
+            self._xp.asarray(spectrum),
             energy=self.grid.energy_kev * 1e3,
             extent=self.grid.extent,
             reciprocal_space=True,
-            ensemble_axes_metadata=[OrdinalAxis(values=tuple(range(len(positions))))],
+            ensemble_axes_metadata=[OrdinalAxis(values=tuple(range(len(spectrum))))],
         ).ensure_real_space()
-        waves.array[:] /= self._xp.asarray(np.stack([self._box_average(p) for p in positions]))
-        return waves
+
+    def _host(self, array: Any) -> NDArray[np.float64]:
+        """Array in the host's memory."""
+        return np.asarray(array if self._xp is np else array.get(), dtype=np.float64)
 
     def _box_average(self, position: NDArray[np.float64]) -> NDArray[np.float32]:
         """Factor by which averaging the aperture over its pixels damps the tails of a probe.
@@ -259,11 +268,9 @@ class Multislice:
     def detect(self, waves: Any) -> NDArray[np.float64]:
         """Intensity in every ring, of shape (waves, rings), for an incident intensity of 1."""
         spectrum = waves.ensure_reciprocal_space().array
-        intensity = self._xp.abs(spectrum) ** 2
-        if self._xp is not np:
-            intensity = intensity.get()
         pixels = self.grid.gpts[0] * self.grid.gpts[1]
-        flat = intensity.reshape(len(intensity), pixels).astype(np.float64) / pixels**2
+        intensity = self._host(self._xp.abs(spectrum) ** 2)
+        flat = intensity.reshape(len(intensity), pixels) / pixels**2
         return np.asarray(flat @ self._rings)
 
     def contrast(
@@ -299,3 +306,48 @@ class Multislice:
                 waves = self.transmit(waves, transmission)
             intensities.append(self.detect(waves))
         return np.concatenate(intensities) - vacuum
+
+    def integral(self, planes: Sequence[Plane], *, batch: int = 8) -> NDArray[np.float64]:
+        """Contrast of a round column integrated over all probe positions, from plane waves.
+
+        A probe averaged over its position is an incoherent sum of the plane waves of its aperture, so
+        the sum needs no tails: what each wave loses from the direct beam, and where it is scattered to.
+
+        Parameters
+        ----------
+        planes : sequence of Plane
+            One column, in the order in which the beam meets it.
+        batch : int
+            Waves at once.
+
+        Returns
+        -------
+        ndarray of shape (rings,)
+            Integral of `contrast` over the plane [Å²].
+        """
+        count = int(self._semiangle / self.grid.wavelength * self.grid.extent[1])
+        inner = np.maximum(np.arange(count + 1) - 0.5, 0.0)
+        outer = np.minimum(
+            np.arange(count + 1) + 0.5, self._semiangle / self.grid.wavelength * self.grid.extent[1]
+        )
+        shares = outer**2 - inner**2
+        transmissions = [plane_transmission(self.grid, plane) for plane in planes]
+        lost, scattered = 0.0, np.zeros(self._rings.shape[1])
+        for start in range(0, count + 1, batch):
+            beams = np.arange(start, min(start + batch, count + 1))
+            spectrum = np.zeros((len(beams), *self.grid.gpts), np.complex64)
+            spectrum[np.arange(len(beams)), 0, beams] = self.grid.gpts[0] * self.grid.gpts[1]
+            waves = self._waves(spectrum)
+            for index, (plane, transmission) in enumerate(zip(planes, transmissions, strict=True)):
+                if index:
+                    waves = self.propagate(waves, plane.height_angstrom - planes[index - 1].height_angstrom)
+                waves = self.transmit(waves, transmission)
+            waves = waves.ensure_reciprocal_space()
+            direct = self._xp.abs(waves.array[np.arange(len(beams)), 0, beams]) ** 2
+            waves.array[np.arange(len(beams)), 0, beams] = 0.0
+            weights = shares[beams] / shares.sum()
+            lost += float(weights @ (1.0 - self._host(direct) / (self.grid.gpts[0] * self.grid.gpts[1]) ** 2))
+            scattered += weights @ self.detect(waves)
+        area = self.grid.extent[0] * self.grid.extent[1]
+        edges = np.minimum(self._edges, self._semiangle * 1e3) ** 2
+        return np.asarray(area * (scattered - lost * np.diff(edges) / (self._semiangle * 1e3) ** 2))

@@ -11,7 +11,7 @@ from drivers.contract.context import Context
 from drivers.contract.errors import InputError
 from sim_microscope.aberrations import Aberrations, ProbeTransfer
 from sim_microscope.crystal import Crystal, Defect, DefectConcentrations, GrainBoundary, build_crystal
-from sim_microscope.field import REACH_ANGSTROM, FieldKernels, Raster, check_memory, field_kernels, render
+from sim_microscope.field import REACH_ANGSTROM, FieldKernels, Raster, field_kernels, render
 from sim_microscope.imaging import Acquisition, Frame, ScanMap, expose
 from sim_microscope.kernels import KernelTable, default_table, vacuum_intensity
 from sim_microscope.pairs import PairTable, default_pairs
@@ -50,6 +50,7 @@ def simulate_frame(
     *,
     seed: int,
     kernels: FieldKernels | None = None,
+    device: str = "cpu",
 ) -> Frame:
     """Make a frame from column kernels.
 
@@ -65,6 +66,8 @@ def simulate_frame(
         Seed of everything random; the same seed gives the same frame to the bit.
     kernels : FieldKernels, optional
         Of the context, by default from the shipped tables.
+    device : str
+        "cpu" for NumPy, or a torch device such as "cuda".
 
     Returns
     -------
@@ -84,10 +87,35 @@ def simulate_frame(
     source = acquisition.source_sigma_angstrom
 
     def renderer(raster: Raster) -> NDArray[np.float32]:
+        if device != "cpu":
+            return _render_on(device, crystal, kernels, raster, source, transfer)
         return render(crystal, kernels, raster, source_sigma_angstrom=source, transfer=transfer)
 
     image = expose(acquisition, renderer, rng)
     return _frame(image, context, acquisition, crystal, seed)
+
+
+def _render_on(
+    device: str,
+    crystal: Crystal,
+    kernels: FieldKernels,
+    raster: Raster,
+    source_sigma_angstrom: float,
+    transfer: ProbeTransfer | None,
+) -> NDArray[np.float32]:
+    """Image of a crystal, made on a torch device."""
+    import torch
+
+    from sim_microscope.field_torch import render_torch
+
+    try:
+        chosen = torch.device(device)
+        image = render_torch(
+            crystal, kernels, raster, chosen, source_sigma_angstrom=source_sigma_angstrom, transfer=transfer
+        )
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot make the field ({error}); use the CPU") from error
+    return np.asarray(image.cpu().numpy())
 
 
 def simulate_multislice(
@@ -152,7 +180,6 @@ def _crystal_in_view(
     """Crystal that fills the scan, wherever drift and distortion take it, and what reaches into it."""
     low, high = ScanMap.of(acquisition).bounds(acquisition.pixels)
     size = acquisition.fov_nm * 10
-    check_memory((acquisition.pixels, acquisition.pixels))
     jitter = 6 * acquisition.row_jitter_px * acquisition.pixel_size_angstrom
     beyond = max(0.0, float(-low.min()), float(high.max() - size)) + jitter
     rotation = float(rng.uniform(0.0, 360.0)) if plan.rotation_deg is None else plan.rotation_deg

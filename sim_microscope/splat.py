@@ -11,7 +11,7 @@ WINDOW = 8
 
 #: Shape of the window, π w (1 - ν) for frequencies that are right up to ν = 0.45 cycles a pixel
 #: (Beatty et al., 2005, 10.1109/TMI.2005.848376); the error is then below 1e-3 of a column's peak.
-_BETA = np.pi * WINDOW * (1.0 - 0.45)
+BETA = np.pi * WINDOW * (1.0 - 0.45)
 
 #: Work is split into this many parts whatever the machine, so that sums are the same to the bit.
 _PARTS = 4
@@ -20,7 +20,7 @@ _PARTS = 4
 _TOLERANCE = 0.12
 
 #: Pair terms are cut off at this distance from the pair's middle [Å], where they have fallen to 2 %.
-_SUPPORT_ANGSTROM = 3.6
+SUPPORT_ANGSTROM = 3.6
 
 #: Pair terms are turned to this many directions, and placed to this fraction of a pixel: 0.5 degrees and,
 #: at 0.3 Å, 0.04 Å, against a term that changes over an ångström and is itself some percent of the image.
@@ -33,8 +33,8 @@ _EMPTY = STATES.index("empty")
 def window_spectrum(points: int, count: int) -> NDArray[np.float64]:
     """Fourier transform of the window along one axis of `points` pixels, at its first `count` frequencies."""
     frequency = np.fft.fftfreq(points)[:count] if count == points else np.arange(count) / points
-    argument = np.sqrt((_BETA**2 - (np.pi * WINDOW * frequency) ** 2).astype(complex))
-    return np.asarray((WINDOW * np.sinh(argument) / argument / np.i0(_BETA)).real)
+    argument = np.sqrt((BETA**2 - (np.pi * WINDOW * frequency) ** 2).astype(complex))
+    return np.asarray((WINDOW * np.sinh(argument) / argument / np.i0(BETA)).real)
 
 
 @numba.njit(cache=True)
@@ -43,7 +43,7 @@ def _window(distance: float) -> float:
     inside = 1.0 - (2.0 * distance / WINDOW) ** 2
     if inside <= 0.0:
         return 0.0
-    quarter = 0.25 * _BETA * _BETA * inside
+    quarter = 0.25 * BETA * BETA * inside
     term, total, k = 1.0, 1.0, 1
     while term > 1e-9 * total:
         term *= quarter / (k * k)
@@ -82,7 +82,7 @@ def spread(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.fl
     ndarray of shape `shape`, float32
     """
     image = np.zeros(shape, np.float32)
-    _spread(points, image, 1.0 / float(np.i0(_BETA)))
+    _spread(points, image, 1.0 / float(np.i0(BETA)))
     return image
 
 
@@ -109,10 +109,11 @@ def _find_pairs(
     heads: NDArray[np.int64],
     following: NDArray[np.int64],
     size: float,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Middles [pixels] of all pairs of neighbours, and the kind and direction bin of each."""
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Middles [pixels], kinds and directions [rad] of all pairs of neighbours."""
     middles = np.empty((points.shape[0] * 6, 2))
-    labels = np.empty((points.shape[0] * 6, 2), np.int64)
+    kinds_found = np.empty(points.shape[0] * 6, np.int64)
+    angles = np.empty(points.shape[0] * 6)
     count = 0
     for n in range(points.shape[0]):
         if states[n] == _EMPTY:
@@ -134,12 +135,11 @@ def _find_pairs(
                                 kind, dr, dc = kinds[shell, states[m], states[n]], -dr, -dc
                             if kind >= 0 and count < middles.shape[0]:
                                 middles[count] = 0.5 * (points[n] + points[m])
-                                turn = np.arctan2(dr, dc) / (2 * np.pi) * _DIRECTIONS
-                                labels[count, 0] = kind
-                                labels[count, 1] = int(np.floor(turn + 0.5)) % _DIRECTIONS
+                                kinds_found[count] = kind
+                                angles[count] = np.arctan2(dr, dc)
                                 count += 1
                     m = following[m]
-    return middles[:count], labels[:count]
+    return middles[:count], kinds_found[:count], angles[:count]
 
 
 @numba.njit(cache=True, parallel=True, fastmath=True)
@@ -188,6 +188,8 @@ def _add_patches(
     for part in numba.prange(parts):
         for n in range(part * middles.shape[0] // parts, (part + 1) * middles.shape[0] // parts):
             row, column = int(np.floor(middles[n, 0] + 0.5)), int(np.floor(middles[n, 1] + 0.5))
+            if min(row, column) < half or row + half >= images.shape[1] or column + half >= images.shape[2]:
+                continue
             a = min(int((middles[n, 0] - row + 0.5) * _OFFSETS), _OFFSETS - 1)
             b = min(int((middles[n, 1] - column + 0.5) * _OFFSETS), _OFFSETS - 1)
             for r in range(width):
@@ -213,7 +215,7 @@ def add_pairs(
     Parameters
     ----------
     shape : tuple of int
-        Grid; points lie at least the terms' support inside it.
+        Grid; a pair whose term does not lie whole inside it is left out.
     points : ndarray of shape (n, 2)
         Columns along (row, column) [pixels].
     states : ndarray of shape (n,), uint8
@@ -231,16 +233,40 @@ def add_pairs(
     -------
     ndarray of shape `shape`, float32
     """
-    shells = np.array(shells_angstrom) / step_angstrom
-    size = float(shells.max()) * (1 + _TOLERANCE)
-    heads, following = _bins(points, size, shape)
-    middles, labels = _find_pairs(points, states, kinds, shells, heads, following, size)
-    code = labels[:, 0] * _DIRECTIONS + labels[:, 1]
-    used, which = np.unique(code, return_inverse=True)
-    wanted = np.stack([used // _DIRECTIONS, used % _DIRECTIONS], axis=1)
-    patches = _turn_terms(
-        terms, wanted, _SUPPORT_ANGSTROM / step_angstrom, step_angstrom / term_step_angstrom
+    middles, found, angles = neighbours(
+        shape, points, states, kinds, shells_angstrom, step_angstrom=step_angstrom
     )
+    directions = np.round(angles / (2 * np.pi) * _DIRECTIONS).astype(np.int64) % _DIRECTIONS
+    used, which = np.unique(found * _DIRECTIONS + directions, return_inverse=True)
+    wanted = np.stack([used // _DIRECTIONS, used % _DIRECTIONS], axis=1)
+    patches = _turn_terms(terms, wanted, SUPPORT_ANGSTROM / step_angstrom, step_angstrom / term_step_angstrom)
     images = np.zeros((_PARTS, *shape), np.float32)
     _add_patches(images, middles, which, patches)
     return np.asarray(images.sum(axis=0))
+
+
+def neighbours(
+    shape: tuple[int, int],
+    points: NDArray[np.float64],
+    states: NDArray[np.uint8],
+    kinds: NDArray[np.int64],
+    shells_angstrom: tuple[float, ...],
+    *,
+    step_angstrom: float,
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """All pairs of neighbours that add a term; parameters as `add_pairs`.
+
+    Returns
+    -------
+    middles : ndarray of shape (pairs, 2)
+        Middles along (row, column) [pixels].
+    kinds : ndarray of shape (pairs,), int
+        Index of the term.
+    angles : ndarray of shape (pairs,)
+        Direction from the first column to the second, from the column axis towards the row axis [rad].
+    """
+    shells = np.array(shells_angstrom) / step_angstrom
+    size = float(shells.max()) * (1 + _TOLERANCE)
+    heads, following = _bins(points, size, shape)
+    middles, found, angles = _find_pairs(points, states, kinds, shells, heads, following, size)
+    return middles, found, angles

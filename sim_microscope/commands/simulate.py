@@ -83,9 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         if seed < 0:
             raise InputError(f"--seed {arguments.seed}: expected 0 or more")
         if arguments.method == "kernels":
-            frame = simulate_frame(
-                context, acquisition, plan, seed=seed, kernels=_kernels(arguments, context)
-            )
+            kernels, device = _kernels(arguments, context), _torch_device(arguments.device)
+            frame = simulate_frame(context, acquisition, plan, seed=seed, kernels=kernels, device=device)
         else:
             frame = _multislice(arguments, context, acquisition, plan, seed)
         _write(frame, arguments.out)
@@ -166,6 +165,11 @@ def _plan(arguments: argparse.Namespace) -> SpecimenPlan:
         strain=None if arguments.strain is None else np.array(arguments.strain).reshape(2, 2),
         boundary=None if angle is None else GrainBoundary(angle),
     )
+
+
+def _torch_device(wanted: str) -> str:
+    """Device of the kernels' fields: the GPU only where it is asked for, as the CPU is exact to the bit."""
+    return "cuda" if wanted == "gpu" else "cpu"
 
 
 def _kernels(arguments: argparse.Namespace, context: Context):  # type: ignore[no-untyped-def]
