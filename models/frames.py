@@ -63,7 +63,9 @@ def _check(array: np.ndarray) -> None:
             "pass a single frame, or one channel of a colour image"
         )
     if array.dtype.kind not in "buif":
-        raise InputError(f"expected real intensities, found values of type {array.dtype}; take their magnitude")
+        raise InputError(
+            f"expected real intensities, found values of type {array.dtype}; take their magnitude"
+        )
     if min(array.shape) < SMALLEST_EDGE_PX:
         raise InputError(
             f"expected at least {SMALLEST_EDGE_PX} x {SMALLEST_EDGE_PX} pixels, found "

@@ -153,7 +153,10 @@ def refine_maxima(image: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     here = flat[centre]
     up, down, left, right = flat[centre - width], flat[centre + width], flat[centre - 1], flat[centre + 1]
     cross = (
-        flat[centre + width + 1] - flat[centre + width - 1] - flat[centre - width + 1] + flat[centre - width - 1]
+        flat[centre + width + 1]
+        - flat[centre + width - 1]
+        - flat[centre - width + 1]
+        + flat[centre - width - 1]
     ) / 4
     slope_row, slope_column = (down - up) / 2, (right - left) / 2
     curve_row, curve_column = up + down - 2 * here, left + right - 2 * here
