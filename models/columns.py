@@ -50,21 +50,26 @@ def filter_columns(image: Tensor, lattice_px: float) -> Tensor:
     rows, columns = frequencies(shape, image.device)
     laplacian = (2 * torch.pi * sigma_px) ** 2 * (rows.square() + columns.square())
     transfer = laplacian * gaussian_filter(shape, image.device, sigma_px)
-    return torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)
+    filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)
+    return filtered
 
 
-def find_maxima(filtered: Tensor) -> Maxima:
-    """All positive local maxima (3 x 3) of a filtered frame, refined to sub-pixel.
+def find_maxima(filtered: Tensor, lattice_px: float) -> Maxima:
+    """Find all positive local maxima (3 x 3) of a filtered frame, refined to sub-pixel.
 
-    Noise and hexagon centres are among them: `models.lattice` sorts them out.
+    Noise and hexagon centres are among them: `models.lattice` sorts them out.  Within two standard deviations
+    of the filter from the edge of the frame, where it mixes in the opposite edge, there are none.
 
     Parameters
     ----------
     filtered : Tensor of shape (M, N)
         From `filter_columns`.
+    lattice_px : float
+        Lattice constant [px].
     """
     highest = max_pool2d(filtered[None], 3, stride=1, padding=1)[0]
     peak = (filtered == highest) & (filtered > 0)
-    peak[0], peak[-1], peak[:, 0], peak[:, -1] = False, False, False, False
+    margin = max(1, round(2 * LOG_SCALE * lattice_px))
+    peak[:margin], peak[-margin:], peak[:, :margin], peak[:, -margin:] = False, False, False, False
     positions, response = refine_maxima(filtered, peak.nonzero())
     return Maxima(positions, response)

@@ -25,6 +25,10 @@ _LEAST_CONTRAST = 0.4
 #: A maximum this bright, over the mean of its neighbourhood, is a column even on a boundary.
 COLUMN_RESPONSE = 0.35
 
+#: The mean of the neighbourhood counts for this part of its median in the frame at least, lest noise in
+#: vacuum pass for columns.
+_LEVEL_FLOOR = 0.75
+
 #: A grain has at least this many columns.
 LEAST_COLUMNS = 20
 
@@ -34,7 +38,7 @@ _STEPS = ((1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1))
 
 @dataclass(frozen=True)
 class Patch:
-    """Honeycomb sites of one region; S sites in G grains.  The fields are those of `models.lattice.Lattice`."""
+    """Honeycomb sites of one region, S in G grains; the fields are those of `models.lattice.Lattice`."""
 
     positions: Tensor
     sublattice: Tensor
@@ -47,8 +51,8 @@ class Patch:
 def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch | None:
     """Find all honeycomb sites of one region of the site lattice.
 
-    Of the three colours of the site lattice, each a triangular lattice of period a, the darkest is that of the
-    hexagon centres.  Where it changes, one grain ends and another begins.
+    Of the three colours of the site lattice, each a triangular lattice of period a, the darkest is that of
+    the hexagon centres.  Where it changes, one grain ends and another begins.
 
     Parameters
     ----------
@@ -86,8 +90,9 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     domain = torch.where(boundary & (colour == empty_of[domain]), other, domain)
     measured = column >= 0
     response = torch.where(measured, maxima.response[column.clamp(min=0)], 0.0)
-    seen = response > COLUMN_RESPONSE * filled
-    site = torch.where(boundary, seen, interior >= 0) & (colour != empty_of[domain])
+    seen = response > COLUMN_RESPONSE * filled.clamp(min=_LEVEL_FLOOR * float(filled[inside].median()))
+    supported = seen | _is_enclosed(seen | ~inside, empty_of[domain], colour)
+    site = torch.where(boundary, seen, (interior >= 0) & supported) & (colour != empty_of[domain])
     positions = torch.where(measured[..., None], maxima.positions[column.clamp(min=0)], predicted)
     honeycomb = torch.stack([basis[0] + basis[1], 2 * basis[1] - basis[0]])
     return Patch(
@@ -191,6 +196,19 @@ def _colour_levels(brightness: Tensor, inside: Tensor, colour: Tensor) -> Tensor
     weight = torch.stack([(colour == c) & inside for c in range(3)]).float()
     blurred = _blur(torch.cat([weight * brightness, weight]))
     return blurred[:3] / blurred[3:].clamp(min=1e-3)
+
+
+def _is_enclosed(seen: Tensor, empty: Tensor, colour: Tensor) -> Tensor:
+    """Whether at least two of a site's three neighbours on the honeycomb are seen, shape (H, W).
+
+    So a vacancy inside the lattice is a site, and vacuum beside the lattice is not.
+    """
+    neighbours = torch.zeros_like(colour)
+    for step in _STEPS:
+        beside = torch.roll(seen, step, dims=(0, 1))
+        beside_colour = torch.roll(colour, step, dims=(0, 1))
+        neighbours += beside & (beside_colour != empty)
+    return neighbours >= 2
 
 
 def _is_inside(positions: Tensor, shape: torch.Size) -> Tensor:

@@ -25,6 +25,10 @@ _TILE_SCALE = 1.5
 #: Maxima that scatter by 0.23 of the site period reach it; some thirty random ones reach 0.2.
 _LEAST_COHERENCE = 0.35
 
+#: Most change of phase from tile to tile: a strain or rotation of 0.07 against the mean lattice.  What differs
+#: by more is another grain, with a mean lattice of its own.
+_MOST_PHASE_STEP = 0.18
+
 #: A region of the lattice holds at least this many tiles.
 _LEAST_TILES = 4
 
@@ -119,9 +123,10 @@ def _unwrap(
     end = np.concatenate([number[:, 1:].ravel(), number[1:].ravel()])
     flat_phase, flat_coherence = phase.reshape(-1, 2), coherence.ravel()
     held = (flat_coherence[start] > _LEAST_COHERENCE) & (flat_coherence[end] > _LEAST_COHERENCE)
-    start, end = start[held], end[held]
     difference = flat_phase[end] - flat_phase[start]
     wrapped = np.abs(difference - np.round(difference)).max(axis=1)
+    held &= wrapped < _MOST_PHASE_STEP
+    start, end, wrapped = start[held], end[held], wrapped[held]
     cost = 1e-3 + wrapped + 0.2 * (1 - np.minimum(flat_coherence[start], flat_coherence[end]))
     graph = coo_array((cost, (start, end)), shape=(number.size, number.size)).tocsr()
     tree = minimum_spanning_tree(graph)
@@ -142,7 +147,7 @@ def _unwrap(
 def _integrate(
     phase: NDArray[np.float32], visited: NDArray[np.int32], parent: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """Sum wrapped phase differences from the root down a tree, by pointer doubling; one row a visited tile."""
+    """Sum wrapped phase differences down a tree by pointer doubling; one row a visited tile, the root first."""
     above = np.zeros(len(phase), dtype=np.int64)
     above[visited[0]] = visited[0]
     above[visited[1:]] = parent[visited[1:]]

@@ -51,12 +51,12 @@ def autocorrelation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     rows, columns = frequencies((height, width), image.device)
     squared = rows.square() + columns.square()
     power = power * squared / (squared + _BACKGROUND_PX**-2)
-    correlation = torch.fft.irfft2(power, s=(height, width))
+    correlation: Tensor = torch.fft.irfft2(power, s=(height, width))
     return correlation / correlation[0, 0]
 
 
 def radial_profile(correlation: Tensor) -> Tensor:
-    """Mean of an autocorrelation (zero lag first) over circles of 0, 1, 2, ... px, up to a third of the frame."""
+    """Mean of an autocorrelation over circles of 0, 1, 2, ... px around zero lag, up to a third of the frame."""
     height, width = correlation.shape
     reach = min(height, width) // 3
     centred = _crop_lags(correlation, reach)
