@@ -38,21 +38,21 @@ def standardise(image: ArrayLike, device: torch.device | str = "cpu") -> Tensor:
     """
     array = np.asarray(image)
     _check(array)
-    frame = torch.from_numpy(np.array(array, dtype=np.float32 if array.itemsize < 4 else np.float64))
-    frame = frame.to(device)
-    deviation, mean = torch.std_mean(frame.double())
-    if not torch.isfinite(deviation):
-        bad = int((~torch.isfinite(frame)).sum())
+    mean = float(array.mean(dtype=np.float64))
+    if not math.isfinite(mean):
+        bad = int((~np.isfinite(array)).sum())
         raise InputError(
-            f"expected finite intensities, found {bad} of {frame.numel()} pixels that are NaN or infinite; "
-            "crop the frame to its recorded part, or replace the dead pixels by their neighbours' median"
+            f"expected finite intensities, found {bad} of {array.size} pixels that are NaN or infinite; "
+            "crop the frame to its recorded part, or replace dead pixels by the median of their neighbours"
         )
-    if deviation <= 1e-9 * max(1e-30, abs(float(mean))):
+    frame = torch.from_numpy(np.subtract(array, mean, dtype=np.float64).astype(np.float32)).to(device)
+    deviation = float(frame.square().mean().sqrt())
+    if deviation <= 1e-6 * abs(mean) or deviation == 0:
         raise InputError(
-            f"expected an image with contrast, found the constant {float(mean):g}; "
+            f"expected an image with contrast, found the constant {mean:g}; "
             "check that the detector was inserted and the beam unblanked"
         )
-    return ((frame - mean) / deviation).float()
+    return frame / deviation
 
 
 def _check(array: np.ndarray) -> None:

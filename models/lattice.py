@@ -16,7 +16,7 @@ from models.scale import lattice_constant_px, lattice_vectors
 #: Grains of different orientation that are looked for.
 _MOST_ORIENTATIONS = 4
 
-#: Another orientation is looked for if this part of the maxima is bright and on no site.
+#: Another orientation is looked for if this part of the maxima is bright and on no grain.
 _LEAST_UNEXPLAINED = 0.02
 
 
@@ -79,6 +79,7 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
     """
     shape = (filtered.shape[0], filtered.shape[1])
     left = torch.arange(len(maxima.response), device=filtered.device)
+    typical = maxima.response.median()
     patches: list[Patch] = []
     for _ in range(_MOST_ORIENTATIONS):
         remaining = Maxima(maxima.positions[left], maxima.response[left])
@@ -87,7 +88,10 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
         patches += [patch for patch in found if patch is not None]
         if not patches:
             break
-        left = left[_unexplained(remaining, patches, vectors)]
+        explained = torch.zeros_like(left, dtype=torch.bool)
+        for region, patch in zip(regions, found, strict=True):
+            explained[region.member] = patch is not None
+        left = left[~explained & (remaining.response > COLUMN_RESPONSE * typical)]
         if len(left) < max(LEAST_COLUMNS, _LEAST_UNEXPLAINED * len(maxima.response)):
             break
         try:
@@ -100,14 +104,6 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
             "that lie on none; check that the specimen is a 1H monolayer in focus"
         )
     return _join(patches)
-
-
-def _unexplained(maxima: Maxima, patches: list[Patch], vectors: Tensor) -> Tensor:
-    """Whether each maximum is as bright as columns are, and yet further than a site period from any site."""
-    sites = torch.cat([patch.positions for patch in patches]).cpu().numpy()
-    distance, _ = cKDTree(sites).query(maxima.positions.cpu().numpy())
-    far = torch.from_numpy(distance > lattice_constant_px(vectors) / 2).to(maxima.response.device)
-    return far & (maxima.response > COLUMN_RESPONSE * maxima.response.median())
 
 
 def _density(positions: Tensor, shape: tuple[int, int], vectors: Tensor) -> Tensor:

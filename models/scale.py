@@ -12,6 +12,9 @@ from models.frames import frequencies
 #: The smallest lattice constant that is looked for [px]; below it neighbouring columns (a / sqrt(3)) merge.
 SMALLEST_LATTICE_PX = 5.0
 
+#: The largest lattice constant that is looked for [px].
+_LARGEST_LATTICE_PX = 160
+
 #: A lag counts as a lattice vector if the autocorrelation there exceeds this fraction of its highest
 #: side maximum.  At the distance of neighbouring columns, a / sqrt(3), it is AB / (A**2 + B**2) <= 1/2
 #: of the value at a, for sublattices of brightness A and B.
@@ -100,7 +103,7 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
             return found
     raise InputError(
         "expected the repeating triangles of a hexagonal lattice, found no such period between "
-        f"{SMALLEST_LATTICE_PX:g} px and a third of the frame; check focus, dose and magnification "
+        f"{SMALLEST_LATTICE_PX:g} px and a third of the frame (at most {_LARGEST_LATTICE_PX} px); check focus, dose and magnification "
         "(about 8 to 40 pixels a lattice constant suit)"
     )
 
@@ -113,13 +116,13 @@ def lattice_constant_px(vectors: Tensor) -> float:
 
 def _crop_lags(correlation: Tensor, reach: int) -> Tensor:
     """Lags from -reach to reach along both axes, shape (2 reach + 1, 2 reach + 1)."""
-    rolled = torch.roll(correlation, (reach, reach), dims=(0, 1))
-    return rolled[: 2 * reach + 1, : 2 * reach + 1]
+    rows = torch.cat([correlation[-reach:], correlation[: reach + 1]])
+    return torch.cat([rows[:, -reach:], rows[:, : reach + 1]], dim=1)
 
 
 def _side_maxima(correlation: Tensor) -> tuple[Tensor, Tensor]:
     """Local maxima away from zero lag, one of each +/- pair: lags (K, 2) to sub-pixel [px], heights (K,)."""
-    reach = min(correlation.shape) // 3
+    reach = min(min(correlation.shape) // 3, _LARGEST_LATTICE_PX)
     centred = _crop_lags(correlation, reach).cpu()
     peak = max_pool2d(centred[None], 5, stride=1, padding=2)[0] == centred
     lag = torch.arange(-reach, reach + 1)
