@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
 from models.frames import frequencies, gaussian_filter
 from models.scale import refine_maxima
@@ -67,9 +66,10 @@ def find_maxima(filtered: Tensor, lattice_px: float) -> Maxima:
     lattice_px : float
         Lattice constant [px].
     """
-    highest = max_pool2d(filtered[None], 3, stride=1, padding=1)[0]
-    peak = (filtered == highest) & (filtered > 0)
+    across = torch.maximum(torch.maximum(filtered[:, :-2], filtered[:, 2:]), filtered[:, 1:-1])
+    highest = torch.maximum(torch.maximum(across[:-2], across[2:]), across[1:-1]).clamp_(min=1e-6)
+    peak = filtered[1:-1, 1:-1] == highest
     margin = max(1, round(2 * LOG_SCALE * lattice_px))
-    peak[:margin], peak[-margin:], peak[:, :margin], peak[:, -margin:] = False, False, False, False
-    positions, response = refine_maxima(filtered, peak.nonzero())
+    index = peak[margin - 1 : 1 - margin or None, margin - 1 : 1 - margin or None].nonzero() + margin
+    positions, response = refine_maxima(filtered, index)
     return Maxima(positions, response)

@@ -81,7 +81,8 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     filled = (level.sum(0) - darkest) / 2
     contrast = filled - darkest
     valid = inside & (contrast > _LEAST_CONTRAST * contrast[inside].median())
-    interior, empty_of = _domains(level.argmin(0), valid)
+    empty = torch.where(level[2] == darkest, 2, (level[1] == darkest).long())
+    interior, empty_of = _domains(empty, valid)
     if len(empty_of) == 0:
         return None
     domain = _grow(interior, inside)

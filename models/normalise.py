@@ -39,15 +39,25 @@ def normalise(image: Tensor, lattice_px: float) -> Tensor:
     blurred = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)
     factor = max(1, round(lattice_px / 2))
     height, width = (factor * math.ceil(edge / factor) for edge in shape)
-    moments = torch.stack([torch.ones_like(blurred), blurred, blurred.square()])
-    moments = pad(moments, (0, width - shape[1], 0, height - shape[0]))
-    windowed = _window(avg_pool2d(moments[:, None], factor), WINDOW_SCALE * lattice_px / factor)[:, 0]
+    grid = (height // factor, width // factor)
+    moments = pad(torch.stack([blurred, blurred.square()]), (0, width - shape[1], 0, height - shape[0]))
+    moments = torch.cat([_filled(grid, shape, factor, image), avg_pool2d(moments[:, None], factor)])
+    windowed = _window(moments, WINDOW_SCALE * lattice_px / factor)[:, 0]
     mean = windowed[1] / windowed[0]
     deviation = (windowed[2] / windowed[0] - mean.square()).clamp(min=0).sqrt()
     deviation = deviation.clamp(min=_LEAST_DEVIATION * float(deviation.mean()))
     slow = interpolate(torch.stack([mean, deviation])[None], scale_factor=factor, mode="bilinear")[0]
     slow = slow[:, : shape[0], : shape[1]]
     return (image - slow[0]) / slow[1]
+
+
+def _filled(grid: tuple[int, int], shape: tuple[int, int], factor: int, like: Tensor) -> Tensor:
+    """Part of each cell of `factor` pixels square that the frame fills, shape (1, 1, H, W)."""
+    rows, columns = (
+        (edge - factor * torch.arange(cells, device=like.device)).clamp(max=factor).to(like) / factor
+        for edge, cells in zip(shape, grid, strict=True)
+    )
+    return torch.outer(rows, columns)[None, None]
 
 
 def _window(channels: Tensor, sigma: float) -> Tensor:

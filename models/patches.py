@@ -100,15 +100,12 @@ def sample_spline(coefficients: Tensor, positions: Tensor) -> Tensor:
     height, width = coefficients.shape[-2:]
     corner = positions.floor()
     row_weights, column_weights = _cubic_weights(positions - corner)
-    first = corner.long() - 1
-    flat = coefficients.flatten(1)
-    total = flat.new_zeros(flat.shape[0], len(positions))
-    for i in range(4):
-        row = (first[:, 0] + i).clamp(0, height - 1) * width
-        for j in range(4):
-            column = (first[:, 1] + j).clamp(0, width - 1)
-            total += flat[:, row + column] * (row_weights[i] * column_weights[j])
-    return total
+    taps = torch.arange(-1, 3, device=positions.device)[:, None]
+    row = (corner[:, 0].long() + taps).clamp(0, height - 1) * width  # (4, S)
+    column = (corner[:, 1].long() + taps).clamp(0, width - 1)
+    index = row[:, None] + column  # (4, 4, S)
+    weight = row_weights[:, None] * column_weights
+    return torch.stack([(channel.flatten()[index] * weight).sum((0, 1)) for channel in coefficients])
 
 
 def _cubic_weights(fraction: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,12 +62,11 @@ def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor) -> Tensor:
     shape = (image.shape[0], image.shape[1])
     spectrum = torch.fft.rfft2(image) * spline_prefilter(shape, image.device)
     position, fraction = _table_position(shape, disc, image.device)
-    moments = []
+    fields = []
     for table in _transfer_table().to(image.device):
         transfer = torch.lerp(table[position], table[position + 1], fraction)
-        field = torch.fft.irfft2(spectrum * transfer, s=shape)
-        moments.append(sample_spline(field[None], positions)[0])
-    return torch.stack(moments, dim=1)
+        fields.append(torch.fft.irfft2(spectrum * transfer, s=shape))
+    return sample_spline(torch.stack(fields), positions).T
 
 
 def _table_position(
