@@ -98,6 +98,14 @@ def gaussian_filter(shape: tuple[int, int], device: torch.device | str, sigma_px
     return torch.exp(exponent * rows.square()) * torch.exp(exponent * columns.square())
 
 
+def blur(image: Tensor, sigma_px: float) -> Tensor:
+    """Blur a frame (M, N), taken as periodic, by a Gaussian of standard deviation `sigma_px`."""
+    shape = (image.shape[0], image.shape[1])
+    transfer = gaussian_filter(shape, image.device, sigma_px)
+    blurred: Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)
+    return blurred
+
+
 def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
     """Values of an image at positions between its pixels; positions outside are moved to the edge.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
 
-from models.frames import gaussian_filter
+from models.frames import blur
 
 #: Standard deviation of the Gaussian window over the lattice constant.
 WINDOW_SCALE = 2.5
@@ -35,8 +35,7 @@ def normalise(image: Tensor, lattice_px: float) -> Tensor:
         The window ends at the frame's edges; nothing is assumed beyond.
     """
     shape = (image.shape[0], image.shape[1])
-    transfer = gaussian_filter(shape, image.device, _BLUR_SCALE * lattice_px)
-    blurred = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)
+    blurred = blur(image, _BLUR_SCALE * lattice_px)
     factor = max(1, round(lattice_px / 2))
     height, width = (factor * math.ceil(edge / factor) for edge in shape)
     grid = (height // factor, width // factor)
