@@ -1,4 +1,4 @@
-"""The 31 features of a column: contrast vector (8) and context vector (23) of Dan et al. (arXiv 2606.09419)."""
+"""The 31 features of a column (Dan et al., arXiv 2606.09419): contrast vector (8), context vector (23)."""
 
 import torch
 from torch import Tensor
@@ -40,8 +40,8 @@ SHELL_POPULATIONS = {
 def encode_contrast(moments: Tensor, is_metal: Tensor) -> Tensor:
     """Join moments and the sublattice flag to the contrast vector.
 
-    The flag says on which sublattice, as decided for the whole frame, the column is.  Under a context it is the
-    same as the paper's flag for the brighter or dimmer sublattice, and it stays defined where the two tie.
+    The flag says on which sublattice, as decided for the whole frame, the column is.  Under a context it is
+    the same as the paper's flag for the brighter or dimmer sublattice, and stays defined where the two tie.
 
     Parameters
     ----------

@@ -25,8 +25,8 @@ _TILE_SCALE = 1.5
 #: Maxima that scatter by 0.23 of the site period reach it; some thirty random ones reach 0.2.
 _LEAST_COHERENCE = 0.35
 
-#: Most change of phase from tile to tile: a strain or rotation of 0.07 against the mean lattice.  What differs
-#: by more is another grain, with a mean lattice of its own.
+#: Most change of phase from tile to tile: a strain or rotation of 0.07 against the mean lattice.  What
+#: differs by more is another grain, with a mean lattice of its own.
 _MOST_PHASE_STEP = 0.18
 
 #: A region of the lattice holds at least this many tiles.
@@ -147,7 +147,7 @@ def _unwrap(
 def _integrate(
     phase: NDArray[np.float32], visited: NDArray[np.int32], parent: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """Sum wrapped phase differences down a tree by pointer doubling; one row a visited tile, the root first."""
+    """Sum wrapped phase differences down a tree by pointer doubling; one row a visited tile, root first."""
     above = np.zeros(len(phase), dtype=np.int64)
     above[visited[0]] = visited[0]
     above[visited[1:]] = parent[visited[1:]]

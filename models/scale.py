@@ -59,7 +59,7 @@ def autocorrelation(image: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def radial_profile(correlation: Tensor) -> Tensor:
-    """Mean of an autocorrelation over circles of 0, 1, 2, ... px around zero lag, up to a third of the frame."""
+    """Mean of an autocorrelation over circles of 0, 1, 2, ... px around zero lag, to a third of the frame."""
     height, width = correlation.shape
     reach = min(height, width) // 3
     centred = _crop_lags(correlation, reach)
@@ -103,7 +103,8 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
             return found
     raise InputError(
         "expected the repeating triangles of a hexagonal lattice, found no such period between "
-        f"{SMALLEST_LATTICE_PX:g} px and a third of the frame (at most {_LARGEST_LATTICE_PX} px); check focus, dose and magnification "
+        f"{SMALLEST_LATTICE_PX:g} px and a third of the frame (at most {_LARGEST_LATTICE_PX} px); "
+        "check focus, dose and magnification "
         "(about 8 to 40 pixels a lattice constant suit)"
     )
 

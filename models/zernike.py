@@ -1,9 +1,9 @@
 """Rotation-invariant Zernike moments of the disc around a column.
 
 With m = 0 the moments are integrals of the image times a radial kernel, that is, convolutions.  The Fourier
-transform of R_n^0 on the unit disc is a Bessel function (Noll, 10.1364/JOSA.66.000207), so the moments come from
-the frame's spectrum without any discretised disc: exactly those of infinitely fine patches of the frame's
-band-limited interpolation.  On discs of 14 px summed pixel by pixel, the moment of a constant would be 0.81.
+transform of R_n^0 on the unit disc is a Bessel function (Noll, 10.1364/JOSA.66.000207), so the moments come
+from the frame's spectrum without any discretised disc: exactly those of infinitely fine patches of the
+frame's band-limited interpolation.  On discs of 14 px summed pixel by pixel, the moment of a constant would be 0.81.
 """
 
 import math
@@ -15,7 +15,7 @@ from scipy.special import jv
 from torch import Tensor
 
 from models.frames import frequencies
-from models.patches import sample_spline, spline_prefilter
+from models.patches import sample_coefficients, kernel_prefilter
 
 #: Radial orders n of the moments, m = 0.
 ORDERS = (0, 2, 4, 6, 8, 10)
@@ -60,13 +60,13 @@ def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor) -> Tensor:
         One column for each of `ORDERS`.
     """
     shape = (image.shape[0], image.shape[1])
-    spectrum = torch.fft.rfft2(image) * spline_prefilter(shape, image.device)
+    spectrum = torch.fft.rfft2(image) * kernel_prefilter(shape, image.device)
     position, fraction = _table_position(shape, disc, image.device)
     fields = []
     for table in _transfer_table().to(image.device):
         transfer = torch.lerp(table[position], table[position + 1], fraction)
         fields.append(torch.fft.irfft2(spectrum * transfer, s=shape))
-    return sample_spline(torch.stack(fields), positions).T
+    return sample_coefficients(torch.stack(fields), positions).T
 
 
 def _table_position(
