@@ -73,7 +73,8 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     low = region.index.amin(0) - 2
     grid = _IndexGrid(low, tuple((region.index.amax(0) + 3 - low).tolist()))
     basis, predicted, column, held = _predict(region, maxima, grid)
-    inside = _is_inside(predicted, filtered.shape) & held
+    in_frame = _is_inside(predicted, filtered.shape)
+    inside = in_frame & held
     brightness = sample_bilinear(filtered, predicted.reshape(-1, 2)).reshape(grid.shape)
     colour = grid.colour()
     level = _colour_levels(brightness, inside, colour)  # (3, H, W)
@@ -92,7 +93,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     measured = column >= 0
     response = torch.where(measured, maxima.response[column.clamp(min=0)], 0.0)
     seen = response > COLUMN_RESPONSE * filled.clamp(min=_LEVEL_FLOOR * float(filled[inside].median()))
-    supported = seen | _is_enclosed(seen | ~inside, empty_of[domain], colour)
+    supported = seen | _is_enclosed(seen | ~in_frame, empty_of[domain], colour)
     site = torch.where(boundary, seen, (interior >= 0) & supported) & (colour != empty_of[domain])
     positions = torch.where(measured[..., None], maxima.positions[column.clamp(min=0)], predicted)
     honeycomb = torch.stack([basis[0] + basis[1], 2 * basis[1] - basis[0]])

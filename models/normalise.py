@@ -22,6 +22,9 @@ _LEAST_DEVIATION = 0.1
 def normalise(image: Tensor, lattice_px: float) -> Tensor:
     """Subtract the local mean of a frame and divide by its local deviation.
 
+    The deviation is taken about the local mean, not about that of the window's centre, so that a sloping
+    background does not count as contrast.
+
     Parameters
     ----------
     image : Tensor of shape (M, N)
@@ -32,38 +35,41 @@ def normalise(image: Tensor, lattice_px: float) -> Tensor:
     Returns
     -------
     Tensor of shape (M, N)
-        The window ends at the frame's edges; nothing is assumed beyond.
+        Its deviation is 1 after a blur of `_BLUR_SCALE`.  The window ends at the frame's edges; nothing is
+        assumed beyond.
     """
-    shape = (image.shape[0], image.shape[1])
     blurred = blur(image, _BLUR_SCALE * lattice_px)
+    mean = _window_mean(blurred, lattice_px)
+    deviation = _window_mean((blurred - mean).square_(), lattice_px).clamp_(min=0).sqrt_()
+    return (image - mean) / deviation.clamp_(min=_LEAST_DEVIATION * float(deviation.mean()))
+
+
+def _window_mean(image: Tensor, lattice_px: float) -> Tensor:
+    """Gaussian mean over the window, on cells of half a lattice constant, interpolated to pixels, (M, N)."""
+    height, width = image.shape
     factor = max(1, round(lattice_px / 2))
-    height, width = (factor * math.ceil(edge / factor) for edge in shape)
-    grid = (height // factor, width // factor)
-    moments = pad(torch.stack([blurred, blurred.square()]), (0, width - shape[1], 0, height - shape[0]))
-    moments = torch.cat([_filled(grid, shape, factor, image), avg_pool2d(moments[:, None], factor)])
-    windowed = _window(moments, WINDOW_SCALE * lattice_px / factor)[:, 0]
-    mean = windowed[1] / windowed[0]
-    deviation = (windowed[2] / windowed[0] - mean.square()).clamp(min=0).sqrt()
-    deviation = deviation.clamp(min=_LEAST_DEVIATION * float(deviation.mean()))
-    slow = interpolate(torch.stack([mean, deviation])[None], scale_factor=factor, mode="bilinear")[0]
-    slow = slow[:, : shape[0], : shape[1]]
-    return (image - slow[0]) / slow[1]
+    rows, columns = math.ceil(height / factor), math.ceil(width / factor)
+    padded = pad(image, (0, columns * factor - width, 0, rows * factor - height))
+    cells = torch.stack([avg_pool2d(padded[None], factor)[0], _filled((height, width), factor, image)])
+    total = _blur_cells(cells, WINDOW_SCALE * lattice_px / factor)
+    mean = (total[0] / total[1])[None, None]
+    return interpolate(mean, scale_factor=factor, mode="bilinear")[0, 0, :height, :width]
 
 
-def _filled(grid: tuple[int, int], shape: tuple[int, int], factor: int, like: Tensor) -> Tensor:
-    """Part of each cell of `factor` pixels square that the frame fills, shape (1, 1, H, W)."""
+def _filled(shape: tuple[int, int], factor: int, like: Tensor) -> Tensor:
+    """Part of each cell of `factor` pixels square that the frame fills, shape (H, W)."""
     rows, columns = (
-        (edge - factor * torch.arange(cells, device=like.device)).clamp(max=factor).to(like) / factor
-        for edge, cells in zip(shape, grid, strict=True)
+        torch.arange(edge, 0, -factor, device=like.device).clamp(max=factor).to(like) / factor
+        for edge in shape
     )
-    return torch.outer(rows, columns)[None, None]
+    return torch.outer(rows, columns)
 
 
-def _window(channels: Tensor, sigma: float) -> Tensor:
-    """Gaussian sum of channels (C, 1, H, W), zero beyond the edge."""
+def _blur_cells(cells: Tensor, sigma: float) -> Tensor:
+    """Gaussian sum of channels (C, H, W), zero beyond the edge."""
     reach = math.ceil(3 * sigma)
-    offset = torch.arange(-reach, reach + 1, device=channels.device, dtype=channels.dtype)
+    offset = torch.arange(-reach, reach + 1, device=cells.device, dtype=cells.dtype)
     taps = torch.exp(-0.5 * (offset / sigma).square())
     taps = taps / taps.sum()
-    rows = conv2d(channels, taps[None, None, :, None], padding=(reach, 0))
-    return conv2d(rows, taps[None, None, None, :], padding=(0, reach))
+    rows = conv2d(cells[:, None], taps[None, None, :, None], padding=(reach, 0))
+    return conv2d(rows, taps[None, None, None, :], padding=(0, reach))[:, 0]

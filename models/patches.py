@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from models.frames import frequencies
 
@@ -77,7 +78,7 @@ def cut_patches(image: Tensor, positions: Tensor, disc: Tensor, size: int = 32) 
     points = (positions[:, None, :] + offset).reshape(-1, 2)
     shape = (image.shape[0], image.shape[1])
     coefficients = torch.fft.irfft2(torch.fft.rfft2(image) * kernel_prefilter(shape, image.device), s=shape)
-    return sample_coefficients(coefficients[None], points)[0].reshape(-1, size, size)
+    return sample_coefficients(coefficients[..., None], points).reshape(-1, size, size)
 
 
 def kernel_prefilter(shape: tuple[int, int], device: torch.device | str) -> Tensor:
@@ -89,30 +90,31 @@ def kernel_prefilter(shape: tuple[int, int], device: torch.device | str) -> Tens
 def sample_coefficients(coefficients: Tensor, positions: Tensor) -> Tensor:
     """Values of band-limited images at positions between pixels.
 
-    A Kaiser-Bessel kernel four pixels wide (Jackson et al., 10.1109/42.97598), whose effect on the spectrum the
-    coefficients make good.  The error, measured on plane waves, is 0.2 % at 0.25 and 0.5 % at 0.31 cycles/px.
+    A Kaiser-Bessel kernel four pixels wide (Jackson et al., 10.1109/42.97598), whose effect on the spectrum
+    the coefficients make good.  The error on plane waves is 0.2 % at 0.25 and 0.5 % at 0.31 cycles/px.
 
     Parameters
     ----------
-    coefficients : Tensor of shape (C, M, N)
+    coefficients : Tensor of shape (M, N, C)
         Of C images, from `kernel_prefilter`.
     positions : Tensor of shape (S, 2)
         (row, column) [px]; beyond the edge the outermost coefficients repeat.
 
     Returns
     -------
-    Tensor of shape (C, S)
+    Tensor of shape (S, C)
     """
-    height, width = coefficients.shape[-2:]
+    height, width, channels = coefficients.shape
     corner = positions.floor()
-    taps = torch.arange(-1, 3, device=positions.device)[:, None]
-    distance = taps[..., None] - (positions - corner)  # (4, S, 2)
+    taps = torch.arange(-1, 3, device=positions.device)
+    distance = taps - (positions - corner)[..., None]  # (S, 2, 4)
     weights = torch.i0(_KERNEL_SHAPE * (1 - (distance / 2).square()).clamp(min=0).sqrt())
-    row = (corner[:, 0].long() + taps).clamp(0, height - 1) * width  # (4, S)
-    column = (corner[:, 1].long() + taps).clamp(0, width - 1)
-    index = row[:, None] + column  # (4, 4, S)
-    weight = weights[:, None, :, 0] * weights[None, :, :, 1]
-    return torch.stack([(channel.flatten()[index] * weight).sum((0, 1)) for channel in coefficients])
+    row = (corner[:, :1].long() + taps).clamp(0, height - 1) * width  # (S, 4)
+    column = (corner[:, 1:].long() + taps).clamp(0, width - 1)
+    index = (row[:, :, None] + column[:, None, :]).flatten(1)  # (S, 16)
+    weight = (weights[:, 0, :, None] * weights[:, 1, None, :]).flatten(1)
+    table = coefficients.reshape(height * width, channels)
+    return embedding_bag(index, table, mode="sum", per_sample_weights=weight)
 
 
 def _kernel_transform(frequency: Tensor) -> Tensor:

@@ -217,7 +217,7 @@ class _Histogram:
 
 
 def _histogram(relative: Tensor) -> _Histogram:
-    """Sort relative contrasts into bins; the spread is that of the bright side, which vacancies leave alone."""
+    """Sort relative contrasts into bins; the spread is the bright side's, which vacancies leave alone."""
     bins = torch.arange(-0.5, 2.5, _BIN, dtype=torch.float64)
     number = ((relative + 0.5) / _BIN).round().long().clamp(0, len(bins) - 1)
     counts = torch.bincount(number, minlength=len(bins)).double()

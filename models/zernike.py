@@ -3,7 +3,8 @@
 With m = 0 the moments are integrals of the image times a radial kernel, that is, convolutions.  The Fourier
 transform of R_n^0 on the unit disc is a Bessel function (Noll, 10.1364/JOSA.66.000207), so the moments come
 from the frame's spectrum without any discretised disc: exactly those of infinitely fine patches of the
-frame's band-limited interpolation.  On discs of 14 px summed pixel by pixel, the moment of a constant would be 0.81.
+frame's band-limited interpolation.  On discs of 14 px summed pixel by pixel, the moment of a constant would
+be 0.81.
 """
 
 import math
@@ -15,13 +16,14 @@ from scipy.special import jv
 from torch import Tensor
 
 from models.frames import frequencies
-from models.patches import sample_coefficients, kernel_prefilter
+from models.patches import kernel_prefilter, sample_coefficients
 
 #: Radial orders n of the moments, m = 0.
 ORDERS = (0, 2, 4, 6, 8, 10)
 
-_TABLE_STEP = 1 / 128
-_TABLE_END = 64
+#: The table of transfer functions: entries a unit of frequency (so that the nearest is right to 3e-4), and
+#: where it ends [cycles per disc radius]; a 31 mrad probe of 100 keV or less passes 4.5 at most.
+_TABLE_DENSITY, _TABLE_END = 8192, 32
 
 
 def radial_polynomial(order: int, radius: Tensor) -> Tensor:
@@ -61,34 +63,30 @@ def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor) -> Tensor:
     """
     shape = (image.shape[0], image.shape[1])
     spectrum = torch.fft.rfft2(image) * kernel_prefilter(shape, image.device)
-    position, fraction = _table_position(shape, disc, image.device)
-    fields = []
-    for table in _transfer_table().to(image.device):
-        transfer = torch.lerp(table[position], table[position + 1], fraction)
-        fields.append(torch.fft.irfft2(spectrum * transfer, s=shape))
-    return sample_coefficients(torch.stack(fields), positions).T
+    entry = _table_entry(shape, disc, image.device)
+    fields = image.new_empty(*shape, len(ORDERS))
+    for k, table in enumerate(_transfer_table(image.device)):
+        fields[..., k] = torch.fft.irfft2(spectrum * table[entry], s=shape)
+    return sample_coefficients(fields, positions)
 
 
-def _table_position(
-    shape: tuple[int, int], disc: Tensor, device: torch.device | str
-) -> tuple[Tensor, Tensor]:
-    """Where in the table each frequency of the frame lies: whole part and fraction, (M, N // 2 + 1)."""
+def _table_entry(shape: tuple[int, int], disc: Tensor, device: torch.device | str) -> Tensor:
+    """Entry of the table for each frequency of the frame, (M, N // 2 + 1)."""
     rows, columns = frequencies(shape, device)
     (a, b), (c, d) = disc.tolist()
-    frequency = torch.hypot(a * rows + b * columns, c * rows + d * columns) / _TABLE_STEP
-    frequency = frequency.clamp(max=_TABLE_END / _TABLE_STEP - 1)
-    whole = frequency.floor()
-    return whole.long(), frequency - whole
+    frequency = torch.hypot(a * rows + b * columns, c * rows + d * columns)
+    return (frequency * _TABLE_DENSITY + 0.5).clamp(max=_TABLE_END * _TABLE_DENSITY).long()
 
 
 @cache
-def _transfer_table() -> Tensor:
-    """Transfer functions by frequency [cycles per disc radius], shape (6, table length + 1), 0 at the end."""
-    frequency = np.arange(0, _TABLE_END + _TABLE_STEP / 2, _TABLE_STEP)
-    safe = np.maximum(frequency, 1e-9)
+def _transfer_table(device: torch.device) -> Tensor:
+    """Transfer functions by frequency [cycles per disc radius], shape (6, table length), 0 at the end."""
+    coarse = np.linspace(0, _TABLE_END, _TABLE_END * _TABLE_DENSITY // 32 + 1)
+    fine = np.linspace(0, _TABLE_END, _TABLE_END * _TABLE_DENSITY + 1)
+    safe = np.maximum(coarse, 1e-9)
     rows = [
         math.sqrt(n + 1) / math.pi * (-1) ** (n // 2) * jv(n + 1, 2 * math.pi * safe) / safe for n in ORDERS
     ]
-    table = torch.tensor(np.array(rows), dtype=torch.float32)
-    table[:, -2:] = 0
-    return table
+    table = torch.tensor(np.array([np.interp(fine, coarse, row) for row in rows]), dtype=torch.float32)
+    table[:, -1] = 0
+    return table.to(device)
