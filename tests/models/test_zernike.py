@@ -27,7 +27,7 @@ def test_moments_are_those_of_a_finely_resampled_patch(rng, sheared):
     )[0, 0]
     disc = torch.tensor([[14.0, 1.5], [1.5, 12.0]]) if sheared else torch.eye(2) * 13.0
     positions = torch.tensor(rng.uniform(30, 66, (20, 2))).float()
-    size = 400
+    size = 160
     patches = cut_patches(image, positions, disc, size)
     edge = (torch.arange(size) + 0.5) * 2 / size - 1
     radius = torch.hypot(edge[:, None], edge[None, :])
