@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.frames import frequencies, gaussian_filter
-from models.scale import refine_maxima
+from models.scale import local_maxima, refine_maxima
 
 #: Standard deviation of the Laplacian-of-Gaussian filter over the lattice constant.  Measured on the
 #: labelled TiWSe2 pairs by the founders (0.16); half the distance of neighbours is 0.29.
@@ -66,10 +66,9 @@ def find_maxima(filtered: Tensor, lattice_px: float) -> Maxima:
     lattice_px : float
         Lattice constant [px].
     """
-    across = torch.maximum(torch.maximum(filtered[:, :-2], filtered[:, 2:]), filtered[:, 1:-1])
-    highest = torch.maximum(torch.maximum(across[:-2], across[2:]), across[1:-1]).clamp_(min=1e-6)
-    peak = filtered[1:-1, 1:-1] == highest
     margin = max(1, round(2 * LOG_SCALE * lattice_px))
-    index = peak[margin - 1 : 1 - margin or None, margin - 1 : 1 - margin or None].nonzero() + margin
+    inner = filtered[margin - 1 : 1 - margin or None, margin - 1 : 1 - margin or None]
+    index = local_maxima(inner) + margin - 1
+    index = index[filtered[index[:, 0], index[:, 1]] > 0]
     positions, response = refine_maxima(filtered, index)
     return Maxima(positions, response)

@@ -4,7 +4,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
 from drivers.contract.errors import InputError
 from models.frames import frequencies, sample_bilinear
@@ -67,7 +66,8 @@ def autocorrelation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     spread = _CLIP * (some - middle).abs().median()
     clipped = image.clamp(middle - spread, middle + spread)
     mean = (clipped * window).sum() / window.sum()
-    power = torch.fft.rfft2((clipped - mean) * window).abs().square()
+    spectrum = torch.fft.rfft2((clipped - mean) * window)
+    power = spectrum.real.square() + spectrum.imag.square()
     rows, columns = frequencies((height, width), image.device)
     squared = rows.square() + columns.square()
     power = power * (squared / (squared + _BACKGROUND_PX**-2)) ** 3
@@ -142,17 +142,22 @@ def _crop_lags(correlation: Tensor, reach: int) -> Tensor:
 
 def _side_maxima(centred: Tensor, reach: int) -> Tensor:
     """The nearest high local maxima away from zero lag, with their opposites, (K, 2) to sub-pixel [px]."""
-    peak = max_pool2d(centred[None], 5, stride=1, padding=2)[0] == centred
-    lag = torch.arange(-reach, reach + 1)
-    distance = torch.hypot(lag[:, None].float(), lag[None, :].float())
-    inside = (lag[:, None].abs() < reach) & (lag[None, :].abs() < reach) & (distance >= 4)
-    index = (peak & inside & (centred > 0)).nonzero()
+    index = local_maxima(centred)
+    distance = torch.linalg.vector_norm((index - reach).float(), dim=1)
+    index = index[(distance >= 4) & (centred[index[:, 0], index[:, 1]] > 0)]
     if len(index) == 0:
         return torch.zeros(0, 2)
     positions, heights = refine_maxima(centred, index)
     lags = (positions - reach)[heights > _PEAK_FRACTION * heights.max()]
     nearest = torch.argsort(torch.linalg.vector_norm(lags, dim=1))[: 2 * _MOST_MAXIMA]
     return lags[nearest]
+
+
+def local_maxima(image: Tensor) -> Tensor:
+    """Pixels off the edge that no pixel of their 3 x 3 neighbourhood exceeds: (row, column), (K, 2)."""
+    across = torch.maximum(torch.maximum(image[:, :-2], image[:, 2:]), image[:, 1:-1])
+    highest = torch.maximum(torch.maximum(across[:-2], across[2:]), across[1:-1])
+    return (image[1:-1, 1:-1] == highest).nonzero() + 1
 
 
 def refine_maxima(image: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
