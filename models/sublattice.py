@@ -16,7 +16,7 @@ from drivers.contract.errors import InputError
 from models.frames import blur, sample_bilinear
 from models.lattice import Lattice
 
-#: A margin below this, odds of ten to one, is no decision.
+#: A margin below this, nominal odds of ten to one, is no decision.
 LEAST_MARGIN_NATS = math.log(10)
 
 #: The frame is blurred by this part of the lattice constant before columns are read.
@@ -36,7 +36,8 @@ _PRIOR_DOPANT = (0.001, 1.5)
 #: tails of the neighbours deepen them, denoising makes them shallow.
 _DEPTH_SPREAD = 0.5
 
-#: Columns count as this many independent ones at most: the model of their scatter is not exact.
+#: Columns count as this many independent ones at most: the model of their scatter is not exact.  A choice,
+#: not a measurement, and margins scale with it: they rank frames, but are not calibrated odds.
 _MOST_EFFECTIVE = 400
 
 #: Width of a bin of relative contrast.
