@@ -1,0 +1,131 @@
+"""A frame as it enters: checked, standardised, filtered in Fourier space."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from drivers.contract.errors import InputError
+
+#: The smallest edge of a frame [px]: four cells of the smallest lattice constant that `models.scale` finds.
+SMALLEST_EDGE_PX = 32
+
+
+def standardise(image: ArrayLike, device: torch.device | str = "cpu") -> Tensor:
+    """Check a frame, then give it zero mean and unit deviation.
+
+    Gain and offset of the detector end here: the sums run in float64, so that two frames that differ only
+    by them give the same result to float32 rounding.
+
+    Parameters
+    ----------
+    image : array_like of shape (M, N)
+        Intensities of one frame in any real unit.  Not modified.
+    device : torch.device or str
+        Where the result lives.
+
+    Returns
+    -------
+    Tensor of shape (M, N)
+        float32, contiguous.
+
+    Raises
+    ------
+    InputError
+        If the image is not two-dimensional, smaller than `SMALLEST_EDGE_PX`, not finite, or constant.
+    """
+    array = np.asarray(image)
+    _check(array)
+    mean = float(array.mean(dtype=np.float64))
+    if not math.isfinite(mean):
+        bad = int((~np.isfinite(array)).sum())
+        raise InputError(
+            f"expected finite intensities, found {bad} of {array.size} pixels that are NaN or infinite; "
+            "crop the frame to its recorded part, or replace dead pixels by the median of their neighbours"
+        )
+    frame = torch.from_numpy(np.subtract(array, mean, dtype=np.float64).astype(np.float32)).to(device)
+    deviation = float(frame.square().mean().sqrt())
+    if deviation <= 1e-6 * abs(mean) or deviation == 0:
+        raise InputError(
+            f"expected an image with contrast, found the constant {mean:g}; "
+            "check that the detector was inserted and the beam unblanked"
+        )
+    return frame / deviation
+
+
+def _check(array: np.ndarray) -> None:
+    """Raise `InputError` unless the array is a real image of useful size."""
+    if array.ndim != 2:
+        raise InputError(
+            f"expected one grey image of shape (rows, columns), found shape {array.shape}; "
+            "pass a single frame, or one channel of a colour image"
+        )
+    if array.dtype.kind not in "buif":
+        raise InputError(
+            f"expected real intensities, found values of type {array.dtype}; take their magnitude"
+        )
+    if min(array.shape) < SMALLEST_EDGE_PX:
+        raise InputError(
+            f"expected at least {SMALLEST_EDGE_PX} x {SMALLEST_EDGE_PX} pixels, found "
+            f"{array.shape[0]} x {array.shape[1]}; scan a larger field"
+        )
+
+
+def frequencies(
+    shape: tuple[int, int], device: torch.device | str, *, half: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Spatial frequencies of `torch.fft.rfft2` (or `fft2`) of a frame [cycles/px].
+
+    Returns
+    -------
+    tuple of Tensor
+        Along rows, shape (M, 1), and along columns, shape (1, N // 2 + 1), or (1, N) if not `half`.
+    """
+    rows = torch.fft.fftfreq(shape[0], device=device)[:, None]
+    columns = (torch.fft.rfftfreq if half else torch.fft.fftfreq)(shape[1], device=device)[None, :]
+    return rows, columns
+
+
+def gaussian_filter(shape: tuple[int, int], device: torch.device | str, sigma_px: float) -> Tensor:
+    """Transfer function of a Gaussian blur of standard deviation `sigma_px`, shape (M, N // 2 + 1).
+
+    The frame is taken as periodic: within 3 `sigma_px` of an edge the result mixes in the opposite edge.
+    """
+    rows, columns = frequencies(shape, device)
+    exponent = -2 * math.pi**2 * sigma_px**2
+    return torch.exp(exponent * rows.square()) * torch.exp(exponent * columns.square())
+
+
+def blur(image: Tensor, sigma_px: float) -> Tensor:
+    """Blur a frame (M, N), taken as periodic, by a Gaussian of standard deviation `sigma_px`."""
+    shape = (image.shape[0], image.shape[1])
+    transfer = gaussian_filter(shape, image.device, sigma_px)
+    blurred: Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)
+    return blurred
+
+
+def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
+    """Values of an image at positions between its pixels; positions outside are moved to the edge.
+
+    Parameters
+    ----------
+    image : Tensor of shape (..., M, N)
+    positions : Tensor of shape (S, 2)
+        (row, column) [px].
+
+    Returns
+    -------
+    Tensor of shape (..., S)
+    """
+    height, width = image.shape[-2:]
+    row = positions[:, 0].clamp(0, height - 1.001)
+    column = positions[:, 1].clamp(0, width - 1.001)
+    row_floor, column_floor = row.floor(), column.floor()
+    down, right = row - row_floor, column - column_floor
+    corner = (row_floor * width + column_floor).long()
+    flat = image.flatten(-2)
+    top = flat[..., corner] * (1 - right) + flat[..., corner + 1] * right
+    bottom = flat[..., corner + width] * (1 - right) + flat[..., corner + width + 1] * right
+    return top * (1 - down) + bottom * down

@@ -1,0 +1,174 @@
+"""The honeycomb lattice of a frame: every site of every grain, also where a column is too dim to be seen."""
+
+from dataclasses import dataclass
+
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from drivers.contract.errors import InputError
+from models.columns import Maxima
+from models.completion import COLUMN_RESPONSE, LEAST_COLUMNS, Patch, complete_region
+from models.indexing import index_maxima, site_basis
+from models.scale import lattice_constant_px, lattice_vectors
+
+#: Grains of different orientation that are looked for.
+_MOST_ORIENTATIONS = 4
+
+#: Another orientation is looked for if this part of the maxima is bright and on no grain.
+_LEAST_UNEXPLAINED = 0.02
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Sites of the honeycomb of a frame; S sites in G grains.
+
+    Parameters
+    ----------
+    positions : Tensor of shape (S, 2)
+        (row, column) [px]: of the maximum where there is one, else as the neighbours predict.
+    sublattice : Tensor of shape (S,)
+        0 or 1, the same within a grain; which one is the metal is for `models.sublattice` to say.
+    grain : Tensor of shape (S,)
+        Grain number, 0 the largest.
+    measured : Tensor of shape (S,)
+        Whether the position is that of a maximum.
+    boundary : Tensor of shape (S,)
+        Whether the site lies on a boundary between grains (where only maxima count as columns).
+    vectors : Tensor of shape (G, 2, 2)
+        Mean lattice vectors a1, a2 of each grain, rows, (row, column) [px].
+    """
+
+    positions: Tensor
+    sublattice: Tensor
+    grain: Tensor
+    measured: Tensor
+    boundary: Tensor
+    vectors: Tensor
+
+    @property
+    def lattice_px(self) -> float:
+        """Lattice constant [px] of the largest grain: the side of an equilateral cell of its cell's area."""
+        return lattice_constant_px(self.vectors[0])
+
+
+def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor) -> Lattice:
+    """Fit the honeycomb of every grain to the maxima of a frame, and complete it.
+
+    Parameters
+    ----------
+    image : Tensor of shape (M, N)
+        Standardised frame; looked at again only if a second orientation has to be found.
+    filtered : Tensor of shape (M, N)
+        From `models.columns.filter_columns`.
+    maxima : Maxima
+        From `models.columns.find_maxima`.
+    vectors : Tensor of shape (2, 2)
+        From `models.scale.lattice_vectors`.
+
+    Returns
+    -------
+    Lattice
+        Sites inside the frame.  Vacuum, holes and areas without lattice contrast have none.
+
+    Raises
+    ------
+    InputError
+        If no grain of `LEAST_COLUMNS` columns is found.
+    """
+    shape = (filtered.shape[0], filtered.shape[1])
+    left = torch.arange(len(maxima.response), device=filtered.device)
+    typical = maxima.response.median()
+    patches: list[Patch] = []
+    for _ in range(_MOST_ORIENTATIONS):
+        remaining = Maxima(maxima.positions[left], maxima.response[left])
+        regions = index_maxima(remaining.positions, site_basis(vectors), shape)
+        found = [complete_region(region, remaining, filtered) for region in regions]
+        patches += [patch for patch in found if patch is not None]
+        if not patches:
+            break
+        explained = torch.zeros_like(left, dtype=torch.bool)
+        for region, patch in zip(regions, found, strict=True):
+            explained[region.member] = patch is not None
+        left = left[~explained & (remaining.response > COLUMN_RESPONSE * typical)]
+        if len(left) < max(LEAST_COLUMNS, _LEAST_UNEXPLAINED * len(maxima.response)):
+            break
+        try:
+            vectors = lattice_vectors(image, _density(maxima.positions[left], shape, vectors))
+        except InputError:
+            break
+    if not patches:
+        raise InputError(
+            f"expected a honeycomb of at least {LEAST_COLUMNS} columns, found {len(maxima.response)} maxima "
+            "that lie on none; check that the specimen is a 1H monolayer in focus"
+        )
+    return _join(patches)
+
+
+def _density(positions: Tensor, shape: tuple[int, int], vectors: Tensor) -> Tensor:
+    """Where unexplained maxima lie: 0 to 1 over the frame."""
+    cell = 2 * lattice_constant_px(vectors)
+    grid = [max(2, round(edge / cell)) for edge in shape]
+    scale = positions.new_tensor([grid[0] / shape[0], grid[1] / shape[1]])
+    tile = (positions * scale).long()
+    count = positions.new_zeros(grid[0] * grid[1])
+    count.index_add_(0, tile[:, 0] * grid[1] + tile[:, 1], torch.ones_like(positions[:, 0]))
+    dense = (count / 4).clamp(max=1).reshape(1, 1, *grid)
+    return interpolate(dense, size=shape, mode="bilinear")[0, 0]
+
+
+def _join(patches: list[Patch]) -> Lattice:
+    """One lattice of several patches, grains numbered through by size; where patches meet is boundary."""
+    counts = [len(patch.vectors) for patch in patches]
+    grain = torch.cat([p.grain + sum(counts[:k]) for k, p in enumerate(patches)])
+    positions = torch.cat([p.positions for p in patches])
+    measured = torch.cat([p.measured for p in patches])
+    boundary = torch.cat([p.boundary for p in patches])
+    vectors = torch.cat([p.vectors for p in patches])
+    patch = torch.repeat_interleave(
+        torch.arange(len(patches)), torch.tensor([len(p.positions) for p in patches])
+    ).to(grain.device)
+    meets, keep = _where_patches_meet(positions, measured, patch, lattice_constant_px(vectors[0]))
+    boundary = (boundary | meets)[keep]
+    size = torch.bincount(grain[keep], minlength=len(vectors))
+    order = torch.argsort(-size, stable=True)
+    order = order[size[order] >= LEAST_COLUMNS]
+    rank = torch.full_like(size, -1)
+    rank[order] = torch.arange(len(order), device=size.device)
+    number = rank[grain[keep]]
+    large = number >= 0
+    return Lattice(
+        positions=positions[keep][large],
+        sublattice=torch.cat([p.sublattice for p in patches])[keep][large],
+        grain=number[large],
+        measured=measured[keep][large],
+        boundary=boundary[large],
+        vectors=vectors[order.cpu()],
+    )
+
+
+def _where_patches_meet(
+    positions: Tensor, measured: Tensor, patch: Tensor, lattice_px: float
+) -> tuple[Tensor, Tensor]:
+    """Which sites have another patch's site within a lattice constant, and which of all sites to keep.
+
+    Of two sites on one spot the measured one stays, or that of the earlier patch; and where patches meet only
+    maxima count as columns.
+    """
+    meets = torch.zeros_like(measured)
+    keep = torch.ones_like(measured)
+    if len(patch) == 0 or int(patch.max()) == 0:
+        return meets, keep
+    pairs = cKDTree(positions.cpu().numpy()).query_pairs(lattice_px, output_type="ndarray")
+    first, second = torch.from_numpy(pairs).to(patch.device).T
+    across = patch[first] != patch[second]
+    first, second = first[across], second[across]
+    meets[first] = meets[second] = True
+    keep &= measured | ~meets
+    near = torch.linalg.vector_norm(positions[first] - positions[second], dim=1) < lattice_px / 3
+    later = torch.where(patch[first] > patch[second], first, second)
+    earlier = first + second - later
+    spare = torch.where(measured[earlier] | ~measured[later], later, earlier)
+    keep[spare[near]] = False
+    return meets, keep

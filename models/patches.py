@@ -1,0 +1,123 @@
+"""Discs and patches around columns, in the metric of the lattice: a sheared scan counts as unsheared."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from models.frames import frequencies
+
+#: Side of a patch and diameter of its disc over the lattice constant; neighbours lie at 1 / sqrt(3).
+PATCH_SCALE = math.sqrt(3)
+
+#: Shape of the Kaiser-Bessel kernel: best, among 6.4 to 10, for moments of made-up lattices at 8 to 12 px a
+#: lattice constant against the same at 24 px.
+_KERNEL_SHAPE = 8.2
+
+
+def disc_map(vectors: Tensor) -> Tensor:
+    """Map from the unit disc to pixels that undoes the shear of a scan.
+
+    Parameters
+    ----------
+    vectors : Tensor of shape (2, 2)
+        Lattice vectors a1, a2 as rows, 60 degrees apart in the crystal, (row, column) [px].
+
+    Returns
+    -------
+    Tensor of shape (2, 2)
+        Symmetric and positive.  A point rho (row, column) of the unit disc lies at ``rho @ disc_map`` [px]
+        from the column.  Without shear it is the identity times half the side of the patch.
+    """
+    hexagon = vectors.new_tensor([[1.0, 0.0], [0.5, math.sqrt(0.75)]], dtype=torch.float64)
+    deformation = torch.linalg.inv(hexagon) @ vectors.double()
+    values, axes = torch.linalg.eigh(deformation.T @ deformation)
+    stretch: Tensor = (axes * values.sqrt()) @ axes.T
+    return (PATCH_SCALE / 2 * stretch).float()
+
+
+def is_whole(positions: Tensor, disc: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Whether the disc around each position lies inside the frame, shape (S,).
+
+    Parameters
+    ----------
+    positions : Tensor of shape (S, 2)
+        (row, column) [px].
+    disc : Tensor of shape (2, 2)
+        From `disc_map`.
+    shape : tuple of int
+        Rows and columns of the frame.
+    """
+    extent = torch.linalg.vector_norm(disc, dim=0).to(positions)
+    last = positions.new_tensor([shape[0] - 1, shape[1] - 1])
+    inside: Tensor = (positions >= extent) & (positions <= last - extent)
+    return inside.all(dim=1)
+
+
+def cut_patches(image: Tensor, positions: Tensor, disc: Tensor, size: int = 32) -> Tensor:
+    """Cut a patch of one fixed size around each column.
+
+    Parameters
+    ----------
+    image : Tensor of shape (M, N)
+    positions : Tensor of shape (S, 2)
+        (row, column) [px]; patches that leave the frame continue with its edge pixels.
+    disc : Tensor of shape (2, 2)
+        From `disc_map`.
+    size : int
+        Samples along an edge of the patch; their centres divide the side evenly.
+
+    Returns
+    -------
+    Tensor of shape (S, size, size)
+    """
+    edge = (torch.arange(size, device=image.device) + 0.5) * 2 / size - 1
+    grid = torch.stack(torch.meshgrid(edge, edge, indexing="ij"), dim=-1).reshape(-1, 2)
+    offset = grid @ disc.to(image)
+    points = (positions[:, None, :] + offset).reshape(-1, 2)
+    shape = (image.shape[0], image.shape[1])
+    coefficients = torch.fft.irfft2(torch.fft.rfft2(image) * kernel_prefilter(shape, image.device), s=shape)
+    return sample_coefficients(coefficients[..., None], points).reshape(-1, size, size)
+
+
+def kernel_prefilter(shape: tuple[int, int], device: torch.device | str) -> Tensor:
+    """Transfer function from samples to coefficients for `sample_coefficients`, shape (M, N // 2 + 1)."""
+    rows, columns = frequencies(shape, device)
+    return 1 / (_kernel_transform(rows) * _kernel_transform(columns))
+
+
+def sample_coefficients(coefficients: Tensor, positions: Tensor) -> Tensor:
+    """Values of band-limited images at positions between pixels.
+
+    A Kaiser-Bessel kernel four pixels wide (Jackson et al., 10.1109/42.97598), whose effect on the spectrum
+    the coefficients make good.  The error on plane waves is 0.2 % at 0.25 and 0.5 % at 0.31 cycles/px.
+
+    Parameters
+    ----------
+    coefficients : Tensor of shape (M, N, C)
+        Of C images, from `kernel_prefilter`.
+    positions : Tensor of shape (S, 2)
+        (row, column) [px]; beyond the edge the outermost coefficients repeat.
+
+    Returns
+    -------
+    Tensor of shape (S, C)
+    """
+    height, width, channels = coefficients.shape
+    corner = positions.floor()
+    taps = torch.arange(-1, 3, device=positions.device)
+    distance = taps - (positions - corner)[..., None]  # (S, 2, 4)
+    weights = torch.i0(_KERNEL_SHAPE * (1 - (distance / 2).square()).clamp(min=0).sqrt())
+    row = (corner[:, :1].long() + taps).clamp(0, height - 1) * width  # (S, 4)
+    column = (corner[:, 1:].long() + taps).clamp(0, width - 1)
+    index = (row[:, :, None] + column[:, None, :]).flatten(1)  # (S, 16)
+    weight = (weights[:, 0, :, None] * weights[:, 1, None, :]).flatten(1)
+    table = coefficients.reshape(height * width, channels)
+    return embedding_bag(index, table, mode="sum", per_sample_weights=weight)
+
+
+def _kernel_transform(frequency: Tensor) -> Tensor:
+    """Fourier transform of the Kaiser-Bessel kernel, frequencies in cycles/px up to 1/2."""
+    root = (_KERNEL_SHAPE**2 - (4 * math.pi * frequency).square()).clamp(min=1e-6).sqrt()
+    return 4 * torch.sinh(root) / root

@@ -1,0 +1,67 @@
+"""From an array to columns and their moments: the geometry of a frame, before any context enters."""
+
+from dataclasses import dataclass
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from models.columns import filter_columns, find_maxima
+from models.frames import standardise
+from models.lattice import Lattice, fit_lattice
+from models.normalise import normalise
+from models.patches import disc_map, is_whole
+from models.scale import lattice_constant_px, lattice_vectors
+from models.zernike import zernike_moments
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The columns of a frame, as far as the frame alone tells; S sites.
+
+    Parameters
+    ----------
+    lattice : Lattice
+        Every site of every grain.
+    image : Tensor of shape (M, N)
+        Frame less local mean, over local deviation.
+    disc : Tensor of shape (2, 2)
+        Map from the unit disc around a column to pixels.
+    whole : Tensor of shape (S,)
+        Whether the disc lies inside the frame; the moments of other columns mean nothing.
+    moments : Tensor of shape (S, 6)
+        Zernike moments, m = 0, n = 0, 2, ..., 10.
+    """
+
+    lattice: Lattice
+    image: Tensor
+    disc: Tensor
+    whole: Tensor
+    moments: Tensor
+
+
+def read_columns(array: ArrayLike, device: torch.device | str = "cpu") -> Reading:
+    """Find all columns of a frame and describe each.
+
+    Parameters
+    ----------
+    array : array_like of shape (M, N)
+        Intensities of one frame, any gain and offset.
+    device : torch.device or str
+        Where to work.  The graph of `models.indexing` (one node for every 1.5 lattice constants square) is
+        always unwrapped on the CPU.
+
+    Raises
+    ------
+    InputError
+        If the array is not a frame, or shows no hexagonal lattice.
+    """
+    frame = standardise(array, device)
+    vectors = lattice_vectors(frame)
+    estimate = lattice_constant_px(vectors)
+    filtered = filter_columns(frame, estimate)
+    lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
+    image = normalise(frame, lattice.lattice_px)
+    disc = disc_map(lattice.vectors[0])
+    whole = is_whole(lattice.positions, disc, (image.shape[0], image.shape[1]))
+    return Reading(lattice, image, disc, whole, zernike_moments(image, lattice.positions, disc))

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from models.indexing import index_maxima, site_basis
+
+
+def sites(basis: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """All points of a site lattice inside a frame, and their indices."""
+    index = np.stack(np.meshgrid(*[np.arange(-80, 80)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    points = index @ basis + np.array(shape) / 2
+    inside = ((points > 1) & (points < np.array(shape) - 2)).all(axis=1)
+    return points[inside], index[inside]
+
+
+BASIS = np.array([[5.0, 0.4], [2.2, 4.6]])
+
+
+def test_the_site_lattice_holds_both_sublattices_and_the_hexagon_centres():
+    vectors = torch.tensor([[10.0, 0.0], [5.0, 75**0.5]])
+    basis = site_basis(vectors)
+    assert torch.allclose(torch.linalg.vector_norm(basis, dim=1), torch.tensor(10 / 3**0.5).expand(2))
+    assert torch.allclose(torch.stack([basis[0] + basis[1], 2 * basis[1] - basis[0]]), vectors)
+
+
+@pytest.mark.parametrize("missing", [0.0, 1 / 3], ids=["full", "a third missing"])
+def test_scattered_points_get_their_indices_up_to_one_shift(rng, missing):
+    shape = (200, 240)
+    points, index = sites(BASIS, shape)
+    kept = rng.random(len(points)) > missing
+    points, index = points[kept] + rng.normal(0, 0.3, (kept.sum(), 2)), index[kept]
+    (region,) = index_maxima(torch.tensor(points).float(), torch.tensor(BASIS), shape)
+    assert len(region.member) == len(points)
+    shift = region.index.numpy() - index
+    assert (shift == shift[0]).all()
+
+
+def test_a_distortion_of_many_periods_is_carried_along():
+    shape = (400, 400)
+    points, index = sites(BASIS, shape)
+    bent = points + np.stack([0 * points[:, 0], 1.5e-4 * (points[:, 0] - 200) ** 2], axis=1)
+    inside = ((bent > 1) & (bent < 398)).all(axis=1)
+    (region,) = index_maxima(torch.tensor(bent[inside]).float(), torch.tensor(BASIS), shape)
+    shift = region.index.numpy() - index[inside]
+    assert len(region.member) > 0.99 * inside.sum()
+    assert (shift == shift[0]).all()
+
+
+def test_two_islands_are_two_regions_and_the_larger_comes_first():
+    shape = (200, 400)
+    points, _ = sites(BASIS, shape)
+    first, second = points[:, 1] < 150, points[:, 1] > 300
+    both = np.concatenate([points[second], points[first]])
+    regions = index_maxima(torch.tensor(both).float(), torch.tensor(BASIS), shape)
+    assert [len(region.member) for region in regions] == [first.sum(), second.sum()]
+
+
+def test_random_points_belong_to_no_region(rng):
+    points = torch.tensor(rng.uniform(1, 299, (3000, 2))).float()
+    regions = index_maxima(points, torch.tensor(BASIS), (300, 300))
+    assert sum(len(region.member) for region in regions) < 150

@@ -1,0 +1,183 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
+from drivers.contract.errors import InputError
+from models.columns import filter_columns, find_maxima
+from models.frames import standardise
+from models.lattice import Lattice, fit_lattice
+from models.scale import lattice_constant_px, lattice_vectors
+
+SHAPE = (256, 256)
+
+
+def fit(image: np.ndarray) -> Lattice:
+    frame = standardise(image)
+    vectors = lattice_vectors(frame)
+    scale = lattice_constant_px(vectors)
+    filtered = filter_columns(frame, scale)
+    return fit_lattice(frame, filtered, find_maxima(filtered, scale), vectors)
+
+
+def match(lattice: Lattice, truth) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of each true column to the nearest site, and of each site to the nearest true column [px]."""
+    sites = lattice.positions.numpy()
+    return cKDTree(sites).query(truth.positions)[0], cKDTree(truth.positions).query(sites)[0]
+
+
+@pytest.mark.parametrize("lattice_px", [6.0, 8.5, 12.0, 24.0, 40.0])
+def test_every_column_is_found_to_sub_pixel_and_nothing_else(make_honeycomb, draw, rng, lattice_px):
+    truth = make_honeycomb(SHAPE, lattice_px=lattice_px)
+    image = draw(truth, SHAPE, sigma_px=0.13 * lattice_px) + rng.normal(0, 0.05, SHAPE)
+    missed, invented = (
+        match(fit(image), truth.inside(SHAPE, 0.35 * lattice_px))[0],
+        match(fit(image), truth)[1],
+    )
+    assert missed.max() < 0.5
+    assert np.sqrt(np.mean(missed**2)) < 0.12
+    assert invented.max() < 0.1 * lattice_px
+
+
+def test_sublattices_are_kept_apart(make_honeycomb, draw):
+    truth = make_honeycomb(SHAPE, lattice_px=10.0)
+    lattice = fit(draw(truth, SHAPE, sigma_px=1.4))
+    _, nearest = cKDTree(truth.positions).query(lattice.positions.numpy())
+    same = truth.sublattice[nearest] == lattice.sublattice.numpy()
+    assert same.all() or not same.any()
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.4], ids=["gone", "dim"])
+def test_vacancies_are_sites(make_honeycomb, draw, rng, factor):
+    truth = make_honeycomb(SHAPE, lattice_px=9.0)
+    sites = rng.choice(len(truth.height), len(truth.height) // 20, replace=False)
+    image = draw(truth.dimmed(sites, factor), SHAPE, sigma_px=1.3) + rng.normal(0, 0.1, SHAPE)
+    lattice = fit(image)
+    missed, invented = match(lattice, truth.inside(SHAPE, 9.0))[0], match(lattice, truth)[1]
+    assert np.mean(missed < 2) > 0.999
+    assert (invented < 2).all()
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [((1.1, 0.12), (0.0, 0.92)), ((0.95, 0.0), (0.15, 1.05))],
+    ids=["stretched and sheared", "sheared"],
+)
+def test_a_sheared_scan_is_followed(make_honeycomb, draw, rng, affine):
+    truth = make_honeycomb(SHAPE, lattice_px=9.0, affine=affine)
+    lattice = fit(draw(truth, SHAPE, sigma_px=1.3) + rng.normal(0, 0.1, SHAPE))
+    missed, invented = match(lattice, truth.inside(SHAPE, 3.0))[0], match(lattice, truth)[1]
+    assert (missed < 1).all()
+    assert (invented < 1).all()
+    assert lattice.lattice_px == pytest.approx(9 * np.sqrt(np.linalg.det(affine)), rel=2e-3)
+
+
+def test_drift_may_add_up_to_many_lattice_constants(make_honeycomb, draw, rng):
+    shape = (400, 300)
+    wide = make_honeycomb((500, 500), lattice_px=10.0)
+    row, column = wide.positions.T
+    moved = np.stack([row + 1.5 * np.sin(column / 50), column - 8 + 1.4e-4 * row**2], axis=1)
+    truth = type(wide)(moved, wide.sublattice, wide.height)
+    lattice = fit(draw(truth, shape, sigma_px=1.4) + rng.normal(0, 0.1, shape))
+    missed, invented = match(lattice, truth.inside(shape, 3.5))[0], match(lattice, truth)[1]
+    assert (missed < 1.5).all()
+    assert (invented < 1.5).all()
+    assert len(lattice.vectors) == 1
+
+
+def test_vacuum_and_holes_are_not_filled(make_honeycomb, draw, rng):
+    truth = make_honeycomb(SHAPE, lattice_px=9.0)
+    row, column = truth.positions.T
+    kept = truth.select((column < 150) & (np.hypot(row - 80, column - 70) > 22))
+    lattice = fit(draw(kept, SHAPE, sigma_px=1.3) + rng.normal(0, 0.1, SHAPE))
+    missed, invented = match(lattice, kept.inside(SHAPE, 9.0))[0], match(lattice, kept)[1]
+    assert np.mean(missed < 2) > 0.99
+    assert np.mean(invented < 2) > 0.985
+    sites = lattice.positions.numpy()
+    assert (sites[:, 1] < 150 + 5).all()
+    assert (np.hypot(sites[:, 0] - 80, sites[:, 1] - 70) > 22 - 5).all()
+
+
+def test_a_bright_blot_of_contamination_has_no_sites(make_honeycomb, draw, rng):
+    truth = make_honeycomb(SHAPE, lattice_px=9.0)
+    image = draw(truth, SHAPE, sigma_px=1.3) + rng.normal(0, 0.1, SHAPE)
+    row, column = np.indices(SHAPE)
+    blot = np.hypot(row - 128, column - 128) < 30
+    lattice = fit(np.where(blot, 4 + rng.normal(0, 0.1, SHAPE), image))
+    sites = lattice.positions.numpy()
+    distance = np.hypot(sites[:, 0] - 128, sites[:, 1] - 128)
+    assert (distance > 30 - 7).all()
+    assert np.mean(match(lattice, truth.inside(SHAPE, 9.0))[0] < 2) > 0.9
+
+
+def two_grains(make_honeycomb: Callable, angle_deg: float, shape: tuple[int, int]):
+    """Two honeycombs, one turned, that meet on a slanted line; columns of the second keep their distance."""
+    first = make_honeycomb(shape, lattice_px=9.0, angle_deg=5.0)
+    second = make_honeycomb(shape, lattice_px=9.0, angle_deg=5.0 + angle_deg, origin=(1.0, 2.0))
+
+    def side(positions: np.ndarray) -> np.ndarray:
+        return positions[:, 1] - 150 + 0.3 * (positions[:, 0] - 128)
+
+    first, second = first.select(side(first.positions) < 0), second.select(side(second.positions) > 0)
+    second = second.select(cKDTree(first.positions).query(second.positions)[0] > 3.6)
+    columns = zip(vars(first).values(), vars(second).values(), strict=True)
+    return type(first)(*(np.concatenate(pair) for pair in columns)), side
+
+
+@pytest.mark.parametrize("angle_deg", [6.0, 10.0, 22.0, 30.0])
+def test_each_of_two_grains_is_indexed_and_their_boundary_marked(make_honeycomb, draw, rng, angle_deg):
+    shape = (384, 384)
+    truth, side = two_grains(make_honeycomb, angle_deg, shape)
+    lattice = fit(draw(truth, shape, sigma_px=1.3) + rng.normal(0, 0.1, shape))
+    missed, invented = match(lattice, truth.inside(shape, 3.5))[0], match(lattice, truth)[1]
+    assert np.mean(missed < 2) > 0.985
+    assert np.mean(invented < 2) > 0.999
+    sites, grain = lattice.positions.numpy(), lattice.grain.numpy()
+    assert len(lattice.vectors) == 2
+    clear = np.abs(side(sites)) > 15
+    assert np.mean(grain[clear] == (side(sites)[clear] < 0)) > 0.99
+    boundary = lattice.boundary.numpy()
+    assert np.mean(np.abs(side(sites[boundary])) < 25) > 0.9
+    assert boundary.sum() > 80
+
+
+def test_a_mirror_twin_of_one_site_lattice_is_two_grains(make_honeycomb, draw, rng):
+    lattice_px = 14.0
+    truth = make_honeycomb(SHAPE, lattice_px=lattice_px, angle_deg=0.0, origin=(0.0, 0.0))
+    above = truth.positions[:, 1] < 128
+    mirror = truth.positions * [1, -1] + [0, 256]
+    positions = np.concatenate([truth.positions[above], mirror[mirror[:, 1] > 128.5 + lattice_px / 8]])
+    sublattice = np.concatenate(
+        [truth.sublattice[above], truth.sublattice[mirror[:, 1] > 128.5 + lattice_px / 8]]
+    )
+    twin = type(truth)(positions, sublattice, np.where(sublattice == 0, 1.0, 0.7))
+    lattice = fit(draw(twin, SHAPE, sigma_px=1.9) + rng.normal(0, 0.05, SHAPE))
+    missed, invented = match(lattice, twin.inside(SHAPE, 5.0))[0], match(lattice, twin)[1]
+    assert np.mean(missed < 2) > 0.98
+    assert (invented < 2).all()
+    assert len(lattice.vectors) == 2
+    assert lattice.boundary.any()
+
+
+@pytest.mark.parametrize("smooth", [1, 2, 3])
+def test_smooth_noise_is_no_honeycomb(rng, smooth):
+    with pytest.raises(InputError, match="expected"):
+        fit(gaussian_filter(rng.normal(size=SHAPE), smooth))
+
+
+def test_scattered_points_are_no_honeycomb(rng, make_honeycomb, draw):
+    points = make_honeycomb(SHAPE, lattice_px=9.0)
+    jitter = points.positions + rng.normal(0, 3.0, points.positions.shape)
+    image = draw(type(points)(jitter, points.sublattice, points.height), SHAPE, sigma_px=1.3)
+    with pytest.raises(InputError, match="expected"):
+        fit(image)
+
+
+def test_the_fit_is_the_same_on_every_call(make_honeycomb, draw, rng):
+    image = draw(make_honeycomb(SHAPE, lattice_px=9.0), SHAPE, sigma_px=1.3) + rng.normal(0, 0.3, SHAPE)
+    first, second = fit(image), fit(image)
+    assert torch.equal(first.positions, second.positions)
+    assert torch.equal(first.sublattice, second.sublattice)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from drivers.contract.errors import InputError
+from models.frames import standardise
+from models.scale import autocorrelation, lattice_constant_px, lattice_vectors, radial_profile, refine_maxima
+
+
+@pytest.mark.parametrize("lattice_px", [6.0, 8.5, 12.3, 24.0, 40.0])
+def test_the_lattice_constant_is_right_to_one_percent(make_honeycomb, draw, rng, lattice_px):
+    shape = (300, 280)
+    image = draw(make_honeycomb(shape, lattice_px=lattice_px), shape, sigma_px=0.14 * lattice_px)
+    vectors = lattice_vectors(standardise(image + rng.normal(0, 0.1, shape)))
+    assert lattice_constant_px(vectors) == pytest.approx(lattice_px, rel=0.01)
+
+
+def test_neighbours_of_equal_brightness_are_not_taken_for_lattice_points(make_honeycomb, draw):
+    shape = (256, 256)
+    truth = make_honeycomb(shape, lattice_px=16.0, heights=(1.0, 1.0))
+    vectors = lattice_vectors(standardise(draw(truth, shape, sigma_px=1.5)))
+    assert lattice_constant_px(vectors) == pytest.approx(16.0, rel=0.01)
+
+
+def test_a_sheared_scan_gives_sheared_vectors(make_honeycomb, draw):
+    shape = (256, 256)
+    affine = ((1.08, 0.1), (0.0, 0.93))
+    truth = make_honeycomb(shape, lattice_px=12.0, affine=affine)
+    vectors = lattice_vectors(standardise(draw(truth, shape, sigma_px=1.7)))
+    assert lattice_constant_px(vectors) == pytest.approx(12 * np.sqrt(np.linalg.det(affine)), rel=0.01)
+    lengths = torch.linalg.vector_norm(vectors, dim=1)
+    assert float(lengths.max() / lengths.min()) > 1.05
+
+
+def test_slow_background_does_not_hide_the_lattice(make_honeycomb, draw):
+    shape = (256, 256)
+    image = draw(make_honeycomb(shape, lattice_px=9.0), shape, sigma_px=1.3)
+    row, column = np.indices(shape)
+    blob = 20 * np.exp(-((row - 60) ** 2 + (column - 90) ** 2) / 2 / 50**2) + 0.05 * row
+    assert lattice_constant_px(lattice_vectors(standardise(image + blob))) == pytest.approx(9, rel=0.01)
+
+
+def test_noise_has_no_lattice(rng):
+    with pytest.raises(InputError, match="no such period between 5 px and a third of the frame"):
+        lattice_vectors(standardise(rng.normal(size=(256, 256))))
+
+
+def test_a_blot_does_not_outweigh_the_lattice(make_honeycomb, draw, rng):
+    shape = (256, 256)
+    image = draw(make_honeycomb(shape, lattice_px=9.0), shape, sigma_px=1.3) + rng.normal(0, 0.1, shape)
+    row, column = np.indices(shape)
+    image[np.hypot(row - 128, column - 128) < 30] = 10
+    assert lattice_constant_px(lattice_vectors(standardise(image))) == pytest.approx(9, rel=0.02)
+
+
+def test_the_radial_profile_peaks_at_the_lattice_constant(make_honeycomb, draw):
+    shape = (256, 256)
+    image = draw(make_honeycomb(shape, lattice_px=20.0), shape, sigma_px=2.5)
+    profile = radial_profile(autocorrelation(standardise(image)))
+    assert profile[0] == pytest.approx(1)
+    assert int(profile[15:26].argmax()) + 15 == 20
+
+
+def test_maxima_are_refined_to_the_vertex_of_a_paraboloid():
+    row, column = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
+    image = 5 - (row - 4.3) ** 2 - 2 * (column - 3.8) ** 2 - 0.5 * (row - 4.3) * (column - 3.8)
+    positions, heights = refine_maxima(image, torch.tensor([[4, 4]]))
+    assert torch.allclose(positions, torch.tensor([[4.3, 3.8]]), atol=1e-3)
+    assert float(heights[0]) == float(image[4, 4])
