@@ -142,6 +142,18 @@ def _find_pairs(
     return middles[:count], kinds_found[:count], angles[:count]
 
 
+@numba.njit(cache=True, fastmath=True)
+def look_up(term: NDArray[np.float32], across: float, along: float) -> float:
+    """Pair term at fractional indices, linearly interpolated; zero outside."""
+    i, j = int(across), int(along)
+    if along < 0 or i + 1 >= term.shape[0] or j + 1 >= term.shape[1]:
+        return 0.0
+    x, y = along - j, across - i
+    low = term[i, j] * (1 - x) + term[i, j + 1] * x
+    high = term[i + 1, j] * (1 - x) + term[i + 1, j + 1] * x
+    return float(low * (1 - y) + high * y)
+
+
 @numba.njit(cache=True, parallel=True, fastmath=True)
 def _turn_terms(
     terms: NDArray[np.float32], wanted: NDArray[np.int64], support: float, scale: float
@@ -163,15 +175,9 @@ def _turn_terms(
                         dc = c - half - (b + 0.5) / _OFFSETS + 0.5
                         along = dr * sine + dc * cosine + center
                         across = abs(dr * cosine - dc * sine)
-                        if dr * dr + dc * dc > support * support or along < 0:
+                        if dr * dr + dc * dc > support * support:
                             continue
-                        i, j = int(across), int(along)
-                        if i + 1 >= term.shape[0] or j + 1 >= term.shape[1]:
-                            continue
-                        x, y = along - j, across - i
-                        low = term[i, j] * (1 - x) + term[i, j + 1] * x
-                        high = term[i + 1, j] * (1 - x) + term[i + 1, j + 1] * x
-                        patches[w, a, b, r, c] = low * (1 - y) + high * y
+                        patches[w, a, b, r, c] = look_up(term, across, along)
     return patches
 
 
