@@ -30,7 +30,7 @@ from sim_microscope.pairs import (
 from sim_microscope.scattering import FREQUENCIES, rms_displacement_angstrom, scattering_amplitude
 
 #: What a finished kernel holds; raised when that changes, so that old ones are made again.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)

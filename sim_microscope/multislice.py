@@ -325,11 +325,10 @@ class Multislice:
         ndarray of shape (rings,)
             Integral of `contrast` over the plane [Å²].
         """
-        count = int(self._semiangle / self.grid.wavelength * self.grid.extent[1])
+        rim = self._semiangle / self.grid.wavelength * self.grid.extent[1]
+        count = int(rim + 0.5)
         inner = np.maximum(np.arange(count + 1) - 0.5, 0.0)
-        outer = np.minimum(
-            np.arange(count + 1) + 0.5, self._semiangle / self.grid.wavelength * self.grid.extent[1]
-        )
+        outer = np.minimum(np.arange(count + 1) + 0.5, rim)
         shares = outer**2 - inner**2
         transmissions = [plane_transmission(self.grid, plane) for plane in planes]
         lost, scattered = 0.0, np.zeros(self._rings.shape[1])
