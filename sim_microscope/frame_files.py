@@ -2,6 +2,7 @@
 
 import csv
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def write_frame(frame: Frame, path: Path) -> None:
         "metadata": _metadata(frame, path.stem),
         "original_metadata": {},
         "attributes": {"_lazy": False, "ragged": False},
-        "package_info": {"package": "columnist"},
+        "package_info": {"package": "columnist", "package_version": version("columnist")},
         "learning_results": {},
         "tmp_parameters": {},
         "models": {},

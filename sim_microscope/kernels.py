@@ -285,7 +285,7 @@ def read_arrays(path: Any) -> dict[str, NDArray[Any]]:
         If the file is no npz file, or is cut short or altered.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
     except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise MissingKernelError(
