@@ -86,14 +86,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.seed < 0:
         raise InputError(f"--seed {arguments.seed}: expected 0 or more")
     kernels = _kernels(arguments, context) if arguments.method == "kernels" else None
+    is_new = not arguments.out.exists()
     make_folder(arguments.out)
-    for seed in range(arguments.seed, arguments.seed + arguments.frames):
-        if kernels is None:
-            frame = _multislice(arguments, context, acquisition, plan, seed)
-        else:
-            device = _torch_device(arguments.device)
-            frame = simulate_frame(context, acquisition, plan, seed=seed, kernels=kernels, device=device)
-        _write(frame, arguments.out)
+    try:
+        for seed in range(arguments.seed, arguments.seed + arguments.frames):
+            if kernels is None:
+                frame = _multislice(arguments, context, acquisition, plan, seed)
+            else:
+                device = _torch_device(arguments.device)
+                frame = simulate_frame(context, acquisition, plan, seed=seed, kernels=kernels, device=device)
+            _write(frame, arguments.out)
+    except InputError:
+        if is_new and not any(arguments.out.iterdir()):
+            arguments.out.rmdir()
+        raise
     return 0
 
 

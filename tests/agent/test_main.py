@@ -75,17 +75,65 @@ BAD = {
     "annulus inside out": (["--detector", "120-30"], "below the outer angle"),
     "negative dose": (["--dose", "-5"], "expected electrons"),
     "pixels": (["--pixels", "3"], "16"),
-    "memory": (["--fov-nm", "90000", "--pixels", "16384"], "GiB"),
+    "memory": (["--fov-nm", "9000"], "GiB"),
     "table": (["--table", "nowhere"], "columnist kernels build"),
     "vacancies": (["--vac1", "1.5"], "fraction"),
     "defocus": (["--defocus-nm", "300"], "multislice"),
+    "grain boundary": (["--grain-boundary-deg", "nan"], "finite number"),
+    "dose beyond counting": (["--dopant", "Ti", "--dose", "1e25"], "dose_e_per_a2"),
+    "jitter": (["--row-jitter-px", "1e30"], "row_jitter_px"),
+    "field": (["--fov-nm", "1e30"], "fov_nm"),
+    "contamination": (["--contamination", "1e20"], "contamination"),
+    "energy is no number": (["--energy-kev", "inf"], "finite number"),
+    "no workers": (["--workers", "0"], "at least 1"),
+    "seed": (["--seed", "-1"], "0 or more"),
+    "energy between": (["--energy-kev", "80.5"], "whole number of keV"),
 }
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert main([*SIMULATE, "--out", str(blocked / "below")]) == 2
+    assert "cannot write to folder" in capsys.readouterr().err
+
+
+def test_a_broken_table_is_named(tmp_path, capsys):
+    (tmp_path / "kernels.npz").write_bytes(b"nothing")
+    (tmp_path / "kernels.json").write_text("{")
+    assert main([*SIMULATE, "--table", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "cut short or altered" in capsys.readouterr().err
+
+
+def test_a_partial_table_does_not_take_the_place_of_the_shipped_one(capsys):
+    assert main(["kernels", "build", "--energy-kev", "40"]) == 2
+    assert "--table FOLDER" in capsys.readouterr().err
+
+
+def test_every_disturbance_can_be_asked_for(tmp_path):
+    words = ["--drift-angstrom-per-s", "1", "-2", "--row-jitter-px", "0.2", "--contamination", "0.01"]
+    words += ["--distortion", "0.02", "0", "0.01", "-0.03", "--strain", "0.01", "0", "0", "0.01"]
+    words += [
+        "--grain-boundary-deg",
+        "20",
+        "--defocus-nm",
+        "2",
+        "--astigmatism-nm",
+        "1",
+        "--saturation",
+        "90",
+    ]
+    assert main([*SIMULATE, *words, "--out", str(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize(("words", "told"), BAD.values(), ids=BAD)
 def test_bad_input_is_answered_in_one_line_and_writes_nothing(words, told, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main([*SIMULATE, "--out", str(out), *words]) == 2
+    try:
+        status = main([*SIMULATE, "--out", str(out), *words])
+    except SystemExit as stop:  # argparse's own way of refusing an option
+        status = stop.code
+    assert status == 2
     message = capsys.readouterr().err
     assert told in message
     assert "Traceback" not in message

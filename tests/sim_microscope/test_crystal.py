@@ -87,6 +87,14 @@ def test_strain_moves_columns_by_the_displacement_gradient():
     assert distance.max() < 1e-9
 
 
+@pytest.mark.parametrize("gradient", [np.diag([-0.2, -0.2]), np.diag([0.2, -0.1]), [[0.0, 0.15], [0.1, 0.0]]])
+def test_a_strained_crystal_fills_its_field_and_margin(gradient):
+    crystal = build_crystal(WSE2, (30.0, 30.0), strain=np.array(gradient), margin_angstrom=60.0)
+    rows, columns = np.meshgrid(np.arange(-58, 89, 4.0), np.arange(-58, 89, 4.0), indexing="ij")
+    distance, _ = cKDTree(crystal.positions).query(np.stack([rows.ravel(), columns.ravel()], axis=1))
+    assert distance.max() < 3.32 / np.sqrt(3) * 1.25
+
+
 def test_a_grain_boundary_joins_two_lattices_without_overlap():
     crystal = build_crystal(WSE2, (80.0, 80.0), boundary=GrainBoundary(misorientation_deg=21.0))
     assert set(crystal.grains) == {0, 1}
@@ -121,10 +129,14 @@ def test_a_periodic_crystal_repeats_without_a_seam():
         ),
         lambda: build_crystal(WSE2, (10.0, 10.0), defects=[Defect("empty", 500.0, 500.0)]),
         lambda: build_crystal(WSE2, (10.0, 10.0), strain=np.eye(2)),
+        lambda: build_crystal(WSE2, (10.0, 10.0), strain=np.full((2, 2), np.nan)),
+        lambda: build_crystal(WSE2, (10.0, 10.0), rotation_deg=np.nan),
+        lambda: GrainBoundary(np.inf),
         lambda: DefectConcentrations(vac1=-0.1),
         lambda: DefectConcentrations(vac1=0.8, vac2=0.4),
     ],
-    ids=["no field", "no generator", "no dopant", "defect far off", "strain", "negative", "over one"],
+    ids=["no field", "no generator", "no dopant", "defect far off", "strain"]
+    + ["strain not a number", "rotation not a number", "boundary not finite", "negative", "over one"],
 )
 def test_impossible_crystals_are_refused(make):
     with pytest.raises(InputError):

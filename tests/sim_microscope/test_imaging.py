@@ -153,4 +153,4 @@ def test_impossible_acquisitions_are_refused(options):
 
 def test_a_field_too_large_for_memory_is_refused():
     with pytest.raises(InputError, match="GiB"):
-        simulate_frame(CONTEXT, Acquisition(pixels=16384, fov_nm=20000.0), SpecimenPlan(), seed=0)
+        simulate_frame(CONTEXT, Acquisition(pixels=16384, fov_nm=9000.0), SpecimenPlan(), seed=0)

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from drivers.contract.context import HAADF, MAADF, Specimen
+from sim_microscope.crystal import STATES, Crystal
+from sim_microscope.kernels import RADII_ANGSTROM, default_table
+from sim_microscope.reference import Beam, crystal_planes, scan_crystal
+
+
+def test_a_lone_column_is_its_kernel_wherever_it_lies_in_a_tile():
+    specimen = Specimen(host="WSe2")
+    metal = np.array([STATES.index("metal")], np.uint8)
+    lone = Crystal(specimen, np.array([[30.3, 25.1]]), metal, np.zeros(1, np.uint8))
+    chosen = [0, 5, 10, 20]
+    probes = lone.positions + np.stack([np.zeros(4), RADII_ANGSTROM[chosen]], axis=1)
+    rings = scan_crystal(lone, probes, Beam(80.0, (30.0, 68.0, 120.0, 280.0)), workers=1)
+    for detector, span, limit in ((HAADF, slice(1, 3), 1e-3), (MAADF, slice(0, 2), 3e-3)):
+        kernel = default_table().radial("W", 80, detector, thermal=False)[:-1][chosen]
+        # The mean of so few probes, all near the column, stands for the crystal beyond the window.
+        values = rings[:, span].sum(1)
+        values = values - 0.0051 * values.mean() / 1.0051
+        np.testing.assert_allclose(values, kernel, atol=limit * kernel[0])
+
+
+def test_planes_are_met_from_the_top():
+    specimen = Specimen(host="WSe2", dopant="Ti")
+    states = np.array(
+        [STATES.index(s) for s in ("metal", "dopant", "X2", "X1top", "X1bottom", "empty")], np.uint8
+    )
+    crystal = Crystal(specimen, np.arange(12.0).reshape(6, 2), states, np.zeros(6, np.uint8))
+    planes = crystal_planes(crystal)
+    assert [plane.height_angstrom for plane in planes] == pytest.approx([-1.66, 0.0, 1.66])
+    assert [plane.symbols for plane in planes] == [("Se", "Se"), ("W", "Ti"), ("Se", "Se")]
+
+
+def test_an_empty_crystal_scatters_nothing():
+    nothing = Crystal(Specimen(host="WSe2"), np.zeros((0, 2)), np.zeros(0, np.uint8), np.zeros(0, np.uint8))
+    rings = scan_crystal(nothing, np.array([[1.0, 1.0]]), Beam(80.0, (68.0, 120.0)), workers=1)
+    np.testing.assert_allclose(rings, 0.0, atol=1e-7)
