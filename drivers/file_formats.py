@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from drivers.contract.errors import InputError
+from drivers.dm_tags import check_dm_tags
 from drivers.file_images import Axis, RawSignal
 from drivers.file_metadata import flatten
 
 #: The largest array that is read [bytes]: a damaged header may claim any size.
 LARGEST_ARRAY_BYTES = 8 * 2**30
+
+# Deflate shrinks by at most 1032; an array that claims more was never written.
+_LARGEST_COMPRESSION = 1100
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -85,7 +89,9 @@ def _check_kind(path: Path, kind: str) -> None:
         raise InputError(f"{path}: expected a {kind} file, found an empty one; copy it again")
     seen = next((found for signature, found in _SIGNATURES if head.startswith(signature)), None)
     if kind == "Zarr":
-        raise InputError(f"{path}: expected a folder in the Zarr format, found a file; copy it as a whole")
+        raise InputError(
+            f"{path}: expected a folder in the Zarr format, found a file; save it as a folder, or as .hspy"
+        )
     if kind == "MRC" and (seen is None or (len(head) >= 212 and head[208:212] == b"MAP ")):
         return
     if seen != kind:
@@ -128,6 +134,7 @@ def _text(value: object) -> str:
 def _read_dm(path: Path) -> tuple[RawSignal, ...]:
     from rsciio.digitalmicrograph import file_reader
 
+    check_dm_tags(path)
     return _from_rosetta(file_reader(str(path)))
 
 
@@ -251,6 +258,12 @@ def _check_hdf5(path: Path) -> None:
     def look(name: str, node: Any) -> None:
         if isinstance(node, h5py.Dataset) and node.shape is not None:
             _check_size(name, node.shape, node.dtype.itemsize)
+            stored = node.id.get_storage_size()
+            if node.size >= 32**2 and node.nbytes > _LARGEST_COMPRESSION * stored:
+                raise InputError(
+                    f"expected {node.nbytes} bytes of {name!r}, found {stored} stored: the file is damaged, or "
+                    "was closed before the image was written"
+                )
 
     with h5py.File(path, "r") as file:
         file.visititems(look)
