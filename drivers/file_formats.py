@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from drivers.array_sizes import check_hdf5_arrays, check_size
 from drivers.contract.errors import InputError
 from drivers.dm_tags import check_dm_tags
 from drivers.file_images import Axis, RawSignal
 from drivers.file_metadata import flatten
-
-#: The largest array that is read [bytes]: a damaged header may claim any size.
-LARGEST_ARRAY_BYTES = 8 * 2**30
-
-# Deflate shrinks by at most 1032; an array that claims more was never written.
-_LARGEST_COMPRESSION = 1100
+from drivers.file_rehearsal import rehearse
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -43,8 +39,10 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 _MRC_MODES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 6: 2, 12: 2}
 
 
-def read_signals(path: Path) -> tuple[RawSignal, ...]:
+def read_signals(path: Path, *, is_trusted: bool = False) -> tuple[RawSignal, ...]:
     """Read every array of a file that could be an image.
+
+    HDF5 is read in a process of its own first, unless the file `is_trusted`, see `drivers.file_rehearsal`.
 
     Raises
     ------
@@ -61,6 +59,8 @@ def read_signals(path: Path) -> tuple[RawSignal, ...]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if kind == "HDF5" and not is_trusted:
+                rehearse(path)
             return reader(path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -153,14 +153,14 @@ def _read_tiff(path: Path) -> tuple[RawSignal, ...]:
 def _read_emd(path: Path) -> tuple[RawSignal, ...]:
     from rsciio.emd import file_reader
 
-    _check_hdf5(path)
+    check_hdf5_arrays(path)
     return _from_rosetta(file_reader(str(path), select_type="images"))
 
 
 def _read_hspy(path: Path) -> tuple[RawSignal, ...]:
     from rsciio.hspy import file_reader
 
-    _check_hdf5(path)
+    check_hdf5_arrays(path)
     return _from_rosetta(file_reader(str(path)))
 
 
@@ -169,7 +169,7 @@ def _read_zspy(path: Path) -> tuple[RawSignal, ...]:
     from rsciio.zspy import file_reader
 
     for name, array in _zarr_arrays(zarr.open_group(str(path), mode="r")):
-        _check_size(name, array.shape, array.dtype.itemsize)
+        check_size(name, array.shape, array.dtype.itemsize)
         if array.nchunks_initialized < array.nchunks:
             # Zarr fills a missing chunk with zeros and says nothing.
             raise InputError(
@@ -207,6 +207,8 @@ def _read_mrc(path: Path) -> tuple[RawSignal, ...]:
             "file is cut short; copy it again"
         )
     signals = file_reader(str(path), endianness=order, metadata_file=None)
+    # The reader heeds the byte order of the header only.
+    signals[0]["data"] = np.asarray(signals[0]["data"]).view(signals[0]["data"].dtype.newbyteorder(order))
     sampling = numbers[7:9]
     if not sampling.all():  # the reader then takes 1 nm a pixel, which nobody said
         for axis in signals[0]["axes"]:
@@ -229,7 +231,7 @@ def _read_npy(path: Path) -> tuple[RawSignal, ...]:
                         "expected numbers, found pickled Python objects, which could run any code and are "
                         "never opened; save the image with np.save(path, np.asarray(image, float))"
                     )
-                _check_size(path.name, shape, dtype.itemsize)
+                check_size(path.name, shape, dtype.itemsize)
         data = np.load(path, allow_pickle=False)
     except EOFError as error:
         raise ValueError("the file ends within its header") from error
@@ -242,37 +244,10 @@ def _read_png(path: Path) -> tuple[RawSignal, ...]:
     return (RawSignal(data=np.asarray(imread(path, extension=".png")), axes=(), tags={}),)
 
 
-def _check_size(name: str, shape: tuple[int, ...], itemsize: int) -> None:
-    """Raise for an array that a damaged header blew up."""
-    if math.prod(shape) * itemsize > LARGEST_ARRAY_BYTES:
-        raise InputError(
-            f"expected an array of at most {LARGEST_ARRAY_BYTES // 2**30} GiB, found {name!r} of shape "
-            f"{shape}; the file is damaged, or to be split"
-        )
-
-
-def _check_hdf5(path: Path) -> None:
-    """Walk the whole tree of an HDF5 file once and look at every array's size."""
-    import h5py
-
-    def look(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and node.shape is not None:
-            _check_size(name, node.shape, node.dtype.itemsize)
-            stored = node.id.get_storage_size()
-            if node.size >= 32**2 and node.nbytes > _LARGEST_COMPRESSION * stored:
-                raise InputError(
-                    f"expected {node.nbytes} bytes of {name!r}, found {stored} stored: the file is damaged, or "
-                    "was closed before the image was written"
-                )
-
-    with h5py.File(path, "r") as file:
-        file.visititems(look)
-
-
 def _read_hdf5(path: Path) -> tuple[RawSignal, ...]:
     from drivers.nexus import is_hyperspy, read_nexus
 
-    _check_hdf5(path)
+    check_hdf5_arrays(path)
     return _read_hspy(path) if is_hyperspy(path) else read_nexus(path)
 
 

@@ -43,10 +43,17 @@ class MicrographFile:
     refused: tuple[str, ...]
 
 
-def read_micrographs(path: Path | str) -> MicrographFile:
+def read_micrographs(path: Path | str, *, is_trusted: bool = False) -> MicrographFile:
     """Read every image of a file: a single one, the frames of a series, the detectors of a scan.
 
     The format follows from the suffix, one of `SUFFIXES`, and is checked against the content.
+
+    Parameters
+    ----------
+    path : Path or str
+    is_trusted : bool
+        Leave out the reading in a process of its own (half a second a file) that keeps a damaged HDF5 file
+        from hanging this one; for files that this very run has written.
 
     Raises
     ------
@@ -56,7 +63,7 @@ def read_micrographs(path: Path | str) -> MicrographFile:
     path = Path(path)
     micrographs: list[Micrograph] = []
     refused: list[str] = []
-    for index, signal in enumerate(read_signals(path)):
+    for index, signal in enumerate(read_signals(path, is_trusted=is_trusted)):
         name = signal.title or signal.path.strip("/") or f"array {index}"
         try:
             frames, axes = frames_of(signal)

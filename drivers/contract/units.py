@@ -24,6 +24,7 @@ _LONG_NAMES = {
     "å": "angstrom",
     "ångström": "angstrom",
     "ang": "angstrom",
+    "angstroms": "angstrom",
     "volt": "v",
     "kilovolt": "kv",
     "radian": "rad",

@@ -114,7 +114,7 @@ def write_velox(path, detectors=("HAADF", "BF"), frames=1, unit="m"):
     data = picture()
     with h5py.File(path, "w") as file:
         file["Version"] = np.array([json.dumps({"format": "Velox", "version": "11.0"}).encode()], dtype="S64")
-        for index, name in enumerate(detectors):
+        for index in range(len(detectors)):
             metadata = {
                 "BinaryResult": {
                     "DetectorIndex": str(index),
