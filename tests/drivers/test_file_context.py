@@ -57,7 +57,7 @@ def test_a_detector_that_a_file_only_names_gets_no_angles():
         update={"detector": Sourced[str](value="HAADF", source="a.emd: DetectorName")}
     )
     given = facts_given({"host": "WSe2", "dopant": "Ti"}, "command line")
-    with pytest.raises(InputError, match=r"angles of 'HAADF', which a\.emd: Name names without"):
+    with pytest.raises(InputError, match=r"angles of 'HAADF', which a\.emd: DetectorName names without"):
         settle(given, named)
 
 
