@@ -1,6 +1,7 @@
 """The `columnist` command: the composition root, and the one module of `agent` that names the simulator."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -37,15 +38,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `columnist`; returns the exit status: 0 done, 1 a check failed, 2 unusable input."""
     words = list(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else None
-    arguments = build_parser(command).parse_args(words)
-    module = import_module(COMMANDS[arguments.command][1])
+    # Asked to stop, stop as on Ctrl-C: worker processes are ended and what is finished is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return int(module.run(arguments))
+        arguments = build_parser(command).parse_args(words)
+        return int(import_module(COMMANDS[arguments.command][1]).run(arguments))
     except InputError as error:
-        print(f"columnist {arguments.command}: {error}", file=sys.stderr)
+        print(f"columnist {command}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(
+            f"columnist {command}: {error}; install columnist with all its extras: `make setup`",
+            file=sys.stderr,
+        )
+        return 2
+    except OSError as error:
+        print(f"columnist {command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"columnist {arguments.command}: interrupted; what was finished is kept", file=sys.stderr)
+        print(f"columnist {command}: interrupted; what was finished is kept", file=sys.stderr)
         return 130
 
 

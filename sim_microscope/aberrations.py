@@ -7,9 +7,11 @@ where the annulus begins near the direct beam; `columnist validate physics` meas
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from drivers.contract.context import CONVERGENCE_MRAD
 from drivers.contract.errors import InputError
@@ -19,6 +21,10 @@ from sim_microscope.scattering import wavelength_angstrom
 MAX_PHASE_RAD = 2 * np.pi
 
 
+#: Extent of the probe that transfer functions are computed from [Å].
+_EXTENT_ANGSTROM = 160.0
+
+
 @dataclass(frozen=True)
 class Aberrations:
     """Low-order aberrations of the probe, in Krivanek's notation.
@@ -26,7 +32,7 @@ class Aberrations:
     Parameters
     ----------
     defocus_angstrom : float
-        C1,0 [Å].
+        C1,0 [Å]; positive where the beam is focused in front of the layer.
     astigmatism_angstrom : float
         Size of the twofold astigmatism C1,2 [Å].
     astigmatism_deg : float
@@ -85,20 +91,26 @@ class ProbeTransfer:
             )
 
     def __call__(self, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Factor at the frequencies of an `rfft2` grid: rows (n,) in FFT order, columns (m,) from 0."""
-        size = (rows.size, 2 * (columns.size - 1) + columns.size % 2)
-        both = np.concatenate([columns, -columns[1 : size[1] - columns.size + 1][::-1]])
-        wavelength = wavelength_angstrom(self.energy_kev)
-        aperture = np.hypot(rows[:, None], both) <= CONVERGENCE_MRAD * 1e-3 / wavelength
-        chi = self.aberrations.phase(rows[:, None], both, self.energy_kev)
-        perfect = self._transfer(aperture.astype(complex), columns.size)
-        actual = self._transfer(aperture * np.exp(-1j * chi), columns.size)
-        carried = perfect > 1e-3
-        return np.where(carried, actual / np.where(carried, perfect, 1.0), 0.0)
+        """Factor at spatial frequencies [1/Å]: rows (n,) by columns (m,), in any order."""
+        transfer, step = _ratio(self.aberrations, self.energy_kev)
+        middle = transfer.shape[0] // 2
+        where = np.meshgrid(rows / step + middle, columns / step + middle, indexing="ij")
+        return np.asarray(map_coordinates(transfer, np.stack(where), order=1, mode="constant"))
 
-    @staticmethod
-    def _transfer(pupil: NDArray[np.complex128], columns: int) -> NDArray[np.float64]:
-        """Transfer function of a pupil: the transform of its probe's intensity, normalised to 1 at 0."""
-        intensity = np.abs(np.fft.ifft2(pupil)) ** 2
-        transfer = np.fft.rfft2(intensity)[:, :columns]
-        return np.asarray((transfer / transfer[0, 0]).real)
+
+@lru_cache(maxsize=4)
+def _ratio(aberrations: Aberrations, energy_kev: float) -> tuple[NDArray[np.float64], float]:
+    """Transfer ratio on a grid of its own, centred on frequency 0, and the grid's step [1/Å]."""
+    cutoff = 2e-3 * CONVERGENCE_MRAD / wavelength_angstrom(energy_kev)
+    points = int(2.2 * cutoff * _EXTENT_ANGSTROM) // 2 * 2
+    frequency = np.asarray(np.fft.fftfreq(points, _EXTENT_ANGSTROM / points), np.float64)
+    aperture = np.hypot(frequency[:, None], frequency) <= cutoff / 2
+    chi = aberrations.phase(frequency[:, None], frequency[None], energy_kev)
+    perfect, actual = (
+        np.fft.fft2(np.abs(np.fft.ifft2(pupil)) ** 2).real
+        for pupil in (aperture.astype(complex), aperture * np.exp(-1j * chi))
+    )
+    perfect, actual = perfect / perfect[0, 0], actual / actual[0, 0]
+    carried = perfect > 1e-3
+    ratio = np.where(carried, actual / np.where(carried, perfect, 1.0), 0.0)
+    return np.fft.fftshift(ratio), 1.0 / _EXTENT_ANGSTROM

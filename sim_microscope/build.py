@@ -16,21 +16,20 @@ from numpy.typing import NDArray
 from drivers.contract.context import CONVERGENCE_MRAD
 from drivers.contract.errors import InputError
 from drivers.contract.materials import ATOMIC_NUMBERS, DOPANTS, HOSTS, dopants_of, find_host
+from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM
 from sim_microscope.kernels import EDGES_MRAD, RADII_ANGSTROM, KernelTable
 from sim_microscope.multislice import Multislice, Plane, WaveGrid
 from sim_microscope.pairs import (
-    ACROSS_ANGSTROM,
-    ALONG_ANGSTROM,
     PAIR_EDGES_MRAD,
     PairTable,
     all_pair_keys,
     compress_pairs,
     compute_pairs,
 )
-from sim_microscope.scattering import FREQUENCIES, rms_displacement_angstrom, scattering_amplitude
+from sim_microscope.scattering import rms_displacement_angstrom
 
 #: What a finished kernel holds; raised when that changes, so that old ones are made again.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -77,12 +76,13 @@ class ColumnTask:
     @property
     def stem(self) -> str:
         """File name of the result, which also says by which settings it was made."""
-        recipe = json.dumps(
-            [_FORMAT, asdict(self.settings), RADII_ANGSTROM.tolist(), EDGES_MRAD.tolist(), FREQUENCIES.size]
-            + [_atoms_of(self.species), [rms_displacement_angstrom(s) for s, _ in _atoms_of(self.species)]]
-        )
-        digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-        return f"{self.species.replace(':', '-')}_{self.energy_kev}_{digest}"
+        recipe = [
+            asdict(self.settings),
+            RADII_ANGSTROM.tolist(),
+            EDGES_MRAD.tolist(),
+            _atoms_of(self.species),
+        ]
+        return f"{self.species.replace(':', '-')}_{self.energy_kev}_{_digest(recipe, self.species)}"
 
     def compute(self) -> dict[str, NDArray[np.float32]]:
         """Kernels of the column, see `compute_column`."""
@@ -99,12 +99,9 @@ class PairTask:
     @property
     def stem(self) -> str:
         """File name of the result, which also says by which settings it was made."""
-        elements = (find_host(self.host).metal, find_host(self.host).chalcogen, *dopants_of(self.host))
-        recipe = json.dumps(
-            [PAIR_EDGES_MRAD.tolist(), ALONG_ANGSTROM.tolist(), ACROSS_ANGSTROM.tolist()]
-            + [asdict(find_host(self.host)), [rms_displacement_angstrom(symbol) for symbol in elements]]
-        )
-        return f"{self.host}-pairs_{self.energy_kev}_{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+        grids = [PAIR_EDGES_MRAD.tolist(), ALONG_ANGSTROM.tolist(), ACROSS_ANGSTROM.tolist()]
+        recipe = [grids, asdict(find_host(self.host)), dopants_of(self.host)]
+        return f"{self.host}-pairs_{self.energy_kev}_{_digest(recipe, self.host)}"
 
     def compute(self) -> dict[str, NDArray[np.float32]]:
         """Pair terms of the host, see `sim_microscope.pairs.compute_pairs`."""
@@ -113,6 +110,18 @@ class PairTask:
 
 
 Task = ColumnTask | PairTask
+
+
+def _digest(recipe: Sequence[Any], species_or_host: str) -> str:
+    """Digest of everything that a finished piece of work depends on."""
+    if species_or_host in HOSTS:
+        host = find_host(species_or_host)
+        symbols: tuple[str, ...] = (host.metal, host.chalcogen, *dopants_of(host.name))
+    else:
+        symbols = tuple(symbol for symbol, _ in _atoms_of(species_or_host))
+    displacements = [round(rms_displacement_angstrom(symbol), 9) for symbol in symbols]
+    whole = [_FORMAT, CONVERGENCE_MRAD, version("abtem"), displacements, *recipe]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
 
 
 def _atoms_of(species: str) -> list[tuple[str, float]]:
@@ -202,11 +211,19 @@ def _run(task: Task, folder: str) -> str:
 
         with threadpoolctl.threadpool_limits(1):
             arrays = task.compute()
-        partial = path.with_suffix(f".{os.getpid()}.partial")
+        _keep(arrays, path)
+    return task.stem
+
+
+def _keep(arrays: dict[str, NDArray[np.float32]], path: Path) -> None:
+    """Write a finished piece of work, whole or not at all."""
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
         with partial.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         partial.replace(path)
-    return task.stem
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def run_tasks(
@@ -220,8 +237,6 @@ def run_tasks(
         If the cluster cannot be reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.partial"):
-        stale.unlink()
     pending = [task for task in tasks if not (folder / f"{task.stem}.npz").is_file()]
     for _ in range(len(tasks) - len(pending)):
         on_done()
@@ -257,18 +272,14 @@ def _run_on_cluster(tasks: Sequence[Task], folder: Path, address: str) -> Iterat
     with client:
         futures = {client.submit(type(task).compute, task, pure=False): task for task in tasks}
         for future in dask_completed(list(futures)):
-            path = folder / f"{futures[future].stem}.npz"
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
-                np.savez(file, **future.result())
-            partial.replace(path)
+            _keep(future.result(), folder / f"{futures[future].stem}.npz")
             yield future
 
 
 def assemble_columns(
     folder: Path, species: tuple[str, ...], energies_kev: tuple[int, ...], settings: Settings
 ) -> KernelTable:
-    """Gather finished kernels into a table, with the atomic amplitudes that neighbours need."""
+    """Gather finished kernels into a table."""
     shape = (len(species), len(energies_kev), RADII_ANGSTROM.size + 1, EDGES_MRAD.size - 1)
     static, averaged = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for i, name in enumerate(species):
@@ -277,10 +288,7 @@ def assemble_columns(
                 folder / f"{ColumnTask(name, energy, settings).stem}.npz", allow_pickle=False
             ) as data:
                 static[i, j], averaged[i, j] = data["static"], data["averaged"]
-    elements = tuple(dict.fromkeys(symbol for name in species for symbol, _ in _atoms_of(name)))
-    amplitudes = np.array(
-        [[scattering_amplitude(symbol, energy) for energy in energies_kev] for symbol in elements]
-    )
+    elements = dict.fromkeys(symbol for name in species for symbol, _ in _atoms_of(name))
     # Two atoms that move independently: their centre moves by 1/sqrt(2) of one of them.
     motion = np.array(
         [
@@ -300,9 +308,7 @@ def assemble_columns(
         "numpy": np.__version__,
         "kernels": len(species) * len(energies_kev),
     }
-    return KernelTable(
-        species, energies_kev, static, averaged, motion, elements, amplitudes.astype(np.complex64), card
-    )
+    return KernelTable(species, energies_kev, static, averaged, motion, card)
 
 
 def assemble_pairs(

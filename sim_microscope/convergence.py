@@ -11,9 +11,9 @@ from scipy.special import j0
 
 from drivers.contract.context import CONVERGENCE_MRAD, DETECTORS, Detector
 from sim_microscope.build import Settings, column_planes, displacement_quadrature
+from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM, PairIntegral, Scatterer
 from sim_microscope.kernels import EDGES_MRAD
 from sim_microscope.multislice import Multislice, Plane, WaveGrid
-from sim_microscope.pairs import ACROSS_ANGSTROM, ALONG_ANGSTROM, PairIntegral, Scatterer
 from sim_microscope.scattering import (
     FREQUENCIES,
     radial_quadrature,
@@ -187,7 +187,14 @@ def study_rings() -> Iterator[Row]:
     table = engine.contrast(planes, positions)
     cumulative = np.concatenate([np.zeros((RADII.size, 1)), np.cumsum(table, axis=1)], axis=1)
     at_edges = PchipInterpolator(EDGES_MRAD, cumulative, axis=1)
-    for inner, outer in ((33.4, 95.0), (41.0, 170.0), (52.0, 210.0), (78.0, 240.0)):
+    for inner, outer in (
+        (21.0, 120.0),
+        (29.5, 120.0),
+        (31.5, 120.0),
+        (33.4, 95.0),
+        (52.0, 210.0),
+        (78.0, 240.0),
+    ):
         exact_engine = Multislice(engine.grid, CONVERGENCE_MRAD, np.array([0.0, inner, outer]))
         exact = exact_engine.contrast(planes, positions)[:, 1]
         values = at_edges(outer) - at_edges(inner)
@@ -214,7 +221,7 @@ def study_stock() -> Iterator[Row]:
             potential = abtem.Potential(
                 atoms, gpts=gpts, slice_thickness=2.0, projection="infinite", parametrization="lobato"
             )
-            probe = abtem.Probe(energy=ENERGY_KEV * 1e3, semiangle_cutoff=CONVERGENCE_MRAD, defocus=1.0)
+            probe = abtem.Probe(energy=ENERGY_KEV * 1e3, semiangle_cutoff=CONVERGENCE_MRAD)
             probe.grid.match(potential)
             annulus = abtem.AnnularDetector(detector.inner_mrad, detector.outer_mrad)
             scan = abtem.CustomScan(np.array([[24.0, 24.0], [2.0, 2.0]]))

@@ -97,6 +97,10 @@ class GrainBoundary:
     direction_deg: float = 90.0
     offset_angstrom: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not np.all(np.isfinite([self.misorientation_deg, self.direction_deg, self.offset_angstrom])):
+            raise InputError(f"grain boundary {self}: expected finite angles and a finite offset")
+
 
 @dataclass(frozen=True)
 class Crystal:
@@ -200,7 +204,7 @@ def _lattice(
     """Positions (row, column) of a perfect lattice that fills a box, and whether each is a metal site."""
     a = host.lattice_constant_angstrom
     angle = np.deg2rad(rotation_deg)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     basis = np.array([[0.0, a], [a * np.sqrt(3) / 2, a / 2]]) @ turn
     corners = np.array([[r, c] for r in (low[0], high[0]) for c in (low[1], high[1])]) - origin
     indices = corners @ np.linalg.inv(basis)
@@ -236,7 +240,7 @@ def build_crystal(
     size_angstrom : tuple of float
         Field along (row, column) [Å], its corner at the origin.
     rotation_deg : float
-        Rotation of the lattice, from the column axis towards negative rows.
+        Rotation of the lattice, from the column axis towards the row axis.
     concentrations : DefectConcentrations, optional
         Defects at random sites; needs `rng`.
     defects : sequence of Defect
@@ -262,16 +266,20 @@ def build_crystal(
         without a dopant, or an explicit defect finds no column.
     """
     size = np.asarray(size_angstrom, dtype=np.float64)
+    if not np.isfinite(rotation_deg):
+        raise InputError(f"rotation of {rotation_deg} degrees: expected a finite angle")
     if not np.all(np.isfinite(size)) or np.any(size <= 0):
         raise InputError(
             f"field of {size_angstrom[0]:g} x {size_angstrom[1]:g} Å: expected two positive lengths"
         )
     host = find_host(specimen.host)
     gradient = np.zeros((2, 2)) if strain is None else np.asarray(strain, dtype=np.float64)
-    if np.abs(gradient).max() > 0.2:
+    if not np.all(np.isfinite(gradient)) or np.abs(gradient).max() > 0.2:
         raise InputError(f"strain {gradient.tolist()}: expected components of at most 0.2 in size")
     middle = size / 2
-    reach = float(np.abs(gradient).sum()) * float(np.linalg.norm(size))
+    # Far enough that what the strain moves into the field and its margin is there to be moved.
+    stretch = float(np.abs(gradient).sum(axis=1).max())
+    reach = stretch / (1.0 - stretch) * float(np.linalg.norm(size / 2 + margin_angstrom))
     low, high = -np.full(2, margin_angstrom + reach), size + margin_angstrom + reach
     origin = middle.copy()
     if rng is not None:

@@ -31,7 +31,7 @@ from sim_microscope.splat import WINDOW, add_pairs, spread, window_spectrum
 REACH_ANGSTROM = 12.0
 
 #: Memory that a render takes for each pixel of its internal grid [bytes].
-_BYTES_PER_PIXEL = 40
+_BYTES_PER_PIXEL = 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,8 @@ class FieldKernels:
         Index into `terms`, or -1 where a pair adds nothing.
     shells_angstrom : tuple of float
         Distances of the shells [Å].
+    tables : str
+        Digests of the tables that they come from.
     """
 
     context: Context
@@ -57,6 +59,7 @@ class FieldKernels:
     terms: NDArray[np.float32]
     kinds: NDArray[np.int64]
     shells_angstrom: tuple[float, ...]
+    tables: str
 
 
 def field_kernels(
@@ -101,7 +104,8 @@ def field_kernels(
             )
     terms, kinds = _pair_terms(context, crystal, pairs)
     distances = tuple(shell_distance_angstrom(crystal.host, shell) for shell in Shell)
-    return FieldKernels(context, columns, terms, kinds, distances)
+    tables = " ".join(str(t.card.get("digest", "?")) for t in (table, pairs) if t is not None)
+    return FieldKernels(context, columns, terms, kinds, distances, tables)
 
 
 def _pair_terms(
@@ -175,14 +179,16 @@ class Plan:
 Transfer = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def make_plan(
     kernels: FieldKernels, raster: Raster, source_sigma_angstrom: float, transfer: Transfer | None
 ) -> Plan:
     """Choose the internal grid and evaluate the spectra on it."""
     cutoff = next(iter(kernels.columns.values())).cutoff
     # Where a Gaussian source has damped the spectrum to 0.3 % there is nothing left to alias.
-    carried = min(cutoff, 0.55 / source_sigma_angstrom) if source_sigma_angstrom > 0 else cutoff
+    carried = cutoff
+    if source_sigma_angstrom > 0:
+        carried = min(cutoff, 0.55 / source_sigma_angstrom)
     subdivision = max(1, int(np.ceil(2 * carried * raster.step_angstrom * 0.999)))
     step = raster.step_angstrom / subdivision
     used = (raster.shape[0] * subdivision, raster.shape[1] * subdivision)

@@ -2,21 +2,27 @@
 
 import csv
 import json
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from drivers.contract.context import Context
 from drivers.contract.errors import InputError
 from sim_microscope.crystal import STATES
-from sim_microscope.imaging import Acquisition, Frame
+from sim_microscope.imaging import Acquisition
+from sim_microscope.simulate import Frame, SpecimenPlan
 
 TRUTH_COLUMNS = ("row_px", "col_px", "x_angstrom", "y_angstrom", "class", "sublattice", "species", "grain")
 
 #: Names of the classes in files, by `ColumnClass`.
 CLASS_NAMES = ("x2", "vac1", "vac2", "metal", "dopant")
+
+_PLAN = TypeAdapter(SpecimenPlan)
 
 #: Node of the HyperSpy metadata that holds what HyperSpy has no place for.
 _NODE = "Columnist"
@@ -47,7 +53,7 @@ def write_frame(frame: Frame, path: Path) -> None:
         "metadata": _metadata(frame, path.stem),
         "original_metadata": {},
         "attributes": {"_lazy": False, "ragged": False},
-        "package_info": {"package": "columnist"},
+        "package_info": {"package": "columnist", "package_version": version("columnist")},
         "learning_results": {},
         "tmp_parameters": {},
         "models": {},
@@ -79,13 +85,27 @@ def _metadata(frame: Frame, title: str) -> dict[str, Any]:
         _NODE: {
             "context": context.model_dump_json(),
             "acquisition": acquisition.model_dump_json(),
+            "specimen_plan": _PLAN.dump_json(frame.plan).decode(),
             "seed": frame.seed,
+            "method": frame.method,
         },
     }
 
 
-def read_frame(path: Path) -> tuple[NDArray[np.float32], Context, Acquisition, int]:
-    """Read what `write_frame` wrote: image, context, acquisition and seed.
+@dataclass(frozen=True)
+class Recorded:
+    """What a frame's file holds; parameters as `sim_microscope.simulate.Frame`."""
+
+    image: NDArray[np.float32]
+    context: Context
+    acquisition: Acquisition
+    plan: SpecimenPlan
+    seed: int
+    method: str
+
+
+def read_frame(path: Path) -> Recorded:
+    """Read what `write_frame` wrote.
 
     Raises
     ------
@@ -97,14 +117,19 @@ def read_frame(path: Path) -> tuple[NDArray[np.float32], Context, Acquisition, i
     try:
         (signal,) = file_reader(str(path))
         node = signal["metadata"][_NODE]
-        context = Context.model_validate_json(node["context"])
-        acquisition = Acquisition.model_validate_json(node["acquisition"])
+        return Recorded(
+            np.asarray(signal["data"]),
+            Context.model_validate_json(node["context"]),
+            Acquisition.model_validate_json(node["acquisition"]),
+            _PLAN.validate_json(node["specimen_plan"]),
+            int(node["seed"]),
+            str(node["method"]),
+        )
     except (OSError, KeyError, ValueError) as error:
         raise InputError(
             f"{path}: expected a frame of `columnist simulate` (.hspy with a {_NODE!r} node), found "
             f"{type(error).__name__}: {error}"
         ) from error
-    return np.asarray(signal["data"]), context, acquisition, int(node["seed"])
 
 
 def write_truth(frame: Frame, path: Path) -> None:

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from drivers.contract.context import Context, Message
-from sim_microscope.crystal import Crystal
+from drivers.contract.context import Message
 from sim_microscope.field import Raster
+
+#: Step of the raster that disturbed scans are interpolated from, at most [Å]: cubic splines are then
+#: right to 0.1 % of the image's spread.
+_FINEST_ANGSTROM = 0.2
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -26,14 +29,14 @@ class Acquisition(Message):
 
     pixels: Annotated[int, Field(ge=16, le=16384)]
     """Points along rows and columns."""
-    fov_nm: Positive
+    fov_nm: Annotated[float, Field(gt=0, le=10_000)]
     """Edge of the square field of view."""
-    dose_e_per_a2: Positive | None = 1e5
+    dose_e_per_a2: Annotated[float, Field(gt=0, le=1e12)] | None = 1e5
     """Electrons a square ångström; None leaves the Poisson noise out."""
     dwell_us: Positive = 10.0
     flyback_us: NonNegative = 0.0
     """Time between the last point of a row and the first of the next."""
-    source_sigma_angstrom: NonNegative = 0.4
+    source_sigma_angstrom: Annotated[float, Field(ge=0, le=100)] = 0.4
     """Standard deviation of the Gaussian source."""
     defocus_angstrom: float = 0.0
     astigmatism_angstrom: NonNegative = 0.0
@@ -42,17 +45,17 @@ class Acquisition(Message):
     drift_row_angstrom_per_s: float = 0.0
     drift_column_angstrom_per_s: float = 0.0
     """Velocity of the specimen."""
-    row_jitter_px: NonNegative = 0.0
+    row_jitter_px: Annotated[float, Field(ge=0, le=16)] = 0.0
     """Standard deviation of the random shift of each row along the fast direction."""
     distortion: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
     """Displacement gradient of the scan, (row, column) by (row, column), about the field's middle."""
-    contamination: NonNegative = 0.0
+    contamination: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Largest background that contamination adds, as a fraction of the incident beam."""
     contamination_length_nm: Positive = 3.0
     """Distance over which the contamination varies."""
-    gain_counts_per_e: Positive = 1.0
-    offset_counts: float = 0.0
-    readout_sigma_counts: NonNegative = 0.0
+    gain_counts_per_e: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    offset_counts: Annotated[float, Field(ge=-1e12, le=1e12)] = 0.0
+    readout_sigma_counts: Annotated[float, Field(ge=0, le=1e12)] = 0.0
     saturation_counts: Positive | None = None
     """Counts above which the detector reads no more."""
 
@@ -121,35 +124,6 @@ class ScanMap:
         return corners.min(axis=0), corners.max(axis=0)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """An image with everything that is known about it.
-
-    Parameters
-    ----------
-    image : ndarray of shape (pixels, pixels), float32
-        Detector counts.
-    context : Context
-        Specimen, energy, detector.
-    acquisition : Acquisition
-        How it was taken.
-    crystal : Crystal
-        The truth, in specimen coordinates [Å].
-    pixel_positions : ndarray of shape (n, 2)
-        The truth's columns in pixel coordinates (row, column), after drift and distortion; the random
-        row jitter is not in them.
-    seed : int
-        Seed of everything random.
-    """
-
-    image: NDArray[np.float32]
-    context: Context
-    acquisition: Acquisition
-    crystal: Crystal
-    pixel_positions: NDArray[np.float64]
-    seed: int
-
-
 #: Noiseless intensity at the points of a raster.
 Renderer = Callable[[Raster], NDArray[np.float32]]
 
@@ -189,7 +163,9 @@ def scan(acquisition: Acquisition, renderer: Renderer, rng: np.random.Generator)
     )
     low, high = scan_map.bounds(pixels)
     low = low - (4 + np.abs(jitter).max()) * step
-    shape = np.ceil((high + (4 + np.abs(jitter).max()) * step - low) / step).astype(int) + 1
+    high = high + (4 + np.abs(jitter).max()) * step
+    step = step / np.ceil(step / _FINEST_ANGSTROM)
+    shape = np.ceil((high - low) / step).astype(int) + 1
     regular = renderer(Raster((int(shape[0]), int(shape[1])), step, (float(low[0]), float(low[1]))))
     rows, columns = np.arange(pixels)[:, None], np.arange(pixels)[None] + jitter[:, None]
     matrix, origin = scan_map.matrix / step, (scan_map.origin - low) / step

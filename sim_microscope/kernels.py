@@ -5,14 +5,10 @@ intensity in every detector ring with the probe at a distance from the column, l
 Everything here is read from the shipped table and needs no abTEM; `sim_microscope.build` makes it.
 """
 
-import json
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +18,10 @@ from scipy.special import j0
 from drivers.contract.context import CONVERGENCE_MRAD, Detector
 from drivers.contract.errors import MissingKernelError
 from sim_microscope.scattering import wavelength_angstrom
+from sim_microscope.table_files import read_arrays, write_arrays
+
+#: Where the shipped tables lie.
+DATA_FOLDER = Path(__file__).parent / "data"
 
 #: Distances between probe and column [Å]: dense where the probe is, out to where the kernel is a tail.
 RADII_ANGSTROM = np.concatenate([np.arange(0, 2, 0.1), np.arange(2, 4, 0.2), np.arange(4, 8.01, 0.4)])
@@ -62,10 +62,6 @@ class KernelTable:
         there is one atom), not yet blurred by the motion of their centre.
     motion_angstrom : ndarray of shape (species,)
         Root-mean-square displacement per axis of the column's centre [Å].
-    elements : tuple of str
-        Elements of `amplitudes`.
-    amplitudes : ndarray of shape (elements, energies, frequencies)
-        Atomic scattering amplitudes at `sim_microscope.scattering.FREQUENCIES` [Å²].
     card : dict
         How the table was made.
     """
@@ -75,8 +71,6 @@ class KernelTable:
     static: NDArray[np.float32]
     averaged: NDArray[np.float32]
     motion_angstrom: NDArray[np.float64]
-    elements: tuple[str, ...]
-    amplitudes: NDArray[np.complex64]
     card: dict[str, Any]
 
     def index(self, species: str, energy_kev: float) -> tuple[int, int]:
@@ -88,21 +82,17 @@ class KernelTable:
             If the species or the energy is not in the table.
         """
         if energy_kev not in self.energies_kev:
-            possible = ", ".join(f"{energy:g}" for energy in self.energies_kev)
             raise MissingKernelError(
-                f"no kernel at {energy_kev:g} keV; the table holds {possible} keV; make one with "
-                f"`columnist kernels build --energy-kev {energy_kev:g} --table FILE`"
+                f"no kernel at {energy_kev!r} keV; the table holds "
+                f"{', '.join(str(energy) for energy in self.energies_kev)} keV; for a whole number of keV "
+                f"make one with `columnist kernels build --energy-kev {energy_kev:.0f} --table FOLDER`"
             )
         if species not in self.species:
             raise MissingKernelError(
-                f"no kernel of column {species!r}; the table holds {', '.join(self.species)}"
+                f"no kernel of column {species!r}; the table holds {', '.join(self.species)}; make a table "
+                "of all hosts with `columnist kernels build --table FOLDER`"
             )
         return self.species.index(species), self.energies_kev.index(int(energy_kev))
-
-    def amplitude(self, element: str, energy_kev: float) -> NDArray[np.complex64]:
-        """Scattering amplitude of an atom at `FREQUENCIES` [Å²]."""
-        _, energy = self.index(self.species[0], energy_kev)
-        return np.asarray(self.amplitudes[self.elements.index(element), energy])
 
     def radial(
         self, species: str, energy_kev: float, detector: Detector, *, thermal: bool = True
@@ -261,72 +251,47 @@ def column_kernel(
     return ColumnKernel(_hankel_matrix(cutoff) @ values, motion, cutoff)
 
 
-def save_table(table: KernelTable, path: Any) -> None:
+def save_table(table: KernelTable, path: Path) -> None:
     """Write a table as `path` (npz) beside its card (`path` with the suffix .json)."""
-    np.savez_compressed(
+    write_arrays(
         path,
+        table.card,
         species=np.array(table.species),
         energies_kev=np.array(table.energies_kev),
         static=table.static,
         averaged=table.averaged,
         motion_angstrom=table.motion_angstrom,
-        elements=np.array(table.elements),
-        amplitudes=table.amplitudes,
     )
-    path.with_suffix(".json").write_text(json.dumps(table.card, indent=1) + "\n")
 
 
-def read_arrays(path: Any) -> dict[str, NDArray[Any]]:
-    """Read all arrays of an npz file, whole or not at all.
-
-    Raises
-    ------
-    MissingKernelError
-        If the file is no npz file, or is cut short or altered.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
-        raise MissingKernelError(
-            f"{path} is cut short or altered ({error}); make it again with `columnist kernels build`"
-        ) from error
-
-
-def load_table(path: Any) -> KernelTable:
+def load_table(path: Path) -> KernelTable:
     """Read a table that `save_table` wrote.
 
     Raises
     ------
     MissingKernelError
-        If the file is absent, or was made for other radii or rings.
+        If a file is absent or altered, or was made for other radii or rings.
     """
-    card_path = path.with_suffix(".json") if hasattr(path, "with_suffix") else None
-    if not path.is_file() or card_path is None or not card_path.is_file():
-        raise MissingKernelError(
-            f"no kernel table at {path} (with its card beside it); make one with `columnist kernels build`"
-        )
-    card = json.loads(card_path.read_text())
-    arrays = read_arrays(path)
+    names = ("species", "energies_kev", "static", "averaged", "motion_angstrom")
+    card, arrays = read_arrays(path, names)
     expected = (
         len(arrays["species"]),
         len(arrays["energies_kev"]),
         RADII_ANGSTROM.size + 1,
         EDGES_MRAD.size - 1,
     )
-    if arrays["static"].shape != expected:
-        raise MissingKernelError(
-            f"kernel table {path} has shape {arrays['static'].shape}, this code needs {expected}; "
-            "make it again with `columnist kernels build`"
-        )
+    for name in ("static", "averaged"):
+        if arrays[name].shape != expected:
+            raise MissingKernelError(
+                f"kernel table {path} has shape {arrays[name].shape}, this code needs {expected}; "
+                "make it again with `columnist kernels build`"
+            )
     return KernelTable(
         species=tuple(str(name) for name in arrays["species"]),
         energies_kev=tuple(int(energy) for energy in arrays["energies_kev"]),
         static=arrays["static"],
         averaged=arrays["averaged"],
         motion_angstrom=arrays["motion_angstrom"],
-        elements=tuple(str(name) for name in arrays["elements"]),
-        amplitudes=arrays["amplitudes"],
         card=card,
     )
 
@@ -334,12 +299,4 @@ def load_table(path: Any) -> KernelTable:
 @cache
 def default_table() -> KernelTable:
     """Return the table that ships with the package."""
-    return load_table(files("sim_microscope") / "data" / "kernels.npz")
-
-
-def species_of(host_name: str, dopants: Sequence[str]) -> tuple[str, ...]:
-    """Column species of a doped host: its metal, the dopants, X2, and X1 at the top and bottom."""
-    from drivers.contract.materials import find_host
-
-    chalcogens = tuple(f"{host_name}:{state}" for state in ("X2", "X1top", "X1bottom"))
-    return (find_host(host_name).metal, *dopants, *chalcogens)
+    return load_table(DATA_FOLDER / "kernels.npz")

@@ -10,6 +10,7 @@ from sim_microscope.field import REACH_ANGSTROM, FieldKernels
 from sim_microscope.kernels import PROFILE_STEP_ANGSTROM, vacuum_intensity
 from sim_microscope.motifs import all_motifs, surroundings
 from sim_microscope.pairs import TERM_STEP_ANGSTROM
+from sim_microscope.splat import look_up
 
 #: The centre and its three neighbours, which differ between motifs.
 _VARIABLE = 4
@@ -64,14 +65,7 @@ def _add_terms(
         for p in range(pixels.shape[0]):
             dr = pixels[p, 0] - 0.5 * (sites[first, 0] + sites[second, 0])
             dc = pixels[p, 1] - 0.5 * (sites[first, 1] + sites[second, 1])
-            along, across = dr * row + dc * column + center, abs(dr * column - dc * row)
-            i, j = int(across), int(along)
-            if along < 0 or i + 1 >= term.shape[0] or j + 1 >= term.shape[1]:
-                continue
-            x, y = along - j, across - i
-            low = term[i, j] * (1 - x) + term[i, j + 1] * x
-            high = term[i + 1, j] * (1 - x) + term[i + 1, j + 1] * x
-            image[p] += low * (1 - y) + high * y
+            image[p] += look_up(term, abs(dr * column - dc * row), dr * row + dc * column + center)
 
 
 @numba.njit(cache=True, parallel=True)

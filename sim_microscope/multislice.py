@@ -17,6 +17,7 @@ from scipy.fft import next_fast_len
 from scipy.interpolate import CubicSpline
 from scipy.sparse import csr_matrix
 
+from drivers.contract.errors import InputError
 from sim_microscope.scattering import FREQUENCIES, scattering_amplitude, wavelength_angstrom
 
 #: Subdivisions per axis of a pixel that the aperture's edge crosses.
@@ -144,9 +145,19 @@ def plane_transmission(grid: WaveGrid, plane: Plane) -> NDArray[np.complex64]:
     -------
     ndarray of shape (rows, columns)
         Complex transmission.
+
+    Raises
+    ------
+    InputError
+        If the grid carries angles beyond those of the scattering amplitudes.
     """
     from scipy.fft import fft2, ifft2
 
+    if grid.cutoff > FREQUENCIES[-1]:
+        raise InputError(
+            f"a grid up to {grid.cutoff:.1f} /Å at {grid.energy_kev:g} keV: atoms are known up to "
+            f"{FREQUENCIES[-1]:g} /Å; take a smaller outer angle or a lower energy"
+        )
     band = grid.radial_frequency < grid.cutoff
     per_area = grid.gpts[0] * grid.gpts[1] / (grid.extent[0] * grid.extent[1])
     amplitudes = {
@@ -232,6 +243,16 @@ class Multislice:
             ensemble_axes_metadata=[OrdinalAxis(values=tuple(range(len(spectrum))))],
         ).ensure_real_space()
 
+    def _through(
+        self, waves: Any, planes: Sequence[Plane], transmissions: Sequence[NDArray[np.complex64]]
+    ) -> Any:
+        """Waves behind the last of some planes, from those in front of the first."""
+        for index, (plane, transmission) in enumerate(zip(planes, transmissions, strict=True)):
+            if index:
+                waves = self.propagate(waves, plane.height_angstrom - planes[index - 1].height_angstrom)
+            waves = self.transmit(waves, transmission)
+        return waves
+
     def _host(self, array: Any) -> NDArray[np.float64]:
         """Array in the host's memory."""
         return np.asarray(array if self._xp is np else array.get(), dtype=np.float64)
@@ -300,15 +321,11 @@ class Multislice:
         intensities = []
         for start in range(0, len(positions), batch):
             waves = self.probes(positions[start : start + batch], planes[0].height_angstrom)
-            for index, (plane, transmission) in enumerate(zip(planes, transmissions, strict=True)):
-                if index:
-                    waves = self.propagate(waves, plane.height_angstrom - planes[index - 1].height_angstrom)
-                waves = self.transmit(waves, transmission)
-            intensities.append(self.detect(waves))
+            intensities.append(self.detect(self._through(waves, planes, transmissions)))
         return np.concatenate(intensities) - vacuum
 
     def integral(self, planes: Sequence[Plane], *, batch: int = 8) -> NDArray[np.float64]:
-        """Contrast of a round column integrated over all probe positions, from plane waves.
+        """Contrast of a column integrated over all probe positions, from plane waves along one direction.
 
         A probe averaged over its position is an incoherent sum of the plane waves of its aperture, so
         the sum needs no tails: what each wave loses from the direct beam, and where it is scattered to.
@@ -325,11 +342,10 @@ class Multislice:
         ndarray of shape (rings,)
             Integral of `contrast` over the plane [Å²].
         """
-        count = int(self._semiangle / self.grid.wavelength * self.grid.extent[1])
+        rim = self._semiangle / self.grid.wavelength * self.grid.extent[1]
+        count = int(rim + 0.5)
         inner = np.maximum(np.arange(count + 1) - 0.5, 0.0)
-        outer = np.minimum(
-            np.arange(count + 1) + 0.5, self._semiangle / self.grid.wavelength * self.grid.extent[1]
-        )
+        outer = np.minimum(np.arange(count + 1) + 0.5, rim)
         shares = outer**2 - inner**2
         transmissions = [plane_transmission(self.grid, plane) for plane in planes]
         lost, scattered = 0.0, np.zeros(self._rings.shape[1])
@@ -337,12 +353,7 @@ class Multislice:
             beams = np.arange(start, min(start + batch, count + 1))
             spectrum = np.zeros((len(beams), *self.grid.gpts), np.complex64)
             spectrum[np.arange(len(beams)), 0, beams] = self.grid.gpts[0] * self.grid.gpts[1]
-            waves = self._waves(spectrum)
-            for index, (plane, transmission) in enumerate(zip(planes, transmissions, strict=True)):
-                if index:
-                    waves = self.propagate(waves, plane.height_angstrom - planes[index - 1].height_angstrom)
-                waves = self.transmit(waves, transmission)
-            waves = waves.ensure_reciprocal_space()
+            waves = self._through(self._waves(spectrum), planes, transmissions).ensure_reciprocal_space()
             direct = self._xp.abs(waves.array[np.arange(len(beams)), 0, beams]) ** 2
             waves.array[np.arange(len(beams)), 0, beams] = 0.0
             weights = shares[beams] / shares.sum()

@@ -72,8 +72,8 @@ def crystal_planes(crystal: Crystal, displacements: NDArray[np.float64] | None =
 
 def _scan_tile(
     crystal: Crystal, corner: NDArray[np.float64], positions: NDArray[np.float64], beam: Beam
-) -> NDArray[np.float64]:
-    """Ring intensities at the probe positions of one tile."""
+) -> tuple[NDArray[np.float64], float]:
+    """Ring contrast at the probe positions of one tile, and the part of a probe that its window holds."""
     import threadpoolctl
 
     size = TILE_ANGSTROM + 2 * MARGIN_ANGSTROM
@@ -88,9 +88,7 @@ def _scan_tile(
         engine = Multislice(
             grid, beam.convergence_mrad, np.array(beam.edges_mrad), device=beam.device, aberration=chi
         )
-        contrast = engine.contrast(crystal_planes(window), positions - origin)
-    # What the window leaves out of the probe's tail meets the same crystal beyond it.
-    return contrast / engine.captured
+        return engine.contrast(crystal_planes(window), positions - origin), engine.captured
 
 
 def scan_crystal(
@@ -131,9 +129,11 @@ def scan_crystal(
         ]
         try:
             for group, future in zip(groups, futures, strict=True):
-                result[group] = future.result()
+                result[group], captured = future.result()
                 on_done(len(group))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return result
+    # The part of a probe's tail that lies beyond its window meets the same crystal there, out of focus of
+    # any one column: it adds what an average position scatters.
+    return np.asarray(result + (1.0 - captured) * result.mean(axis=0))

@@ -17,8 +17,8 @@ from scipy.special import j0
 
 from drivers.contract.materials import ATOMIC_NUMBERS
 
-#: Spatial frequencies [1/Å] at which amplitudes are tabulated; 10 /Å is 370 mrad at 100 keV.
-FREQUENCIES = np.linspace(0.0, 10.0, 501)
+#: Spatial frequencies [1/Å] at which amplitudes are tabulated; 20 /Å is 740 mrad at 100 keV.
+FREQUENCIES = np.linspace(0.0, 20.0, 1001)
 
 #: Root-mean-square displacement per axis at room temperature [Å].
 #:
@@ -80,7 +80,7 @@ def scattering_amplitude(symbol: str, energy_kev: float) -> NDArray[np.complex12
 
     Returns
     -------
-    ndarray of shape (501,)
+    ndarray of shape (1001,)
         F(k) at `FREQUENCIES` [Å²].
     """
     from abtem.core.energy import energy2sigma

@@ -12,8 +12,9 @@ from drivers.contract.errors import InputError
 from sim_microscope.aberrations import Aberrations, ProbeTransfer
 from sim_microscope.crystal import Crystal, Defect, DefectConcentrations, GrainBoundary, build_crystal
 from sim_microscope.field import REACH_ANGSTROM, FieldKernels, Raster, field_kernels, render
-from sim_microscope.imaging import Acquisition, Frame, ScanMap, expose
+from sim_microscope.imaging import Acquisition, ScanMap, expose
 from sim_microscope.kernels import KernelTable, default_table, vacuum_intensity
+from sim_microscope.memory import require_memory
 from sim_microscope.pairs import PairTable, default_pairs
 from sim_microscope.reference import Beam, scan_crystal
 
@@ -30,8 +31,8 @@ class SpecimenPlan:
         Defects at random sites.
     defects : tuple of Defect
         Defects at given sites.
-    strain : ndarray of shape (2, 2), optional
-        Displacement gradient along (row, column).
+    strain : tuple of tuple of float, optional
+        Displacement gradient, (row, column) by (row, column).
     boundary : GrainBoundary, optional
         A second grain.
     """
@@ -39,8 +40,43 @@ class SpecimenPlan:
     rotation_deg: float | None = None
     concentrations: DefectConcentrations = field(default_factory=DefectConcentrations)
     defects: tuple[Defect, ...] = ()
-    strain: NDArray[np.float64] | None = None
+    strain: tuple[tuple[float, float], tuple[float, float]] | None = None
     boundary: GrainBoundary | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image with everything that is known about it.
+
+    Parameters
+    ----------
+    image : ndarray of shape (pixels, pixels), float32
+        Detector counts.
+    context : Context
+        Specimen, energy, detector.
+    acquisition : Acquisition
+        How it was taken.
+    plan : SpecimenPlan
+        What the crystal was asked to be.
+    seed : int
+        Seed of everything random; context, acquisition, plan, seed and method make the frame again.
+    method : str
+        "kernels" with the digests of its tables, thermally moving, or "multislice", at rest.
+    crystal : Crystal
+        The truth in the field of view, in specimen coordinates [Å].
+    pixel_positions : ndarray of shape (n, 2)
+        The truth's columns in pixel coordinates (row, column), after drift and distortion; the random
+        row jitter is not in them.
+    """
+
+    image: NDArray[np.float32]
+    context: Context
+    acquisition: Acquisition
+    plan: SpecimenPlan
+    seed: int
+    method: str
+    crystal: Crystal
+    pixel_positions: NDArray[np.float64]
 
 
 def simulate_frame(
@@ -82,6 +118,9 @@ def simulate_frame(
     if kernels is None:
         kernels = load_kernels(context)
     rng = np.random.default_rng(seed)
+    require_memory(
+        acquisition.pixels**2 * 80.0, f"a frame of {acquisition.pixels} x {acquisition.pixels} pixels"
+    )
     crystal = _crystal_in_view(context, acquisition, plan, rng)
     transfer = _transfer(acquisition, context.energy_kev)
     source = acquisition.source_sigma_angstrom
@@ -92,7 +131,7 @@ def simulate_frame(
         return render(crystal, kernels, raster, source_sigma_angstrom=source, transfer=transfer)
 
     image = expose(acquisition, renderer, rng)
-    return _frame(image, context, acquisition, crystal, seed)
+    return _frame(image, context, acquisition, plan, seed, f"kernels {kernels.tables}", crystal)
 
 
 def _render_on(
@@ -157,7 +196,8 @@ def simulate_multislice(
         image = contrast.reshape(raster.shape) + vacuum_intensity(context.detector, context.convergence_mrad)
         return blur_source(image, acquisition.source_sigma_angstrom / raster.step_angstrom).astype(np.float32)
 
-    return _frame(expose(acquisition, renderer, rng), context, acquisition, crystal, seed)
+    image = expose(acquisition, renderer, rng)
+    return _frame(image, context, acquisition, plan, seed, "multislice", crystal)
 
 
 def blur_source(image: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:
@@ -189,7 +229,7 @@ def _crystal_in_view(
         rotation_deg=rotation,
         concentrations=plan.concentrations,
         defects=plan.defects,
-        strain=plan.strain,
+        strain=None if plan.strain is None else np.array(plan.strain),
         boundary=plan.boundary,
         margin_angstrom=REACH_ANGSTROM + beyond,
         rng=rng,
@@ -213,7 +253,13 @@ def _transfer(acquisition: Acquisition, energy_kev: float) -> ProbeTransfer | No
 
 
 def _frame(
-    image: NDArray[np.float32], context: Context, acquisition: Acquisition, crystal: Crystal, seed: int
+    image: NDArray[np.float32],
+    context: Context,
+    acquisition: Acquisition,
+    plan: SpecimenPlan,
+    seed: int,
+    method: str,
+    crystal: Crystal,
 ) -> Frame:
     """Frame whose truth is what lies in the field of view."""
     pixels = ScanMap.of(acquisition).to_pixels(crystal.positions)
@@ -222,4 +268,4 @@ def _frame(
         raise InputError(
             f"no column lies in the field of view of {acquisition.fov_nm:g} nm; take a larger one"
         )
-    return Frame(image, context, acquisition, crystal.take(inside), pixels[inside], seed)
+    return Frame(image, context, acquisition, plan, seed, method, crystal.take(inside), pixels[inside])

@@ -9,11 +9,11 @@ from sim_microscope.crystal import STATES
 #: Width of the Kaiser-Bessel window [pixels].
 WINDOW = 8
 
-#: Shape of the window, π w (1 - ν) for frequencies that are right up to ν = 0.45 cycles a pixel
+#: Shape of the window, π w (1 - ν) for frequencies up to ν = 0.45 cycles a pixel
 #: (Beatty et al., 2005, 10.1109/TMI.2005.848376); the error is then below 1e-3 of a column's peak.
 BETA = np.pi * WINDOW * (1.0 - 0.45)
 
-#: Work is split into this many parts whatever the machine, so that sums are the same to the bit.
+#: Work is split into this many parts whatever the machine, so that sums do not depend on its threads.
 _PARTS = 4
 
 #: A pair belongs to a shell if its distance is the shell's to within this fraction.
@@ -22,9 +22,9 @@ _TOLERANCE = 0.12
 #: Pair terms are cut off at this distance from the pair's middle [Å], where they have fallen to 2 %.
 SUPPORT_ANGSTROM = 3.6
 
-#: Pair terms are turned to this many directions, and placed to this fraction of a pixel: 0.5 degrees and,
-#: at 0.3 Å, 0.04 Å, against a term that changes over an ångström and is itself some percent of the image.
-_DIRECTIONS, _OFFSETS = 720, 8
+#: Pair terms are turned to this many directions and placed at offsets so far apart [Å], against a term
+#: that changes over an ångström and is itself some percent of the image.
+_DIRECTIONS, _OFFSET_ANGSTROM = 720, 0.0375
 
 _LAST_METAL = STATES.index("dopant")
 _EMPTY = STATES.index("empty")
@@ -142,36 +142,42 @@ def _find_pairs(
     return middles[:count], kinds_found[:count], angles[:count]
 
 
+@numba.njit(cache=True, fastmath=True)
+def look_up(term: NDArray[np.float32], across: float, along: float) -> float:
+    """Pair term at fractional indices, linearly interpolated; zero outside."""
+    i, j = int(across), int(along)
+    if along < 0 or i + 1 >= term.shape[0] or j + 1 >= term.shape[1]:
+        return 0.0
+    x, y = along - j, across - i
+    low = term[i, j] * (1 - x) + term[i, j + 1] * x
+    high = term[i + 1, j] * (1 - x) + term[i + 1, j + 1] * x
+    return float(low * (1 - y) + high * y)
+
+
 @numba.njit(cache=True, parallel=True, fastmath=True)
 def _turn_terms(
-    terms: NDArray[np.float32], wanted: NDArray[np.int64], support: float, scale: float
+    terms: NDArray[np.float32], wanted: NDArray[np.int64], support: float, scale: float, offsets: int
 ) -> NDArray[np.float32]:
     """Patches of the wanted (kind, direction) at every sub-pixel offset, on the image's grid."""
     half = int(np.ceil(support)) + 1
     width = 2 * half + 1
-    patches = np.zeros((wanted.shape[0], _OFFSETS, _OFFSETS, width, width), np.float32)
+    patches = np.zeros((wanted.shape[0], offsets, offsets, width, width), np.float32)
     center = (terms.shape[2] - 1) / 2
     for w in numba.prange(wanted.shape[0]):
         term = terms[wanted[w, 0]]
         angle = wanted[w, 1] * 2 * np.pi / _DIRECTIONS
         sine, cosine = np.sin(angle) * scale, np.cos(angle) * scale
-        for a in range(_OFFSETS):
-            for b in range(_OFFSETS):
+        for a in range(offsets):
+            for b in range(offsets):
                 for r in range(width):
-                    dr = r - half - (a + 0.5) / _OFFSETS + 0.5
+                    dr = r - half - (a + 0.5) / offsets + 0.5
                     for c in range(width):
-                        dc = c - half - (b + 0.5) / _OFFSETS + 0.5
+                        dc = c - half - (b + 0.5) / offsets + 0.5
                         along = dr * sine + dc * cosine + center
                         across = abs(dr * cosine - dc * sine)
-                        if dr * dr + dc * dc > support * support or along < 0:
+                        if dr * dr + dc * dc > support * support:
                             continue
-                        i, j = int(across), int(along)
-                        if i + 1 >= term.shape[0] or j + 1 >= term.shape[1]:
-                            continue
-                        x, y = along - j, across - i
-                        low = term[i, j] * (1 - x) + term[i, j + 1] * x
-                        high = term[i + 1, j] * (1 - x) + term[i + 1, j + 1] * x
-                        patches[w, a, b, r, c] = low * (1 - y) + high * y
+                        patches[w, a, b, r, c] = look_up(term, across, along)
     return patches
 
 
@@ -184,14 +190,14 @@ def _add_patches(
 ) -> None:
     """Add the patch of every pair; part p takes its share of the pairs."""
     parts, width = images.shape[0], patches.shape[3]
-    half = width // 2
+    half, offsets = width // 2, patches.shape[1]
     for part in numba.prange(parts):
         for n in range(part * middles.shape[0] // parts, (part + 1) * middles.shape[0] // parts):
             row, column = int(np.floor(middles[n, 0] + 0.5)), int(np.floor(middles[n, 1] + 0.5))
             if min(row, column) < half or row + half >= images.shape[1] or column + half >= images.shape[2]:
                 continue
-            a = min(int((middles[n, 0] - row + 0.5) * _OFFSETS), _OFFSETS - 1)
-            b = min(int((middles[n, 1] - column + 0.5) * _OFFSETS), _OFFSETS - 1)
+            a = min(int((middles[n, 0] - row + 0.5) * offsets), offsets - 1)
+            b = min(int((middles[n, 1] - column + 0.5) * offsets), offsets - 1)
             for r in range(width):
                 target = images[part, row - half + r, column - half : column - half + width]
                 source = patches[which[n], a, b, r]
@@ -239,7 +245,11 @@ def add_pairs(
     directions = np.round(angles / (2 * np.pi) * _DIRECTIONS).astype(np.int64) % _DIRECTIONS
     used, which = np.unique(found * _DIRECTIONS + directions, return_inverse=True)
     wanted = np.stack([used // _DIRECTIONS, used % _DIRECTIONS], axis=1)
-    patches = _turn_terms(terms, wanted, SUPPORT_ANGSTROM / step_angstrom, step_angstrom / term_step_angstrom)
+    # As many sub-pixel offsets as keep them _OFFSET_ANGSTROM apart: patches grow as pixels shrink, and
+    # their number falls.
+    offsets = max(1, min(16, round(step_angstrom / _OFFSET_ANGSTROM)))
+    scale = step_angstrom / term_step_angstrom
+    patches = _turn_terms(terms, wanted, SUPPORT_ANGSTROM / step_angstrom, scale, offsets)
     images = np.zeros((_PARTS, *shape), np.float32)
     _add_patches(images, middles, which, patches)
     return np.asarray(images.sum(axis=0))

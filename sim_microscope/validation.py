@@ -82,7 +82,7 @@ class Case:
         )
 
 
-def make_case(host: str, dopant: str, energy_kev: int, cells: tuple[int, int] = (3, 5)) -> Case:
+def make_case(host: str, dopant: str, energy_kev: int, cells: tuple[int, int] = (2, 4)) -> Case:
     """Crystal with two single vacancies (top, bottom), a double vacancy and two dopants, off the grid."""
     crystal, period = build_periodic(Specimen(host=host, dopant=dopant), cells)
     states = crystal.states.copy()
@@ -201,6 +201,55 @@ def compare(
             )
         result[name] = (both[0], both[1])
     return result
+
+
+def compare_stock(
+    case: Case, table: KernelTable, *, probes: int, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Kernels against abTEM as it comes, from `ase.Atoms`, at random probe positions and before the source.
+
+    Nothing is shared but the potential's parameters: the transmission functions, the aperture and the
+    detectors are abTEM's own, at a sampling of 0.03 Å in a cell of three periods.
+
+    Returns
+    -------
+    dict of dict
+        By detector: root mean square of the difference over the standard deviation of the image, its
+        constant removed, and the slope of abTEM's intensities against the kernels'.
+    """
+    import abtem
+
+    host, repeats = case.crystal.host, 3
+    wrapped = replace(case.crystal, positions=np.mod(case.crystal.positions, case.period_angstrom))
+    atoms = wrapped.atoms(case.period_angstrom, padding_angstrom=host.thickness_angstrom / 4)
+    atoms = atoms.repeat((repeats, repeats, 1))
+    lengths = atoms.cell.lengths()
+    gpts = (int(lengths[0] / 0.03 / 2) * 2, int(lengths[1] / 0.03 / 2) * 2)
+    potential = abtem.Potential(
+        atoms,
+        gpts=gpts,
+        slice_thickness=host.thickness_angstrom / 2,
+        projection="infinite",
+        parametrization="lobato",
+    )
+    probe = abtem.Probe(
+        energy=case.energy_kev * 1e3,
+        semiangle_cutoff=CONVERGENCE_MRAD,
+        defocus=host.thickness_angstrom / 2,
+    )
+    probe.grid.match(potential)
+    chosen = np.random.default_rng(seed).choice(case.points[0] * case.points[1], probes, replace=False)
+    places = case.positions()[chosen] + np.array(case.period_angstrom)
+    annuli: Any = [abtem.AnnularDetector(d.inner_mrad, d.outer_mrad) for d in DETECTORS.values()]
+    measured: Any = probe.scan(potential, scan=abtem.CustomScan(places[:, ::-1]), detectors=annuli)
+    figures = {}
+    for (name, detector), one in zip(DETECTORS.items(), measured, strict=True):
+        stock = np.asarray(one.compute(progress_bar=False).array, dtype=np.float64)
+        image = kernel_image(case, table, detector)
+        ours = image.ravel()[chosen]
+        slope = float(np.polyfit(ours, stock, 1)[0])
+        figures[name] = {"rms_without_constant": float((stock - ours).std() / image.std()), "slope": slope}
+    return figures
 
 
 #: Columns whose thermal average is checked: species, energy.

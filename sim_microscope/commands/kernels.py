@@ -6,16 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 from drivers.contract.context import ENERGIES_KEV
 from drivers.contract.errors import InputError
 from drivers.contract.materials import HOSTS, find_host
@@ -29,7 +19,8 @@ from sim_microscope.build import (
     default_species,
     run_tasks,
 )
-from sim_microscope.kernels import save_table
+from sim_microscope.commands.options import count, find_device, make_folder, progress_bar
+from sim_microscope.kernels import DATA_FOLDER, save_table
 from sim_microscope.pairs import save_pairs
 
 #: Rank of the basis of the pair terms.
@@ -43,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--table",
         type=Path,
-        default=Path(__file__).parents[1] / "data",
-        help="folder to write kernels.npz and pairs.npz to, each with its card (default: this checkout's)",
+        help="folder to write kernels.npz and pairs.npz to, each with its card (default: the shipped table)",
     )
     build.add_argument("--host", action="append", help="host to include, repeatable (default: all)")
     build.add_argument(
@@ -54,26 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="beam energy to include, repeatable (default: 60 80 100)",
     )
     build.add_argument("--work", type=Path, default=Path("out/kernels"), help="folder of finished kernels")
-    build.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    build.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
     build.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler to work on instead")
+    build.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
     study = actions.add_parser("study", help="show how the kernels converge with their numerics")
     study.add_argument("--out", type=Path, default=Path("out/convergence.md"), help="Markdown file to write")
-    build.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
-
-
-def find_device(wanted: str) -> str:
-    """Device for abTEM: "gpu" where CuPy finds one and nobody asked for the CPU."""
-    if wanted == "cpu":
-        return "cpu"
-    try:
-        import cupy
-
-        count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:  # CuPy raises its own types, and which depends on the driver.
-        if wanted == "gpu":
-            raise InputError(f"--device gpu needs CuPy and a CUDA device ({error})") from error
-        return "cpu"
-    return "gpu" if count else "cpu"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -92,23 +67,10 @@ def study(arguments: argparse.Namespace) -> int:
             rows += each()
             progress.advance(bar)
     text = as_markdown(rows)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.out.parent)
     arguments.out.write_text(text)
     print(text)
     return 0
-
-
-def progress_bar() -> Progress:
-    """Return a progress bar with counts and the time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
 
 
 def build(arguments: argparse.Namespace) -> int:
@@ -119,6 +81,11 @@ def build(arguments: argparse.Namespace) -> int:
     energies = tuple(arguments.energy_kev or ENERGIES_KEV)
     if any(not 20 <= energy <= 300 for energy in energies):
         raise InputError(f"energies {list(energies)} keV: expected 20 to 300 keV (not volts)")
+    if arguments.table is None and (arguments.host or arguments.energy_kev):
+        raise InputError(
+            "a table of some hosts or energies would take the place of the shipped one, which holds all: "
+            "name a folder for it with --table FOLDER"
+        )
     settings, device = Settings(), find_device(arguments.device)
     species = default_species(hosts)
     columns = [ColumnTask(name, energy, settings, device) for energy in energies for name in species]
@@ -126,11 +93,11 @@ def build(arguments: argparse.Namespace) -> int:
     columns.sort(key=lambda task: not task.species.endswith("X2"))
     pairs = [PairTask(name, energy) for energy in energies for name in hosts]
     workers = 1 if device == "gpu" else arguments.workers
-    arguments.table.mkdir(parents=True, exist_ok=True)
-    column_path, pair_path = arguments.table / "kernels.npz", arguments.table / "pairs.npz"
+    folder = make_folder(arguments.table or DATA_FOLDER)
+    column_path, pair_path = folder / "kernels.npz", folder / "pairs.npz"
     _work("columns", columns, arguments.work, workers, arguments.cluster)
-    save_table(assemble_columns(arguments.work, species, energies, settings), column_path)
     _work("neighbours", pairs, arguments.work, arguments.workers, arguments.cluster)
+    save_table(assemble_columns(arguments.work, species, energies, settings), column_path)
     save_pairs(assemble_pairs(arguments.work, hosts, energies, rank=PAIR_RANK), pair_path)
     for path in (column_path, pair_path):
         print(f"{path} ({path.stat().st_size / 2**20:.2f} MiB)")

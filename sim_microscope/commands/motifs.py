@@ -8,7 +8,7 @@ import numpy as np
 from drivers.contract.context import Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.materials import doped_pairs
-from sim_microscope.commands.kernels import progress_bar
+from sim_microscope.commands.options import make_folder, progress_bar
 from sim_microscope.crystal import STATES
 from sim_microscope.motifs import Motif, all_motifs, motif_crystal
 
@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
             + ", ".join(f"{host}+{dopant}" for host, dopant in doped_pairs())
         )
     motifs = all_motifs()
+    make_folder(arguments.out)
     with progress_bar() as progress:
         bar = progress.add_task("motifs", total=len(pairs) * len(motifs))
         for host, dopant in pairs:

@@ -4,18 +4,18 @@ import argparse
 import os
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
 from drivers.contract.context import CONVERGENCE_MRAD, Context, Detector, Specimen, find_detector
 from drivers.contract.errors import InputError
-from sim_microscope.commands.kernels import find_device, progress_bar
+from sim_microscope.commands.options import count, find_device, finite, make_folder, progress_bar
 from sim_microscope.crystal import DefectConcentrations, GrainBoundary
+from sim_microscope.field import FieldKernels
 from sim_microscope.frame_files import summary, write_frame, write_picture, write_truth
-from sim_microscope.imaging import Acquisition, Frame
+from sim_microscope.imaging import Acquisition
 from sim_microscope.kernels import load_table
 from sim_microscope.pairs import load_pairs
-from sim_microscope.simulate import SpecimenPlan, load_kernels, simulate_frame, simulate_multislice
+from sim_microscope.simulate import Frame, SpecimenPlan, load_kernels, simulate_frame, simulate_multislice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,46 +23,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("specimen")
     what.add_argument("--host", required=True, help="1H monolayer, for example WSe2")
     what.add_argument("--dopant", help="substitutional dopant of the metal site, for example Ti")
-    what.add_argument("--vac1", type=float, default=0.04, help="single vacancies a chalcogen column")
-    what.add_argument("--vac2", type=float, default=0.005, help="double vacancies a chalcogen column")
-    what.add_argument("--dopant-fraction", type=float, help="dopants a metal column (0.02 with a dopant)")
-    what.add_argument("--rotation-deg", type=float, help="rotation of the lattice (default: drawn)")
+    what.add_argument("--vac1", type=finite, default=0.04, help="single vacancies a chalcogen column")
+    what.add_argument("--vac2", type=finite, default=0.005, help="double vacancies a chalcogen column")
+    what.add_argument("--dopant-fraction", type=finite, help="dopants a metal column (0.02 with a dopant)")
     what.add_argument(
-        "--strain", type=float, nargs=4, metavar=("RR", "RC", "CR", "CC"), help="displacement gradient"
+        "--rotation-deg",
+        type=finite,
+        help="rotation of the lattice, from columns towards rows (default: drawn)",
     )
-    what.add_argument("--grain-boundary-deg", type=float, help="misorientation of a second grain")
+    what.add_argument(
+        "--strain", type=finite, nargs=4, metavar=("RR", "RC", "CR", "CC"), help="displacement gradient"
+    )
+    what.add_argument("--grain-boundary-deg", type=finite, help="misorientation of a second grain")
     context = parser.add_argument_group("context")
-    context.add_argument("--energy-kev", type=float, required=True)
+    context.add_argument("--energy-kev", type=finite, required=True)
     context.add_argument("--detector", required=True, help="HAADF, MAADF, or INNER-OUTER in mrad")
-    context.add_argument("--convergence-mrad", type=float, default=CONVERGENCE_MRAD)
+    context.add_argument("--convergence-mrad", type=finite, default=CONVERGENCE_MRAD)
     scan = parser.add_argument_group("acquisition")
-    scan.add_argument("--fov-nm", type=float, default=10.0)
-    scan.add_argument("--pixels", type=int, default=512)
-    scan.add_argument("--dose", type=float, default=1e5, help="electrons a square ångström; 0 for no noise")
-    scan.add_argument("--dwell-us", type=float, default=10.0)
-    scan.add_argument("--source-angstrom", type=float, default=0.4, help="standard deviation of the source")
-    scan.add_argument("--defocus-nm", type=float, default=0.0)
-    scan.add_argument("--astigmatism-nm", type=float, default=0.0)
-    scan.add_argument("--astigmatism-deg", type=float, default=0.0)
-    scan.add_argument("--spherical-um", type=float, default=0.0)
+    scan.add_argument("--fov-nm", type=finite, default=10.0)
+    scan.add_argument("--pixels", type=count, default=512)
+    scan.add_argument("--dose", type=finite, default=1e5, help="electrons a square ångström; 0 for no noise")
+    scan.add_argument("--dwell-us", type=finite, default=10.0)
+    scan.add_argument("--source-angstrom", type=finite, default=0.4, help="standard deviation of the source")
     scan.add_argument(
-        "--drift-angstrom-per-s", type=float, nargs=2, default=(0.0, 0.0), metavar=("ROW", "COL")
+        "--defocus-nm", type=finite, default=0.0, help="C1; positive: focus in front of the layer"
     )
-    scan.add_argument("--row-jitter-px", type=float, default=0.0)
-    scan.add_argument("--distortion", type=float, nargs=4, metavar=("RR", "RC", "CR", "CC"))
+    scan.add_argument("--astigmatism-nm", type=finite, default=0.0)
+    scan.add_argument("--astigmatism-deg", type=finite, default=0.0)
+    scan.add_argument("--spherical-um", type=finite, default=0.0)
     scan.add_argument(
-        "--contamination", type=float, default=0.0, help="largest background, fraction of the beam"
+        "--drift-angstrom-per-s", type=finite, nargs=2, default=(0.0, 0.0), metavar=("ROW", "COL")
     )
-    scan.add_argument("--gain", type=float, default=1.0, help="counts an electron")
-    scan.add_argument("--offset", type=float, default=0.0, help="counts")
-    scan.add_argument("--readout", type=float, default=0.0, help="counts, standard deviation")
-    scan.add_argument("--saturation", type=float, help="counts")
+    scan.add_argument("--row-jitter-px", type=finite, default=0.0)
+    scan.add_argument("--distortion", type=finite, nargs=4, metavar=("RR", "RC", "CR", "CC"))
+    scan.add_argument(
+        "--contamination", type=finite, default=0.0, help="largest background, fraction of the beam"
+    )
+    scan.add_argument("--gain", type=finite, default=1.0, help="counts an electron")
+    scan.add_argument("--offset", type=finite, default=0.0, help="counts")
+    scan.add_argument("--readout", type=finite, default=0.0, help="counts, standard deviation")
+    scan.add_argument("--saturation", type=finite, help="counts")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--frames", type=int, default=1, help="frames, with seeds from --seed upwards")
+    parser.add_argument("--frames", type=count, default=1, help="frames, with seeds from --seed upwards")
     parser.add_argument("--method", choices=["kernels", "multislice"], default="kernels")
     parser.add_argument("--table", type=Path, help="folder of another kernel table")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes of --method multislice"
+        "--workers", type=count, default=os.cpu_count() or 1, help="processes of --method multislice"
     )
     parser.add_argument(
         "--device", choices=["auto", "cpu", "gpu"], default="auto", help="of --method multislice"
@@ -77,16 +83,16 @@ def run(arguments: argparse.Namespace) -> int:
     except ValidationError as error:
         raise InputError("; ".join(_explain(problem) for problem in error.errors())) from error
     plan = _plan(arguments)
-    if arguments.frames < 1:
-        raise InputError(f"--frames {arguments.frames}: expected at least 1")
+    if arguments.seed < 0:
+        raise InputError(f"--seed {arguments.seed}: expected 0 or more")
+    kernels = _kernels(arguments, context) if arguments.method == "kernels" else None
+    make_folder(arguments.out)
     for seed in range(arguments.seed, arguments.seed + arguments.frames):
-        if seed < 0:
-            raise InputError(f"--seed {arguments.seed}: expected 0 or more")
-        if arguments.method == "kernels":
-            kernels, device = _kernels(arguments, context), _torch_device(arguments.device)
-            frame = simulate_frame(context, acquisition, plan, seed=seed, kernels=kernels, device=device)
-        else:
+        if kernels is None:
             frame = _multislice(arguments, context, acquisition, plan, seed)
+        else:
+            device = _torch_device(arguments.device)
+            frame = simulate_frame(context, acquisition, plan, seed=seed, kernels=kernels, device=device)
         _write(frame, arguments.out)
     return 0
 
@@ -94,9 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _explain(problem: object) -> str:
     """One problem of a validation in the words of the command line."""
     assert isinstance(problem, dict)
-    place = ".".join(str(part) for part in problem["loc"])
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message} (given: {problem['input']!r})" if place and "ctx" in problem else message
+    place = ".".join(str(part) for part in problem["loc"]) or "context"
+    return f"{place}: {str(problem['msg']).removeprefix('Value error, ')} (given: {problem['input']!r})"
 
 
 def _context(arguments: argparse.Namespace) -> Context:
@@ -130,7 +135,6 @@ def _acquisition(arguments: argparse.Namespace) -> Acquisition:
     """Acquisition from the options."""
     if arguments.dose < 0:
         raise InputError(f"--dose {arguments.dose:g}: expected electrons a square ångström, 0 for no noise")
-    rr, rc, cr, cc = arguments.distortion or (0.0, 0.0, 0.0, 0.0)
     return Acquisition(
         pixels=arguments.pixels,
         fov_nm=arguments.fov_nm,
@@ -144,13 +148,18 @@ def _acquisition(arguments: argparse.Namespace) -> Acquisition:
         drift_row_angstrom_per_s=arguments.drift_angstrom_per_s[0],
         drift_column_angstrom_per_s=arguments.drift_angstrom_per_s[1],
         row_jitter_px=arguments.row_jitter_px,
-        distortion=((rr, rc), (cr, cc)),
+        distortion=_matrix(arguments.distortion) or ((0.0, 0.0), (0.0, 0.0)),
         contamination=arguments.contamination,
         gain_counts_per_e=arguments.gain,
         offset_counts=arguments.offset,
         readout_sigma_counts=arguments.readout,
         saturation_counts=arguments.saturation,
     )
+
+
+def _matrix(values: list[float] | None) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Displacement gradient from its four components, row by row."""
+    return None if values is None else ((values[0], values[1]), (values[2], values[3]))
 
 
 def _plan(arguments: argparse.Namespace) -> SpecimenPlan:
@@ -162,7 +171,7 @@ def _plan(arguments: argparse.Namespace) -> SpecimenPlan:
     return SpecimenPlan(
         rotation_deg=arguments.rotation_deg,
         concentrations=DefectConcentrations(arguments.vac1, arguments.vac2, fraction),
-        strain=None if arguments.strain is None else np.array(arguments.strain).reshape(2, 2),
+        strain=_matrix(arguments.strain),
         boundary=None if angle is None else GrainBoundary(angle),
     )
 
@@ -172,7 +181,7 @@ def _torch_device(wanted: str) -> str:
     return "cuda" if wanted == "gpu" else "cpu"
 
 
-def _kernels(arguments: argparse.Namespace, context: Context):  # type: ignore[no-untyped-def]
+def _kernels(arguments: argparse.Namespace, context: Context) -> FieldKernels:
     """Kernels of the context, from the shipped or the given table."""
     if arguments.table is None:
         return load_kernels(context)
@@ -201,7 +210,6 @@ def _multislice(
 def _write(frame: Frame, folder: Path) -> None:
     """Write frame, truth and picture, and say so."""
     context = frame.context
-    folder.mkdir(parents=True, exist_ok=True)
     dopant = f"-{context.specimen.dopant}" if context.specimen.dopant else ""
     detector = context.detector.name.replace(" ", "_")
     stem = f"{context.specimen.host}{dopant}_{context.energy_kev:g}keV_{detector}_{frame.seed:04d}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from drivers.contract.context import DETECTORS
 from sim_microscope.aberrations import Aberrations
-from sim_microscope.commands.kernels import progress_bar
+from sim_microscope.commands.options import count, make_folder, progress_bar
 from sim_microscope.kernels import default_table, load_table
 from sim_microscope.pairs import default_pairs, load_pairs
 from sim_microscope.validation import (
@@ -22,12 +22,16 @@ from sim_microscope.validation import (
     Comparison,
     column_ratios,
     compare,
+    compare_stock,
     compare_thermal,
     make_case,
 )
 
 #: Aberrations whose transfer ratio is checked on the first case; 2.3 rad at the aperture's rim.
 _ABERRATIONS = Aberrations(defocus_angstrom=30.0)
+
+#: Probe positions at which abTEM as it comes is asked.
+_STOCK_PROBES = 48
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("out/validate-physics"), help="folder for figure and JSON"
     )
     parser.add_argument("--table", type=Path, help="folder of another kernel table")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=count, default=os.cpu_count() or 1)
     parser.add_argument(
-        "--configurations", type=int, default=64, help="frozen phonons a repeat, a power of two"
+        "--configurations", type=count, default=64, help="frozen phonons a repeat, a power of two"
     )
-    parser.add_argument("--repeats", type=int, default=8, help="independent repeats of them")
+    parser.add_argument("--repeats", type=count, default=4, help="independent repeats of them")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     start = time.monotonic()
     table = load_table(arguments.table / "kernels.npz") if arguments.table else default_table()
     pairs = load_pairs(arguments.table / "pairs.npz") if arguments.table else default_pairs()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.out)
     cases, shown = [], None
     jobs = [make_case(*names) for names in CASES]
     with progress_bar() as progress:
@@ -69,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             aberrations=_ABERRATIONS,
             on_done=lambda probes: progress.advance(bar, probes),
         )
+        stock = compare_stock(jobs[0], table, probes=_STOCK_PROBES)
         bar = progress.add_task("frozen phonons", total=len(THERMAL_COLUMNS))
         thermal = compare_thermal(
             table,
@@ -89,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         "cases": cases,
         "aberrated": {name: both[0].figures for name, both in aberrated.items()},
         "aberrations": str(_ABERRATIONS),
+        "stock_abtem": stock,
         "thermal": thermal,
         "source_sigma_angstrom": SOURCE_SIGMA_ANGSTROM,
         "seconds": round(time.monotonic() - start, 1),

@@ -5,9 +5,10 @@ import pytest
 
 from drivers.contract.context import HAADF, Context, Specimen
 from drivers.contract.errors import InputError
-from sim_microscope.crystal import DefectConcentrations
+from sim_microscope.crystal import Defect, DefectConcentrations, GrainBoundary
 from sim_microscope.frame_files import TRUTH_COLUMNS, read_frame, write_frame, write_picture, write_truth
 from sim_microscope.imaging import Acquisition
+from sim_microscope.kernels import default_table
 from sim_microscope.simulate import SpecimenPlan, simulate_frame
 
 
@@ -15,16 +16,23 @@ from sim_microscope.simulate import SpecimenPlan, simulate_frame
 def frame():
     context = Context(specimen=Specimen(host="MoS2", dopant="V"), energy_kev=60.0, detector=HAADF)
     acquisition = Acquisition(pixels=96, fov_nm=3.0, dose_e_per_a2=2e4, drift_row_angstrom_per_s=0.1)
-    plan = SpecimenPlan(concentrations=DefectConcentrations(0.1, 0.02, 0.1))
+    plan = SpecimenPlan(
+        concentrations=DefectConcentrations(0.1, 0.02, 0.1),
+        defects=(Defect("empty", 12.0, 14.0),),
+        strain=((0.01, 0.0), (0.0, -0.01)),
+        boundary=GrainBoundary(15.0),
+    )
     return simulate_frame(context, acquisition, plan, seed=11)
 
 
 def test_metadata_survive_the_file(frame, tmp_path):
     path = tmp_path / "frame.hspy"
     write_frame(frame, path)
-    image, context, acquisition, seed = read_frame(path)
-    np.testing.assert_array_equal(image, frame.image)
-    assert (context, acquisition, seed) == (frame.context, frame.acquisition, 11)
+    recorded = read_frame(path)
+    np.testing.assert_array_equal(recorded.image, frame.image)
+    for name in ("context", "acquisition", "plan", "seed", "method"):
+        assert getattr(recorded, name) == getattr(frame, name), name
+    assert default_table().card["digest"] in recorded.method
 
 
 def test_other_software_finds_energy_and_scale_in_the_file(frame, tmp_path):
@@ -44,9 +52,9 @@ def test_other_software_finds_energy_and_scale_in_the_file(frame, tmp_path):
 def test_a_frame_can_be_made_again_from_its_file(frame, tmp_path):
     path = tmp_path / "frame.hspy"
     write_frame(frame, path)
-    _, context, acquisition, seed = read_frame(path)
-    plan = SpecimenPlan(concentrations=DefectConcentrations(0.1, 0.02, 0.1))
-    np.testing.assert_array_equal(simulate_frame(context, acquisition, plan, seed=seed).image, frame.image)
+    recorded = read_frame(path)
+    again = simulate_frame(recorded.context, recorded.acquisition, recorded.plan, seed=recorded.seed)
+    np.testing.assert_array_equal(again.image, frame.image)
 
 
 def test_the_truth_has_a_row_a_column(frame, tmp_path):

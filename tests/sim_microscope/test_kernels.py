@@ -84,7 +84,10 @@ def test_intensity_is_conserved_in_every_kernel():
     kernels = TABLE.static[:, :, :-1]
     total = kernels.sum(axis=-1)
     rutherford = kernels[..., EDGES_MRAD[:-1] >= 200].sum(-1) / (200.0**-2 - 280.0**-2) * 280.0**-2
-    np.testing.assert_allclose(total + rutherford, 0.0, atol=0.004)
+    lone = np.array([not name.endswith("X2") for name in TABLE.species])
+    np.testing.assert_allclose((total + rutherford)[lone], 0.0, atol=0.004)
+    # Two atoms in line interfere beyond the outermost ring too, so the law of one atom is less exact there.
+    np.testing.assert_allclose((total + rutherford)[~lone], 0.0, atol=0.009)
 
 
 @pytest.mark.parametrize("symbol", ["S", "Ti", "W"])
@@ -102,7 +105,7 @@ def test_the_integral_is_what_the_amplitude_scatters(symbol):
     scattered = np.mean([np.sum(s**2) for s in size]) / 80.0**2
     lost = -2 * amplitude[0].real * vacuum_intensity(MAADF)
     species = symbol if symbol != "S" else "MoS2:X1top"
-    assert TABLE.radial(species, 80, MAADF, thermal=False)[-1] == pytest.approx(scattered - lost, rel=0.01)
+    assert TABLE.radial(species, 80, MAADF, thermal=False)[-1] == pytest.approx(scattered - lost, rel=0.004)
 
 
 def test_thermal_motion_blurs_but_loses_nothing():
