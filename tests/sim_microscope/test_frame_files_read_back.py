@@ -7,15 +7,15 @@ from drivers.contract.context import MAADF, Context, Specimen
 from drivers.file_context import settle
 from drivers.files import read_micrographs
 from sim_microscope.frame_files import write_frame
-from sim_microscope.imaging import Acquisition, Frame
+from sim_microscope.imaging import Acquisition
+from sim_microscope.simulate import SpecimenPlan, simulate_frame
 
 
 @pytest.mark.parametrize("dopant", ["V", None])
 def test_the_file_alone_settles_the_context(tmp_path, dopant):
     context = Context(specimen=Specimen(host="MoS2", dopant=dopant), energy_kev=60.0, detector=MAADF)
     acquisition = Acquisition(pixels=64, fov_nm=2.0, dose_e_per_a2=2e4, dwell_us=7.0)
-    image = np.random.default_rng(1).random((64, 64), dtype=np.float32)
-    frame = Frame(image, context, acquisition, crystal=None, pixel_positions=np.empty((0, 2)), seed=1)
+    frame = simulate_frame(context, acquisition, SpecimenPlan(), seed=1)
     path = tmp_path / "frame.hspy"
     write_frame(frame, path)
     (only,) = read_micrographs(path, is_trusted=True).micrographs
