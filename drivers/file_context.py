@@ -1,0 +1,181 @@
+"""From what files, settings and the operator know to one context, with the source of every value."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from drivers.contract.context import (
+    CONVERGENCE_MRAD,
+    DETECTORS,
+    Context,
+    Detector,
+    Message,
+    Specimen,
+    find_detector,
+)
+from drivers.contract.errors import InputError
+from drivers.contract.materials import check_dopant, find_host
+from drivers.file_metadata import FIELDS, TEXT_FIELDS, Facts, Sourced
+
+#: The command-line option of every field.
+OPTIONS: dict[str, str] = {field: "--" + field.replace("_", "-") for field in FIELDS}
+
+_V = TypeVar("_V", str, float)
+
+
+class Settled(Message):
+    """A context with the facts that it was made from: `facts` holds every known value and its source."""
+
+    context: Context
+    facts: Facts
+
+
+def facts_given(values: Mapping[str, object], origin: str) -> Facts:
+    """Take values that a person gave as facts: the options of a command line, or a table of a config file.
+
+    A detector may be the name of a reference detector or an annulus ``INNER-OUTER`` in mrad, and then
+    brings its angles along, unless they are given too.
+
+    Parameters
+    ----------
+    values : mapping
+        By field of `Facts`, in our units; None is left out.
+    origin : str
+        ``"command line"``, or the name of the config file.
+
+    Raises
+    ------
+    InputError
+        If a field is unknown, or a value of the wrong kind.
+    """
+    found: dict[str, Any] = {}
+    for field, value in values.items():
+        if field not in FIELDS:
+            raise InputError(f"{origin}: expected one of {', '.join(FIELDS)}; found {field!r}")
+        if value is not None:
+            option = OPTIONS[field] if origin == "command line" else field
+            found[field] = _given(field, value, f"{origin}: {option}")
+    detector = found.get("detector")
+    if detector is not None and not {"inner_mrad", "outer_mrad"} <= found.keys():
+        known = _detector(detector.value)
+        source = f"{detector.source} {detector.value}"
+        if detector.value in DETECTORS:
+            source += " (angles of the reference instrument)"
+        found["detector"] = Sourced[str](value=known.name, source=detector.source)
+        found.setdefault("inner_mrad", Sourced[float](value=known.inner_mrad, source=source))
+        found.setdefault("outer_mrad", Sourced[float](value=known.outer_mrad, source=source))
+    return Facts(**found)
+
+
+def settle(*sources: Facts) -> Settled:
+    """Combine sources, the first of which counts most, into the context of a frame.
+
+    Nothing is guessed: a detector that a file merely names has no angles, and a specimen that nobody
+    called undoped (dopant ``none``) may hold any dopant.  Only the convergence angle has a default.
+
+    Raises
+    ------
+    InputError
+        Naming every field that the context needs and no source knows, with the options that supply them;
+        or that a material or detector is impossible.
+    """
+    known = {field: _first(field, sources) for field in FIELDS}
+    lacking = [field for field in ("host", "dopant", "energy_kev") if known[field] is None]
+    angles = [field for field in ("inner_mrad", "outer_mrad") if known[field] is None]
+    if lacking or angles:
+        raise InputError(_missing(lacking, angles, known["detector"], sources))
+    if known["convergence_mrad"] is None:
+        known["convergence_mrad"] = Sourced[float](value=CONVERGENCE_MRAD, source="default")
+    if known["detector"] is None:
+        name = f"ADF {known['inner_mrad'].value:g}-{known['outer_mrad'].value:g} mrad"
+        known["detector"] = Sourced[str](value=name, source="default: named by its angles")
+    notes = tuple(note for source in sources for note in source.notes)
+    facts = Facts(**known, notes=notes)
+    return Settled(context=_context(known), facts=facts)
+
+
+def _first(field: str, sources: tuple[Facts, ...]) -> Any:
+    """Return the value of the first source that knows a field."""
+    return next((value for source in sources if (value := getattr(source, field)) is not None), None)
+
+
+def _context(known: Mapping[str, Any]) -> Context:
+    """Build the context; an impossible one is an `InputError` that names the sources."""
+    host, dopant = known["host"], known["dopant"]
+    find_host(host.value)
+    symbol = None if dopant.value == "none" else dopant.value
+    if symbol is not None:
+        check_dopant(host.value, symbol)
+    try:
+        return Context(
+            specimen=Specimen(host=host.value, dopant=symbol),
+            energy_kev=known["energy_kev"].value,
+            detector=Detector(
+                name=known["detector"].value,
+                inner_mrad=known["inner_mrad"].value,
+                outer_mrad=known["outer_mrad"].value,
+            ),
+            convergence_mrad=known["convergence_mrad"].value,
+        )
+    except ValidationError as error:
+        fields = ("energy_kev", "inner_mrad", "outer_mrad", "convergence_mrad")
+        given = ", ".join(f"{field} {known[field].value:g} ({known[field].source})" for field in fields)
+        reasons = "; ".join(str(item["msg"]) for item in error.errors())
+        raise InputError(
+            f"expected a possible context, found {given}: {reasons}; override what is wrong"
+        ) from error
+
+
+def _missing(
+    lacking: list[str], angles: list[str], detector: Sourced[str] | None, sources: tuple[Facts, ...]
+) -> str:
+    """Say in one message what is missing and how to supply it."""
+    ways = {
+        "host": "the host (--host, for example WSe2)",
+        "dopant": "the dopant (--dopant, for example Ti, or none)",
+        "energy_kev": "the beam energy (--energy-kev, for example 80)",
+    }
+    lines = [ways[field] for field in lacking]
+    if angles:
+        named = f" of {detector.value!r}, which {detector.source} names without them" if detector else ""
+        which = " and ".join(field.removesuffix("_mrad") for field in angles)
+        words = "angles" if len(angles) > 1 else "angle"
+        options = " and ".join(OPTIONS[field] for field in angles)
+        lines.append(
+            f"the detector's {which} {words}{named} (--detector {', '.join(DETECTORS)} or INNER-OUTER in "
+            f"mrad; or {options})"
+        )
+    notes = [note for source in sources for note in source.notes]
+    return (
+        "missing: " + "; ".join(lines) + ("." if not notes else f". Found but not used: {'; '.join(notes)}")
+    )
+
+
+def _given(field: str, value: object, source: str) -> Sourced[str] | Sourced[float]:
+    """Check one value that a person gave."""
+    if field in TEXT_FIELDS:
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"{source}: expected a text, found {value!r}")
+        return Sourced[str](value=value.strip(), source=source)
+    smallest_ok = field == "inner_mrad"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{source}: expected a number, found {value!r}")
+    if not 0 <= value < float("inf") or (value == 0 and not smallest_ok):
+        raise InputError(f"{source}: expected a positive number, found {value!r}")
+    return Sourced[float](value=float(value), source=source)
+
+
+def _detector(text: str) -> Detector:
+    """Find a reference detector, or read an annulus such as ``35-120``."""
+    inner, dash, outer = text.partition("-")
+    try:
+        angles = (float(inner), float(outer)) if dash else None
+    except ValueError:
+        angles = None
+    if angles is None:
+        return find_detector(text)
+    try:
+        return Detector(name=f"ADF {text} mrad", inner_mrad=angles[0], outer_mrad=angles[1])
+    except ValidationError as error:
+        raise InputError(f"detector {text!r}: expected INNER-OUTER in mrad, the inner angle first") from error

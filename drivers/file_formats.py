@@ -1,0 +1,272 @@
+"""Readers: from a file of any known format to its arrays with their descriptions."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from drivers.array_sizes import check_hdf5_arrays, check_size
+from drivers.contract.errors import InputError
+from drivers.dm_tags import check_dm_tags
+from drivers.file_images import Axis, RawSignal
+from drivers.file_metadata import flatten
+from drivers.file_rehearsal import rehearse
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+# What the formats' files begin with.
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (_HDF5, "HDF5"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\x93NUMPY", "NumPy"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\0\0\0\3\0", "DM3"),
+    (b"\0\0\0\4\0", "DM4"),
+    (b"II\x97\x01", "SER"),
+    (b"PK\x03\x04", "ZIP"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"%PDF", "PDF"),
+)
+
+_MRC_MODES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 6: 2, 12: 2}
+
+
+def read_signals(path: Path, *, is_trusted: bool = False) -> tuple[RawSignal, ...]:
+    """Read every array of a file that could be an image.
+
+    HDF5 is read in a process of its own first, unless the file `is_trusted`, see `drivers.file_rehearsal`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, cut short, damaged, of another type than its name says, or of a
+        type that cannot be read.
+    """
+    name = path.suffix.lower()
+    if name not in _FORMATS:
+        known = ", ".join(_FORMATS)
+        raise InputError(f"{path}: expected a file of type {known}; found {path.suffix or 'no suffix'!r}")
+    kind, reader = _FORMATS[name]
+    _check_kind(path, kind)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if kind == "HDF5" and not is_trusted:
+                rehearse(path)
+            return reader(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:
+        # Readers of damaged files raise anything from struct.error to RecursionError; all mean the same.
+        raise InputError(
+            f"{path}: expected a readable {kind} file, found {type(error).__name__}: {_short(error)}; the "
+            "file is cut short, damaged, or of a variant that is not supported: copy or export it again"
+        ) from error
+
+
+def _check_kind(path: Path, kind: str) -> None:
+    """Raise unless the file is there and begins as its name promises."""
+    try:
+        if path.is_dir():
+            if kind == "Zarr":
+                return
+            raise InputError(f"{path}: expected a file, found a folder; pass the files in it")
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected a micrograph, found no such file; check the path") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a readable file, found {error}; check its rights") from error
+    if not head:
+        raise InputError(f"{path}: expected a {kind} file, found an empty one; copy it again")
+    seen = next((found for signature, found in _SIGNATURES if head.startswith(signature)), None)
+    if kind == "Zarr":
+        raise InputError(
+            f"{path}: expected a folder in the Zarr format, found a file; save it as a folder, or as .hspy"
+        )
+    if kind == "MRC" and (seen is None or (len(head) >= 212 and head[208:212] == b"MAP ")):
+        return
+    if seen != kind:
+        raise InputError(
+            f"{path}: expected {kind}, as its name says, found {seen or 'no known format'}; give the file "
+            "the suffix of its true type, or export it again"
+        )
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or "no details"
+
+
+def _from_rosetta(signals: list[dict[str, Any]]) -> tuple[RawSignal, ...]:
+    """Take over what a reader of RosettaSciIO returned."""
+    raw = []
+    for signal in signals:
+        metadata = dict(signal.get("metadata") or {})
+        tags = flatten(dict(signal.get("original_metadata") or {})) | flatten(metadata)
+        axes = tuple(
+            Axis(
+                name=_text(axis.get("name")),
+                scale=float(axis.get("scale", 1.0)),
+                unit=_text(axis.get("units")) or None,
+                is_navigation=bool(axis.get("navigate", False)),
+            )
+            for axis in signal["axes"]
+        )
+        title = _text(dict(metadata.get("General") or {}).get("title"))
+        raw.append(RawSignal(data=np.asarray(signal["data"]), axes=axes, tags=tags, title=title))
+    return tuple(raw)
+
+
+def _text(value: object) -> str:
+    """Text of a name or unit, empty for None and for HyperSpy's ``<undefined>``."""
+    text = "" if value is None else str(value).strip()
+    return "" if text in ("None", "<undefined>", "<no units>", "undefined") else text
+
+
+def _read_dm(path: Path) -> tuple[RawSignal, ...]:
+    from rsciio.digitalmicrograph import file_reader
+
+    check_dm_tags(path)
+    return _from_rosetta(file_reader(str(path)))
+
+
+def _read_ser(path: Path) -> tuple[RawSignal, ...]:
+    from rsciio.tia import file_reader
+
+    return _from_rosetta(file_reader(str(path)))
+
+
+def _read_tiff(path: Path) -> tuple[RawSignal, ...]:
+    from rsciio.tiff import file_reader
+
+    return _from_rosetta(file_reader(str(path)))
+
+
+def _read_emd(path: Path) -> tuple[RawSignal, ...]:
+    from rsciio.emd import file_reader
+
+    check_hdf5_arrays(path)
+    return _from_rosetta(file_reader(str(path), select_type="images"))
+
+
+def _read_hspy(path: Path) -> tuple[RawSignal, ...]:
+    from rsciio.hspy import file_reader
+
+    check_hdf5_arrays(path)
+    return _from_rosetta(file_reader(str(path)))
+
+
+def _read_zspy(path: Path) -> tuple[RawSignal, ...]:
+    import zarr
+    from rsciio.zspy import file_reader
+
+    for name, array in _zarr_arrays(zarr.open_group(str(path), mode="r")):
+        check_size(name, array.shape, array.dtype.itemsize)
+        if array.nchunks_initialized < array.nchunks:
+            # Zarr fills a missing chunk with zeros and says nothing.
+            raise InputError(
+                f"expected {array.nchunks} chunks of {name!r}, found {array.nchunks_initialized}; copy the "
+                "whole folder again"
+            )
+    return _from_rosetta(file_reader(str(path)))
+
+
+def _zarr_arrays(group: Any) -> Iterator[tuple[str, Any]]:
+    for name, array in group.arrays():
+        if math.prod(array.shape) >= 32**2:
+            yield f"{group.path}/{name}", array
+    for _, inner in group.groups():
+        yield from _zarr_arrays(inner)
+
+
+def _read_mrc(path: Path) -> tuple[RawSignal, ...]:
+    from rsciio.mrc import file_reader
+
+    with path.open("rb") as file:
+        header = file.read(1024)
+    order = ">" if header[212:213] == b"\x11" else "<"
+    numbers = np.frombuffer(header[:96], dtype=f"{order}i4")
+    shape, mode, extended = tuple(int(n) for n in numbers[:3]), int(numbers[3]), int(numbers[23])
+    if min(shape) < 1 or mode not in _MRC_MODES or extended < 0:
+        raise InputError(
+            f"expected an MRC header, found the size {shape} in mode {mode}; give the file the suffix of its "
+            "true type, or export it again"
+        )
+    expected = 1024 + extended + math.prod(shape) * _MRC_MODES[mode]
+    if path.stat().st_size < expected:
+        raise InputError(
+            f"expected {expected} bytes for {shape} pixels in mode {mode}, found {path.stat().st_size}: the "
+            "file is cut short; copy it again"
+        )
+    signals = file_reader(str(path), endianness=order, metadata_file=None)
+    # The reader heeds the byte order of the header only.
+    signals[0]["data"] = np.asarray(signals[0]["data"]).view(signals[0]["data"].dtype.newbyteorder(order))
+    sampling = numbers[7:9]
+    if not sampling.all():  # the reader then takes 1 nm a pixel, which nobody said
+        for axis in signals[0]["axes"]:
+            axis["units"] = None
+    return _from_rosetta(signals)
+
+
+def _read_npy(path: Path) -> tuple[RawSignal, ...]:
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }.get(version)
+            if read is not None:
+                shape, _, dtype = read(file)
+                if dtype.hasobject:
+                    raise InputError(
+                        "expected numbers, found pickled Python objects, which could run any code and are "
+                        "never opened; save the image with np.save(path, np.asarray(image, float))"
+                    )
+                check_size(path.name, shape, dtype.itemsize)
+        data = np.load(path, allow_pickle=False)
+    except EOFError as error:
+        raise ValueError("the file ends within its header") from error
+    return (RawSignal(data=data, axes=(), tags={}),)
+
+
+def _read_png(path: Path) -> tuple[RawSignal, ...]:
+    from imageio.v3 import imread
+
+    return (RawSignal(data=np.asarray(imread(path, extension=".png")), axes=(), tags={}),)
+
+
+def _read_hdf5(path: Path) -> tuple[RawSignal, ...]:
+    from drivers.nexus import is_hyperspy, read_nexus
+
+    check_hdf5_arrays(path)
+    return _read_hspy(path) if is_hyperspy(path) else read_nexus(path)
+
+
+_FORMATS: dict[str, tuple[str, Callable[[Path], tuple[RawSignal, ...]]]] = {
+    ".dm3": ("DM3", _read_dm),
+    ".dm4": ("DM4", _read_dm),
+    ".emd": ("HDF5", _read_emd),
+    ".ser": ("SER", _read_ser),
+    ".mrc": ("MRC", _read_mrc),
+    ".tif": ("TIFF", _read_tiff),
+    ".tiff": ("TIFF", _read_tiff),
+    ".hspy": ("HDF5", _read_hspy),
+    ".zspy": ("Zarr", _read_zspy),
+    ".nxs": ("HDF5", _read_hdf5),
+    ".h5": ("HDF5", _read_hdf5),
+    ".hdf5": ("HDF5", _read_hdf5),
+    ".npy": ("NumPy", _read_npy),
+    ".png": ("PNG", _read_png),
+}
+
+#: Suffixes of the files that can be read, in lower case.
+SUFFIXES: tuple[str, ...] = tuple(_FORMATS)

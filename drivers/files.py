@@ -1,0 +1,116 @@
+"""Micrograph files: one function from a path to images, each with what the file knows of its context."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.contract.errors import InputError
+from drivers.file_formats import SUFFIXES, read_signals
+from drivers.file_images import Axis, RawSignal, checked_image, frames_of
+from drivers.file_metadata import Facts, Tag, facts_by_name, facts_by_path, pixel_size_fact
+
+__all__ = ["SUFFIXES", "Micrograph", "MicrographFile", "read_micrographs"]
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """One image of a file.
+
+    Parameters
+    ----------
+    label : str
+        Tells the images of one file apart, fit for a file name; empty if there is one only.
+    image : ndarray of shape (M, N)
+        Intensities in the file's own type, contiguous, in the machine's byte order.
+    facts : Facts
+        What the file knows of the context.
+    """
+
+    label: str
+    image: NDArray[np.generic]
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class MicrographFile:
+    """The images of a file, and a line on everything else in it that looked like one and is not."""
+
+    path: Path
+    micrographs: tuple[Micrograph, ...]
+    refused: tuple[str, ...]
+
+
+def read_micrographs(path: Path | str, *, is_trusted: bool = False) -> MicrographFile:
+    """Read every image of a file: a single one, the frames of a series, the detectors of a scan.
+
+    The format follows from the suffix, one of `SUFFIXES`, and is checked against the content.
+
+    Parameters
+    ----------
+    path : Path or str
+    is_trusted : bool
+        Leave out the reading in a process of its own (half a second a file) that keeps a damaged HDF5 file
+        from hanging this one; for files that this very run has written.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds no image that can be used; the message says what was found.
+    """
+    path = Path(path)
+    micrographs: list[Micrograph] = []
+    refused: list[str] = []
+    for index, signal in enumerate(read_signals(path, is_trusted=is_trusted)):
+        name = signal.title or signal.path.strip("/") or f"array {index}"
+        try:
+            frames, axes = frames_of(signal)
+            facts = _facts(signal, axes, path.name)
+        except InputError as error:
+            refused.append(f"{name}: {error}")
+            continue
+        for number, frame in enumerate(frames):
+            label = name if len(frames) == 1 else f"{name} frame {number:0{len(str(len(frames) - 1))}d}"
+            try:
+                micrographs.append(Micrograph(label, checked_image(frame), facts))
+            except InputError as error:
+                refused.append(f"{label}: {error}")
+    if not micrographs:
+        raise InputError(f"{path}: no image to read: {'; '.join(refused) or 'the file holds no array'}")
+    return MicrographFile(path, _labelled(micrographs), tuple(refused))
+
+
+def _facts(signal: RawSignal, axes: tuple[Axis, Axis] | None, origin: str) -> Facts:
+    """What the file knows of one signal: its tags, and its pixel size from the axes if it has any."""
+    if signal.path:
+        facts = facts_by_name(signal.tags, origin, signal.path)
+    else:
+        facts = facts_by_path(signal.tags, origin)
+    if axes is None:
+        return facts
+    rows, columns = (Tag(abs(axis.scale), axis.unit) for axis in axes)
+    size, notes = pixel_size_fact(rows, columns, f"{origin}: scale of the axes")
+    known = {name: getattr(facts, name) for name in Facts.model_fields}
+    known["notes"] = facts.notes + notes
+    if size is not None:
+        known["pixel_size_angstrom"] = size
+    return Facts(**known)
+
+
+def _labelled(micrographs: list[Micrograph]) -> tuple[Micrograph, ...]:
+    """Give every image of a file a label of its own in letters, digits, ``-`` and ``_``."""
+    if len(micrographs) == 1:
+        return (Micrograph("", micrographs[0].image, micrographs[0].facts),)
+    taken: set[str] = set()
+    labelled = []
+    for micrograph in micrographs:
+        plain = re.sub(r"[^\w-]+", "_", micrograph.label).strip("_") or "image"
+        label, number = plain, 1
+        while label in taken:
+            number += 1
+            label = f"{plain}_{number}"
+        taken.add(label)
+        labelled.append(Micrograph(label, micrograph.image, micrograph.facts))
+    return tuple(labelled)

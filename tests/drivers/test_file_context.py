@@ -1,0 +1,142 @@
+import pytest
+
+from drivers.contract.context import HAADF
+from drivers.contract.errors import InputError, UnknownMaterialError
+from drivers.file_context import OPTIONS, facts_given, settle
+from drivers.file_metadata import Facts, Sourced, Tag, facts_by_name, facts_by_path, flatten, pixel_size_fact
+
+EVERYTHING = {"host": "WSe2", "dopant": "Ti", "energy_kev": 80.0, "detector": "HAADF"}
+
+FROM_FILE = Facts(
+    energy_kev=Sourced[float](value=60.0, source="a.dm4: Voltage"),
+    detector=Sourced[str](value="ADF1", source="a.dm4: Signal Name"),
+    pixel_size_angstrom=Sourced[float](value=0.4, source="a.dm4: scale of the axes"),
+)
+
+
+def test_the_operator_overrides_the_config_and_both_override_the_file():
+    operator = facts_given({"host": "MoS2", "detector": "HAADF"}, "command line")
+    config = facts_given({"host": "WSe2", "dopant": "none", "dwell_us": 5}, "columnist.toml")
+    settled = settle(operator, config, FROM_FILE)
+    assert settled.context.specimen.host == "MoS2"
+    assert settled.context.specimen.dopant is None
+    assert settled.context.energy_kev == 60.0
+    assert settled.context.detector == HAADF
+    facts = settled.facts
+    assert facts.host.source == "command line: --host"
+    assert facts.dwell_us.source == "columnist.toml: dwell_us"
+    assert facts.energy_kev.source == "a.dm4: Voltage"
+    assert facts.inner_mrad.source == "command line: --detector HAADF (angles of the reference instrument)"
+    assert facts.convergence_mrad.source == "default"
+    assert facts.pixel_size_angstrom.value == 0.4
+
+
+def test_an_override_of_the_pixel_size_keeps_its_source():
+    given = facts_given({**EVERYTHING, "pixel_size_angstrom": 0.383}, "command line")
+    assert settle(given, FROM_FILE).facts.pixel_size_angstrom.source == "command line: --pixel-size-angstrom"
+
+
+@pytest.mark.parametrize("left_out", EVERYTHING)
+def test_lists_just_what_is_missing(left_out):
+    given = facts_given({key: value for key, value in EVERYTHING.items() if key != left_out}, "command line")
+    with pytest.raises(InputError) as caught:
+        settle(given)
+    for field in EVERYTHING:
+        assert (OPTIONS[field] + "," in str(caught.value) or OPTIONS[field] + " " in str(caught.value)) == (
+            field == left_out
+        )
+
+
+def test_lists_everything_that_is_missing_at_once():
+    with pytest.raises(InputError, match=r"--host.*--dopant.*--energy-kev.*--detector.*--inner-mrad"):
+        settle(Facts())
+
+
+def test_a_detector_that_a_file_only_names_gets_no_angles():
+    named = FROM_FILE.model_copy(
+        update={"detector": Sourced[str](value="HAADF", source="a.emd: DetectorName")}
+    )
+    given = facts_given({"host": "WSe2", "dopant": "Ti"}, "command line")
+    with pytest.raises(InputError, match=r"angles of 'HAADF', which a\.emd: DetectorName names without"):
+        settle(given, named)
+
+
+def test_one_missing_angle_is_named_alone():
+    given = facts_given({"host": "WSe2", "dopant": "Ti", "inner_mrad": 50}, "command line")
+    with pytest.raises(InputError, match="the detector's outer angle of 'ADF1'") as caught:
+        settle(given, FROM_FILE)
+    assert "--inner-mrad" not in str(caught.value)
+
+
+def test_an_annulus_is_a_detector():
+    settled = settle(facts_given({**EVERYTHING, "detector": "35-120"}, "command line"))
+    assert (settled.context.detector.inner_mrad, settled.context.detector.outer_mrad) == (35.0, 120.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"detector": "HADF"}, "detector 'HADF' is unknown"),
+        ({"detector": "120-35"}, "the inner angle first"),
+        ({"energy_kev": "80"}, "expected a number, found '80'"),
+        ({"energy_kev": float("nan")}, "expected a positive number"),
+        ({"energy_kev": 0}, "expected a positive number"),
+        ({"energy_kev": 80e3}, "energy_kev 80000"),
+        ({"inner_mrad": 100, "outer_mrad": 50}, "must lie below"),
+        ({"host": 3}, "expected a text"),
+        ({"colour": "red"}, "found 'colour'"),
+        ({"host": "WSe3"}, "host 'WSe3' is unknown"),
+        ({"dopant": "Au"}, "dopant 'Au'"),
+    ],
+)
+def test_impossible_values_are_input_errors(changes, words):
+    with pytest.raises(InputError, match=words):
+        settle(facts_given({**EVERYTHING, **changes}, "command line"))
+
+
+def test_an_unknown_material_keeps_its_own_error():
+    with pytest.raises(UnknownMaterialError):
+        settle(facts_given({**EVERYTHING, "host": "NaCl"}, "command line"))
+
+
+@pytest.mark.parametrize(("value", "unit"), [(80.0, "keV"), (80e3, "V"), (80, "keV"), ("80000", "V")])
+def test_energy_without_a_unit_is_told_by_its_size(value, unit):
+    facts = facts_by_path(flatten({"Acquisition_instrument": {"TEM": {"beam_energy": value}}}), "a.hspy")
+    assert facts.energy_kev.value == 80.0
+    assert f"taken as {unit}" in facts.energy_kev.source
+
+
+@pytest.mark.parametrize("value", [5000.0, 3.0, "high", -80.0, float("inf"), [1, 2]])
+def test_an_energy_that_means_nothing_is_noted_and_not_used(value):
+    facts = facts_by_path(flatten({"Acquisition_instrument": {"TEM": {"beam_energy": value}}}), "a.hspy")
+    assert facts.energy_kev is None
+    assert "a.hspy: Acquisition_instrument/TEM/beam_energy: not used" in facts.notes[0]
+
+
+def test_values_that_differ_at_one_distance_are_noted_and_not_used():
+    tags = {"/a/voltage": Tag(80e3, "V"), "/b/voltage": Tag(60e3, "V")}
+    assert facts_by_name(tags, "a.h5", "/image").energy_kev is None
+    assert "differ" in facts_by_name(tags, "a.h5", "/image").notes[0]
+    assert facts_by_name(tags, "a.h5", "/b/image").energy_kev.value == 60.0
+
+
+def test_a_length_without_a_unit_is_no_pixel_size():
+    facts = facts_by_name({"/pixel_size": Tag(0.02)}, "a.h5", "/image")
+    assert facts.pixel_size_angstrom is None
+    assert "expected a value with its unit" in facts.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "expected"),
+    [
+        (Tag(0.02, "nm"), Tag(0.2, "Å"), 0.2),
+        (Tag(0.02, "nm"), Tag(0.03, "nm"), None),
+        (Tag(1.0), Tag(1.0), None),
+        (Tag(1.0, "px"), Tag(1.0, "px"), None),
+    ],
+    ids=["two units", "not square", "no unit", "pixels"],
+)
+def test_a_pixel_size_needs_two_equal_lengths(rows, columns, expected):
+    size, notes = pixel_size_fact(rows, columns, "a.tif: scale of the axes")
+    assert (size.value if size else None) == (expected if expected is None else pytest.approx(expected))
+    assert bool(notes) == (rows.unit is not None and expected is None)

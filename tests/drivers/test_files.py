@@ -1,0 +1,282 @@
+"""Every format that is read, series and detectors, and everything that cannot be read."""
+
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drivers.contract.errors import InputError
+from drivers.files import read_micrographs
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the recorded micrographs (../shared/data) are missing"
+)
+
+FORMATS = [
+    "frame.hspy",
+    "frame.zspy",
+    "frame.tif",
+    "frame.mrc",
+    "frame.ser",
+    "velox.emd",
+    "berkeley.emd",
+    "frame.nxs",
+    "frame.h5",
+    "frame.npy",
+    "frame.png",
+]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_reads_the_same_picture_from_every_format(samples, name):
+    first = read_micrographs(samples.write(name)).micrographs[0]
+    np.testing.assert_array_equal(first.image, samples.picture())
+    assert first.image.dtype == np.uint16
+    assert first.image.flags.c_contiguous
+    size = first.facts.pixel_size_angstrom
+    if name in ("frame.npy", "frame.png"):
+        assert size is None
+    else:
+        assert size.value == pytest.approx(samples.step_angstrom)
+        assert name in size.source
+
+
+def test_reads_the_detectors_of_a_velox_file_with_their_own_angles(samples):
+    haadf, bf = read_micrographs(samples.write("velox.emd")).micrographs
+    assert (haadf.label, bf.label) == ("HAADF", "BF")
+    assert haadf.facts.energy_kev.value == 80.0
+    assert haadf.facts.energy_kev.source == "velox.emd: Optics/AccelerationVoltage"
+    assert haadf.facts.inner_mrad.value == pytest.approx(60.0)
+    assert bf.facts.inner_mrad.value == pytest.approx(70.0)
+    assert haadf.facts.outer_mrad.value == pytest.approx(200.0)
+    assert haadf.facts.convergence_mrad.value == pytest.approx(31.4)
+    assert haadf.facts.dwell_us.value == pytest.approx(5.0)
+
+
+def test_reads_the_detectors_of_a_nexus_file_with_their_own_angles(samples):
+    haadf, maadf = read_micrographs(samples.write("frame.nxs")).micrographs
+    assert (haadf.facts.detector.value, maadf.facts.detector.value) == ("HAADF", "MAADF")
+    assert haadf.facts.inner_mrad.value == pytest.approx(68.0)
+    assert maadf.facts.outer_mrad.value == pytest.approx(120.0)
+    assert maadf.facts.dwell_us.value == pytest.approx(38.0)
+    assert maadf.facts.energy_kev.value == pytest.approx(80.0)
+    assert maadf.facts.energy_kev.source == "frame.nxs: /entry/instrument/ebeam_column/voltage"
+
+
+def test_reads_units_from_names_in_plain_hdf5(samples):
+    (only,) = read_micrographs(samples.write("frame.h5")).micrographs
+    assert only.facts.dwell_us.value == 4.0
+    assert only.facts.dose_e_per_a2.value == pytest.approx(5e4)
+    assert only.facts.energy_kev.value == 80.0
+    assert "taken as V" in only.facts.energy_kev.source
+
+
+def series(samples, name):
+    frames = np.stack([samples.picture(), samples.picture() + 1])
+    path = samples.folder / name
+    if name.endswith("hspy"):
+        samples.hspy(path, frames, first=("time", "s"))
+    elif name.endswith("tif"):
+        samples.tif(path, frames, first=("z", ""))
+    elif name.endswith("mrc"):
+        samples.mrc(path, frames)
+    else:
+        samples.velox(path, detectors=("HAADF",), frames=2)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.hspy", "a.tif", "a.mrc", "a.emd"])
+def test_takes_the_frames_of_a_series_apart(samples, name):
+    one, two = read_micrographs(series(samples, name)).micrographs
+    np.testing.assert_array_equal(one.image, samples.picture())
+    np.testing.assert_array_equal(two.image, samples.picture() + 1)
+    assert one.label.endswith("frame_0")
+    assert two.label.endswith("frame_1")
+
+
+def test_reads_an_mrc_file_of_the_other_byte_order(samples):
+    path = samples.folder / "big.mrc"
+    samples.mrc(path, order=">")
+    np.testing.assert_array_equal(read_micrographs(path).micrographs[0].image, samples.picture())
+
+
+def test_does_not_invent_a_pixel_size_for_an_mrc_file_without_one(samples):
+    path = samples.folder / "bare.mrc"
+    samples.mrc(path, cell_angstrom=(0.0, 0.0, 0.0))
+    assert read_micrographs(path).micrographs[0].facts.pixel_size_angstrom is None
+
+
+def test_keeps_the_good_frames_and_says_what_it_refused(samples):
+    frames = np.stack([samples.picture(), np.zeros_like(samples.picture())])
+    path = samples.folder / "half.hspy"
+    samples.hspy(path, frames, first=("time", "s"))
+    file = read_micrographs(path)
+    assert len(file.micrographs) == 1
+    assert "frame 1: expected an image with contrast" in file.refused[0]
+
+
+PICTURE = np.random.default_rng(1).normal(size=(40, 40)).astype(np.float32)
+
+BAD_ARRAYS = {
+    "all NaN": (np.full((40, 40), np.nan), "NaN in every pixel"),
+    "constant": (np.full((40, 40), 7), "the constant 7"),
+    "tiny": (PICTURE[:8], "found 8 x 40"),
+    "a line": (PICTURE[0], "found shape"),
+    "colour": (np.stack([PICTURE] * 3, axis=-1), "colour"),
+    "stack": (np.stack([PICTURE] * 9), "nothing that says that it is a series"),
+    "4-D": (np.zeros((2, 2, 40, 40)), "found shape"),
+    "empty": (np.zeros((0, 40)), "found 0 x 40"),
+    "complex": (PICTURE + 1j, "complex values"),
+    "negative infinite": (np.where(PICTURE > 2, -np.inf, PICTURE), "infinite pixels"),
+    "text": (np.full((40, 40), "a"), "of type <U1"),
+    "records": (np.zeros((40, 40), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "colour image"),
+    "pickled": (np.full((40, 40), None), "pickled"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_refuses_an_array_that_is_no_micrograph(tmp_path, name):
+    array, words = BAD_ARRAYS[name]
+    path = tmp_path / "bad.npy"
+    np.save(path, array, allow_pickle=True)
+    with pytest.raises(InputError, match=words) as caught:
+        read_micrographs(path)
+    assert str(path) in str(caught.value)
+    assert ";" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("unit", "first", "words"),
+    [
+        ("1/nm", None, "diffraction"),
+        ("nm", ("z", "nm"), "stack of shape"),
+        ("nm", ("Energy", "eV"), "spectrum"),
+    ],
+    ids=["diffraction pattern", "volume", "spectrum"],
+)
+def test_refuses_signals_that_are_no_images(samples, unit, first, words):
+    path = samples.folder / "other.hspy"
+    data = samples.picture() if first is None else np.stack([samples.picture()] * 9)
+    samples.hspy(path, data, unit=unit, first=first)
+    with pytest.raises(InputError, match=words):
+        read_micrographs(path)
+
+
+def test_refuses_a_colour_png(tmp_path):
+    from imageio.v3 import imwrite
+
+    path = tmp_path / "colour.png"
+    imwrite(path, np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8))
+    with pytest.raises(InputError, match="colour"):
+        read_micrographs(path)
+
+
+def test_refuses_a_missing_file_a_folder_and_an_unknown_suffix(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_micrographs(tmp_path / "none.dm4")
+    (tmp_path / "folder.tif").mkdir()
+    with pytest.raises(InputError, match="found a folder"):
+        read_micrographs(tmp_path / "folder.tif")
+    with pytest.raises(InputError, match=r"expected a file of type .*\.dm4.*found '\.docx'"):
+        read_micrographs(tmp_path / "a.docx")
+
+
+@pytest.mark.parametrize(
+    "suffix", ["dm3", "dm4", "emd", "ser", "mrc", "tif", "hspy", "nxs", "h5", "npy", "png"]
+)
+def test_refuses_an_empty_file_and_one_of_another_type(samples, suffix):
+    path = samples.folder / f"liar.{suffix}"
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="an empty one"):
+        read_micrographs(path)
+    other = samples.write("frame.npy" if suffix == "png" else "frame.png")
+    shutil.copy(other, path)
+    with pytest.raises(InputError, match=r"as its name says, found (PNG|NumPy)"):
+        read_micrographs(path)
+
+
+def test_refuses_a_zarr_folder_that_lacks_a_chunk(samples):
+    path = samples.write("frame.zspy")
+    (path / "Experiments" / "scan" / "data" / "1" / "1").unlink()
+    with pytest.raises(InputError, match="found 3; copy"):
+        read_micrographs(path)
+
+
+def mutated(content, rng, kind):
+    """A copy that is cut short, or has some bits turned: anywhere, or among the first 4 kB."""
+    if kind == 0:
+        return content[: int(rng.integers(1, len(content)))]
+    copy = bytearray(content)
+    for _ in range(int(rng.integers(1, 6))):
+        copy[int(rng.integers(len(copy) if kind == 1 else min(len(copy), 4096)))] ^= 1 << int(rng.integers(8))
+    return bytes(copy)
+
+
+# RosettaSciIO leaves a TIFF open when it fails; the file is closed when the error is dropped.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "frame.zspy"])
+def test_a_damaged_file_is_refused_or_read_and_nothing_else(samples, name, caplog):
+    caplog.set_level("CRITICAL")
+    content = samples.write(name).read_bytes()
+    path = samples.folder / f"damaged_{name}"
+    rng = np.random.default_rng(17)
+    started = time.monotonic()
+    is_hdf5 = content.startswith(b"\x89HDF")  # each case is a process
+    for case in range(9 if is_hdf5 else 60):
+        path.write_bytes(mutated(content, rng, case % 3))
+        try:
+            file = read_micrographs(path)
+        except InputError:
+            continue
+        if case % 3 == 0:  # only what lies behind the image was cut away
+            np.testing.assert_array_equal(file.micrographs[0].image, samples.picture())
+    assert time.monotonic() - started < 20
+
+
+def test_a_file_that_hangs_the_library_is_given_up(samples, monkeypatch):
+    path = samples.write("frame.hspy")
+    monkeypatch.setattr("drivers.file_rehearsal.PATIENCE_S", 1e-3)
+    with pytest.raises(InputError, match="found no end"):
+        read_micrographs(path)
+    assert read_micrographs(path, is_trusted=True).micrographs
+
+
+@needs_data
+def test_a_damaged_dm4_file_is_refused_or_read_and_nothing_else(tmp_path):
+    content = (DATA / "tiwse2" / "haadf_2.dm4").read_bytes()
+    path = tmp_path / "damaged.dm4"
+    rng = np.random.default_rng(3)
+    started = time.monotonic()
+    for case in range(30):
+        path.write_bytes(mutated(content, rng, case % 3))
+        with suppress(InputError):
+            read_micrographs(path)
+    assert time.monotonic() - started < 30
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "signal"), [("haadf_2", "ADF1"), ("maadf_2", "ADF2"), ("haadf_11", "ADF1")])
+def test_reads_the_tags_of_the_recorded_dm4_files(name, signal):
+    (only,) = read_micrographs(DATA / "tiwse2" / f"{name}.dm4").micrographs
+    facts = only.facts
+    assert only.image.shape == (512, 512)
+    assert facts.energy_kev.value == 80.0
+    assert facts.pixel_size_angstrom.value == pytest.approx(0.3988, abs=1e-4)
+    assert facts.dwell_us.value == 38.0
+    assert facts.detector.value == signal
+    assert facts.inner_mrad is None
+    assert facts.beam_current_pa is None  # the tag says 0: not measured
+
+
+@needs_data
+def test_reads_the_recorded_images_without_metadata():
+    tif = read_micrographs(DATA / "mose2" / "mose2_grain_boundary.tif").micrographs[0]
+    npy = read_micrographs(DATA / "crwse2" / "maadf_denoised_15.npy").micrographs[0]
+    assert tif.image.shape == (500, 500)
+    assert npy.image.dtype == np.float64
+    assert tif.facts == npy.facts
+    assert tif.facts.pixel_size_angstrom is None
