@@ -23,7 +23,7 @@ PAIRS = default_pairs()
 def test_the_table_holds_every_pair_of_every_doped_host():
     assert set(PAIRS.keys) == set(all_pair_keys(tuple(HOSTS)))
     assert PAIRS.energies_kev == ENERGIES_KEV
-    assert PAIRS.card["relative_rms_error"] < 0.02
+    assert PAIRS.card["relative_rms_error"] < 0.005
 
 
 def test_interference_is_what_multislice_of_a_pair_adds_to_its_columns():
