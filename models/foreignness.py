@@ -1,8 +1,8 @@
 """How foreign a column is to everything in training: contamination and holes are unknown, not dopants.
 
 Under a context, the moments of each class in training scatter about a mean.  A column's score is its
-Mahalanobis distance to the nearest class of its own sublattice, over the distance that one in a hundred columns
-of training exceeds: above 1 it is rarer than that, above about 2 it is like nothing in training.
+Mahalanobis distance to the nearest class of its own sublattice, over the distance that one in a hundred
+columns of training exceeds: above 1 it is rarer than that, above about 2 it is like nothing in training.
 """
 
 import hashlib

@@ -90,7 +90,8 @@ def check_contrast(contrast: Tensor) -> None:
     """Raise `InputError` unless these are contrast vectors of at least one column, all finite."""
     if contrast.ndim != 2 or contrast.shape[1] != CONTRAST_FEATURES:
         raise InputError(
-            f"expected contrast vectors of shape (columns, {CONTRAST_FEATURES}), found {tuple(contrast.shape)}"
+            f"expected contrast vectors of shape (columns, {CONTRAST_FEATURES}), found "
+            f"{tuple(contrast.shape)}"
         )
     if len(contrast) == 0:
         raise InputError(

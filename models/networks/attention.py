@@ -5,6 +5,7 @@ the batch; at inference it is a running mean of training, so that a column's cla
 is in its batch.  The three names differ only in the batch that they are trained with.
 """
 
+import itertools
 import math
 
 import torch
@@ -60,7 +61,7 @@ class AttentionNetwork(nn.Module):
         self.attention = FeatureAttention()
         widths = (_FEATURES, *SIMPLE_WIDTHS)
         layers: list[nn.Module] = []
-        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+        for narrow, wide in itertools.pairwise(widths):
             layers += [nn.Linear(narrow, wide), nn.ReLU(), nn.Dropout(DROPOUT)]
         self.body = nn.Sequential(*layers[:-1], nn.Linear(SIMPLE_WIDTHS[-1], CLASSES))
 

@@ -1,4 +1,6 @@
-"""Perceptrons: `mlp-nocontext` (8 features), `mlp-simple` (31) and `mlp-deep` (31, twelve residual blocks)."""
+"""Perceptrons: `mlp-nocontext` (8 features), `mlp-simple` (31), `mlp-deep` (31, twelve residual blocks)."""
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +51,7 @@ class SimpleMlp(nn.Module):
         self.standardise = Standardise(features)
         widths = (features, *SIMPLE_WIDTHS)
         layers: list[nn.Module] = []
-        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+        for narrow, wide in itertools.pairwise(widths):
             layers += [nn.Linear(narrow, wide), nn.ReLU(), nn.Dropout(DROPOUT)]
         # Eight units are few: dropping some of the last would cost more than it regularises.
         self.body = nn.Sequential(*layers[:-1], nn.Linear(SIMPLE_WIDTHS[-1], CLASSES))

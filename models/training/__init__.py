@@ -1,1 +1,1 @@
-"""Learning from the simulator: data sets, expected contrasts, training.  Nothing else in `models` imports it."""
+"""Learning from the simulator: data sets, expected contrasts, training.  The rest of `models` does not."""

@@ -58,7 +58,7 @@ class LabelledColumns:
 
 
 def match_truth(frame: Frame, reading: Reading) -> tuple[NDArray[np.int64], int]:
-    """Column of the truth for each site, -1 for none; and how many of the truth's inner columns none matches."""
+    """Column of the truth for each site, -1 for none; and how many of its inner columns none matches."""
     positions, truth = reading.lattice.positions.numpy(), frame.pixel_positions
     reach = _MATCH * reading.lattice.lattice_px
     distance, nearest = cKDTree(truth).query(positions)
@@ -111,7 +111,7 @@ def _bright_side(reading: Reading) -> NDArray[np.int64]:
 
 
 def motif_numbers(frame: Frame) -> NDArray[np.uint8]:
-    """Motif of every column of a frame's truth; it means nothing for columns without three neighbours in it."""
+    """Motif of every column of a frame's truth; nothing for columns without three neighbours."""
     positions = frame.crystal.positions
     classes = frame.crystal.classes.astype(np.int64)
     around = cKDTree(positions).query(positions, k=4)[1][:, 1:]

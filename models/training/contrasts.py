@@ -1,4 +1,4 @@
-"""Expected contrasts under a context, from column kernels: a lone defect of each kind in a perfect crystal."""
+"""Expected contrasts under a context, from column kernels: lone defects in a perfect crystal."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ _CELLS = (10, 17)
 
 _STEP_ANGSTROM = 0.2
 
-#: Where each column is looked for, as fractions of the crystal: on the metal sublattice, what it becomes, place.
+#: Columns looked at: whether on the metal sublattice, what it becomes, place as fractions of the crystal.
 _PLACES: tuple[tuple[bool, States, tuple[float, float]], ...] = (
     (False, "X2", (0.5, 0.5)),
     (True, "metal", (0.5, 0.5)),
@@ -62,8 +62,8 @@ def _contrasts(crystal: Crystal, kernels: FieldKernels, period: tuple[float, flo
     sigma = float(np.hypot(SOURCE_SIGMA_ANGSTROM, BLUR_SCALE * a))
     shape = (int(period[0] / _STEP_ANGSTROM), int(period[1] / _STEP_ANGSTROM))
     image = render(crystal, kernels, Raster(shape, _STEP_ANGSTROM), source_sigma_angstrom=sigma)
-    # Around a metal column of `build_periodic` these lead to the hexagon centres, and to the chalcogen columns
-    # with the sign changed; around a chalcogen column it is the other way round.
+    # Around a metal column of `build_periodic` these lead to the hexagon centres, their opposites to the
+    # chalcogen columns; around a chalcogen column it is the other way round.
     angle = np.deg2rad([90.0, 210.0, 330.0])
     steps = a / np.sqrt(3) * np.stack([np.sin(angle), np.cos(angle)], axis=1)
     sign = np.where(crystal.is_metal_site, 1, -1)

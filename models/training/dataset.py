@@ -25,10 +25,10 @@ from models.training.conditions import Ranges, draw_frame
 FORMAT = 1
 
 #: Of each class a frame gives at most this many columns: many frames, and no class that outweighs the rest.
-_MOST_A_FRAME = 64
+_MOST_A_FRAME = 96
 
-#: Of every ten frames the ninth calibrates and the tenth tests; training sees neither.
-FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 10, 8, 9
+#: Of every six frames of a context the fifth calibrates and the sixth tests; training sees neither.
+FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 6, 4, 5
 
 #: Frames in a row that cannot be read before a context is given up.
 _MOST_REFUSED = 50
@@ -213,7 +213,7 @@ def read_shard(folder: Path, number: int) -> dict[str, NDArray[Any]]:
     """
     path = shard_path(folder, number)
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return {name: data[name] for name in (*_ARRAYS, "counts")}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise InputError(

@@ -1,5 +1,6 @@
 """How good logits are: accuracy, calibration, entropy; and the temperatures that calibrate them."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
     edges = (3.5, 4.0, 4.5, 5.0, 5.5)
     bands = [
         (f"10^{low:g}-10^{high:g}", (samples.log10_dose >= low) & (samples.log10_dose < high))
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        for low, high in itertools.pairwise(edges)
     ]
     return {
         "columns": len(samples),

@@ -59,7 +59,8 @@ def read_card(folder: Path) -> dict[str, Any]:
     card: dict[str, Any] = json.loads(path.read_text())
     if card.get("format") != FORMAT:
         raise InputError(
-            f"{folder} is a data set of format {card.get('format')!r}, this code needs {FORMAT}; build it anew"
+            f"{folder} is a data set of format {card.get('format')!r}, this code needs {FORMAT}; "
+            "build it anew"
         )
     return card
 

@@ -130,7 +130,7 @@ def _one_thread() -> None:
 def score(samples: list[Sample], most_effective: float | None = None) -> dict[str, Any]:
     """Right decisions, and whether the margins are the log odds that they say they are.
 
-    `log_loss` is the mean of -log P(truth), P by the margin: the smaller, the better calibrated; a coin has 0.693.
+    `log_loss` is the mean of -log P(truth), P by the margin: smaller is better calibrated; a coin has 0.693.
     """
     evidence = np.array([_evidence(sample, most_effective) for sample in samples])
     right = evidence > 0
@@ -169,8 +169,8 @@ def _evidence(sample: Sample, most_effective: float | None) -> float:
 def fit(samples: list[Sample]) -> dict[str, Any]:
     """The constants that the frames' truth gives.
 
-    `ratio`: logarithm of measured over expected contrast of M over X2; `depth`: the same of how much dimmer than
-    X2 the single vacancies of a frame are; each with mean, standard deviation and the deviation robust to outliers.
+    `ratio`: logarithm of measured over expected contrast of M over X2; `depth`: the same of how much dimmer
+    than X2 the single vacancies of a frame are; each with mean, deviation and a deviation robust to outliers.
     `outliers`: whole columns further than four spreads from their sublattice's median, and how far these lie.
     """
     ratios, depths, outliers, far = [], [], [], []
@@ -231,7 +231,8 @@ def as_text(figures: dict[str, Any]) -> str:
     for name, row in [("shipped", figures["shipped"]), *figures["caps"].items()]:
         of_decided = "-" if row["right_of_decided"] is None else f"{row['right_of_decided']:.2%}"
         lines.append(
-            f"{name:>15} {row['right']:>7.2%} {row['decided']:>9.2%} {of_decided:>18} {row['log_loss']:>10.4f}"
+            f"{name:>15} {row['right']:>7.2%} {row['decided']:>9.2%} {of_decided:>18} "
+            f"{row['log_loss']:>10.4f}"
         )
     lines.append("shipped margins: [nats] frames, right, promised")
     for band in figures["shipped"]["bands"]:
