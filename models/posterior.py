@@ -160,7 +160,8 @@ def _reweigh(logits: Tensor, prior: Tensor) -> Tensor:
 
 def entropy_nats(probability: Tensor) -> Tensor:
     """Entropy of each row of probabilities (..., C), shape (...)."""
-    return torch.special.entr(probability).sum(-1)
+    entropy: Tensor = torch.special.entr(probability).sum(-1)
+    return entropy
 
 
 #: The largest entropy that five classes allow.

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from drivers.contract.context import ColumnClass
 from models.reading import Reading
-from models.sublattice import measure_contrast
+from models.sublattice import is_brighter
 from sim_microscope.crystal import STATES
 from sim_microscope.imaging import Frame
 from sim_microscope.motifs import all_motifs
@@ -85,7 +84,7 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
     lattice, whole = reading.lattice, reading.whole.numpy()
     side, grain = lattice.sublattice.numpy(), lattice.grain.numpy()
     is_metal = side == metal_side(frame, reading, match)[grain]
-    is_bright = side == _bright_side(reading)[grain]
+    is_bright = is_brighter(reading.image, lattice).numpy()
     keep = whole & (match >= 0)
     sites = match[keep]
     return LabelledColumns(
@@ -97,17 +96,6 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
         missed=missed,
         spurious=int((whole & (match < 0)).sum()),
     )
-
-
-def _bright_side(reading: Reading) -> NDArray[np.int64]:
-    """Sublattice of higher median contrast in each grain, shape (G,)."""
-    contrast, lattice = measure_contrast(reading.image, reading.lattice), reading.lattice
-    rows = []
-    for grain in range(len(lattice.vectors)):
-        sides = [contrast[(lattice.grain == grain) & (lattice.sublattice == side)] for side in (0, 1)]
-        levels = [float(side.median()) if len(side) else -torch.inf for side in sides]
-        rows.append(int(levels[1] > levels[0]))
-    return np.array(rows, dtype=np.int64)
 
 
 def motif_numbers(frame: Frame) -> NDArray[np.uint8]:

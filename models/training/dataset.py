@@ -164,7 +164,7 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
     path = shard_path(folder, number)
     partial = path.with_suffix(f".{os.getpid()}.part")
     with partial.open("wb") as file:
-        np.savez(file, **arrays, counts=np.array(json.dumps(counts)))
+        np.savez(file, allow_pickle=False, counts=np.array(json.dumps(counts)), **arrays)
     partial.replace(path)
 
 

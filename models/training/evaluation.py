@@ -30,7 +30,9 @@ def all_logits(network: nn.Module, samples: Samples, *, batch: int = 65536) -> T
     table = context_table()
     rows = [
         network(contrast, table[context])
-        for contrast, context in zip(samples.contrast.split(batch), samples.context.split(batch), strict=True)
+        for contrast, context in zip(
+            torch.split(samples.contrast, batch), torch.split(samples.context, batch), strict=True
+        )
     ]
     return torch.cat(rows)
 

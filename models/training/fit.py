@@ -166,12 +166,12 @@ def _one_epoch(
     network.train()
     loss_sum = right_sum = 0.0
     seen = 0
-    for chosen in order.split(batch):
+    for chosen in torch.split(order, batch):
         label = samples.label[chosen]
         logits = network(samples.contrast[chosen], table[samples.context[chosen]])
         loss = cross_entropy(logits, label, weight=weights)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         loss_sum += float(loss.detach()) * len(chosen)
         right_sum += float((logits.detach().argmax(1) == label).sum())

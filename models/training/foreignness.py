@@ -20,7 +20,7 @@ def fit_familiar(samples: Samples) -> Familiar:
     scale = torch.ones(contexts)
     order = torch.argsort(samples.context, stable=True)
     sizes = torch.bincount(samples.context, minlength=contexts).tolist()
-    for number, chosen in enumerate(order.split(sizes)):
+    for number, chosen in enumerate(torch.split(order, sizes)):
         moments, label = samples.contrast[chosen, :count], samples.label[chosen]
         size = torch.bincount(label, minlength=5).clamp(min=1)
         mean[number] = torch.zeros(5, count).index_add_(0, label, moments) / size[:, None]
