@@ -104,7 +104,8 @@ def build(
                 future.result()
                 on_done(plan.columns_a_context)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in futures:
+                future.cancel()
             raise
     card = plan.as_card() | _totals(folder)
     _write(folder / "card.json", json.dumps(card, indent=1).encode())
