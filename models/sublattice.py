@@ -22,7 +22,7 @@ LEAST_MARGIN_NATS = math.log(10)
 #: The frame is blurred by this part of the lattice constant before columns are read.
 BLUR_SCALE = 0.1
 
-# The next two, the outliers and `MOST_EFFECTIVE` were set from simulated frames of all contexts alone, by
+# The two spreads, the outliers and `MOST_EFFECTIVE` were set from simulated frames of all contexts alone, by
 # `columnist derive sublattice` (decision 0011).  Spreads are twice the deviations found there: a microscope
 # differs from the simulated ones in more than the study varies.
 
@@ -40,9 +40,9 @@ _PRIOR_DOPANT = (0.001, 1.5)
 #: (simulated: 0.114).
 _DEPTH_SPREAD = 0.23
 
-#: Columns count as this many independent ones at most: the model of their scatter is not exact.  A choice,
-#: not a measurement, and margins scale with it: they rank frames, but are not calibrated odds.
-MOST_EFFECTIVE = 400
+#: Columns count as this many independent ones at most: the model of their scatter is not exact.  Of 25 to 1600,
+#: doubling, the one whose margins were the best calibrated odds.
+MOST_EFFECTIVE = 100
 
 #: Width of a bin of relative contrast, and the outermost bins: what lies beyond (Re in TiS2 is six times as
 #: bright as Ti) counts as lying there, expected or measured.

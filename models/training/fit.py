@@ -24,6 +24,9 @@ from models.training.samples import Part, Samples, load_samples, read_card
 #: Learning rate of Adam (Dan et al., arXiv 2606.09419).
 LEARNING_RATE = 1e-3
 
+#: Columns of the paper's data set, about.
+PAPER_COLUMNS = 55_000_000
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -107,7 +110,8 @@ def train(training: Training, on_batch: Callable[[Progress], None] = lambda prog
             optimiser.param_groups[0]["lr"] = float(rate)
         _one_epoch(network, optimiser, parts["train"], batch, (training.seed, epoch, epochs), on_batch)
         _write_checkpoint(checkpoint, network, optimiser, epoch + 1, made_by)
-    card = made_by | {"device": "cpu", "data": read_card(training.dataset)}
+    card = made_by | {"scale": scale(len(parts["train"])), "device": "cpu"}
+    card["data"] = read_card(training.dataset)
     card["figures"], temperature = _figures(network, parts)
     save_weights(training.out / f"{training.name}.safetensors", training.name, network, temperature, card)
     checkpoint.unlink(missing_ok=True)
@@ -132,6 +136,12 @@ def made_with(training: Training, epochs: int, batch: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def scale(columns: int) -> str:
+    """How much was trained on, beside the paper's set, in words for the card."""
+    part = f"{columns / PAPER_COLUMNS:.1%} of" if columns < PAPER_COLUMNS else "no less than"
+    return f"trained on {columns:,} columns, {part} the paper's {PAPER_COLUMNS:,} (before its 80/20 split)"
 
 
 def set_statistics(network: nn.Module, samples: Samples) -> None:
