@@ -40,8 +40,8 @@ _PRIOR_DOPANT = (0.001, 1.5)
 #: (simulated: 0.114).
 _DEPTH_SPREAD = 0.23
 
-#: Columns count as this many independent ones at most: the model of their scatter is not exact.  Of 25 to 1600,
-#: doubling, the one whose margins were the best calibrated odds.
+#: Columns count as this many independent ones at most: the model of their scatter is not exact.  Of 25 to
+#: 1600, doubling, the one whose margins were the best calibrated odds.
 MOST_EFFECTIVE = 100
 
 #: Width of a bin of relative contrast, and the outermost bins: what lies beyond (Re in TiS2 is six times as

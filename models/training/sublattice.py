@@ -33,6 +33,9 @@ RANGES = Ranges(
     dopant=(0.0001, 0.03),
 )
 
+#: A sublattice of fewer columns, away from boundaries and known to the truth, says nothing.
+LEAST_COLUMNS = 20
+
 #: Caps on the number of independent columns that are tried.
 _CAPS = (25, 50, 100, 200, 400, 800, 1600)
 
@@ -65,14 +68,15 @@ class Sample:
 
 
 def draw_sample(seed: int, index: int) -> Sample | None:
-    """Simulate and read one frame of a context drawn at random; None where it shows no lattice."""
+    """Simulate and read one frame of a context drawn at random; None where too little is read."""
     number = int(np.random.default_rng([seed, index]).integers(len(reference_contexts())))
     frame = draw_frame(reference_contexts()[number], RANGES, [seed, index, 1])
     try:
         reading = read_columns(frame.image)
     except InputError:
         return None
-    return _sample(number, frame, reading)
+    sample = _sample(number, frame, reading)
+    return sample if min(len(side) for side in sample.pair) >= LEAST_COLUMNS else None
 
 
 def _sample(number: int, frame: Frame, reading: Reading) -> Sample:

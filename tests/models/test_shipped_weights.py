@@ -25,8 +25,8 @@ def test_context_doubles_what_is_known():
     assert figures["mlp-simple"]["entropy_nats"] < 0.2 * figures["mlp-nocontext"]["entropy_nats"]
 
 
-def test_a_hole_is_foreign_and_its_class_still_a_probability():
-    contrast = torch.tensor([[0.0] * 6 + [1.0, 0.0], [-20.0] * 6 + [0.0, 1.0]])
+def test_what_lies_far_from_every_class_is_foreign_and_its_classes_still_probabilities():
+    contrast = torch.tensor([[4.0] * 6 + [1.0, 0.0], [-20.0] * 6 + [0.0, 1.0]])
     probability = infer_posterior(predict_logits(load_shipped("mlp-simple"), contrast, WSE2)).probability
     assert probability.sum(1).tolist() == pytest.approx([1, 1])
     assert (score_foreignness(load_shipped_familiar(), contrast, WSE2) > 2).all()
