@@ -5,11 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from models.training.conditions import Ranges
 from models.training.dataset import Plan, shard_path
 
 FRAMES = 12
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small networks only lose by more threads, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
