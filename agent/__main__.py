@@ -15,6 +15,9 @@ COMMANDS = {
     "kernels": ("build the kernel table or study its convergence", "sim_microscope.commands.kernels"),
     "motifs": ("export the 34 motifs of every doped host as CIF", "sim_microscope.commands.motifs"),
     "validate": ("check the physics against full multislice", "sim_microscope.commands.validate"),
+    "dataset": ("build the data set that classifiers learn from", "models.training.commands.dataset"),
+    "derive": ("derive expected contrasts and constants", "models.training.commands.derive"),
+    "train": ("train a classifier", "models.training.commands.train"),
     "bench": ("measure speed", "sim_microscope.commands.bench"),
 }
 

@@ -98,12 +98,13 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
             vectors = lattice_vectors(image, _density(maxima.positions[left], shape, vectors))
         except InputError:
             break
-    if not patches:
+    lattice = _join(patches) if patches else None
+    if lattice is None or len(lattice.vectors) == 0:  # patches that overlap can leave too little of each
         raise InputError(
             f"expected a honeycomb of at least {LEAST_COLUMNS} columns, found {len(maxima.response)} maxima "
             "that lie on none; check that the specimen is a 1H monolayer in focus"
         )
-    return _join(patches)
+    return lattice
 
 
 def _density(positions: Tensor, shape: tuple[int, int], vectors: Tensor) -> Tensor:

@@ -20,11 +20,15 @@ from models.lattice import Lattice
 LEAST_MARGIN_NATS = math.log(10)
 
 #: The frame is blurred by this part of the lattice constant before columns are read.
-_BLUR_SCALE = 0.1
+BLUR_SCALE = 0.1
 
-#: Standard deviation of the logarithm of measured over expected contrast ratio.  Source size, residual
-#: aberrations and the annulus are never those of the calculation.
-_RATIO_SPREAD = 0.25
+# The two spreads, the outliers and `MOST_EFFECTIVE` were set from simulated frames of all contexts alone, by
+# `columnist derive sublattice` (decision 0011).  Spreads are twice the deviations found there: a microscope
+# differs from the simulated ones in more than the study varies.
+
+#: Standard deviation of the logarithm of measured over expected contrast ratio (simulated: 0.067).  Source
+#: size, residual aberrations and the annulus are never those of the calculation.
+_RATIO_SPREAD = 0.13
 
 #: Fractions of a sublattice that are single vacancies, double vacancies and dopants: median and standard
 #: deviation of the logarithm.  Wide around 2.3 to 5.4 % and 0.04 to 0.19 %, as found over 30 labelled frames.
@@ -32,19 +36,20 @@ _PRIOR_VAC1 = (0.035, 0.7)
 _PRIOR_VAC2 = (0.003, 1.2)
 _PRIOR_DOPANT = (0.001, 1.5)
 
-#: How much deeper or shallower all defects may look than expected, standard deviation of the logarithm:
-#: tails of the neighbours deepen them, denoising makes them shallow.
-_DEPTH_SPREAD = 0.5
+#: How much deeper or shallower all defects may look than expected, standard deviation of the logarithm
+#: (simulated: 0.114).
+_DEPTH_SPREAD = 0.23
 
-#: Columns count as this many independent ones at most: the model of their scatter is not exact.  A choice,
-#: not a measurement, and margins scale with it: they rank frames, but are not calibrated odds.
-_MOST_EFFECTIVE = 400
+#: Columns count as this many independent ones at most: the model of their scatter is not exact.  Of 25 to
+#: 1600, doubling, the one whose margins were the best calibrated odds.
+MOST_EFFECTIVE = 100
 
-#: Width of a bin of relative contrast.
-_BIN = 0.03
+#: Width of a bin of relative contrast, and the outermost bins: what lies beyond (Re in TiS2 is six times as
+#: bright as Ti) counts as lying there, expected or measured.
+_BIN, _LOWEST, _HIGHEST = 0.03, -0.5, 2.5
 
 #: Part of the columns, and spread, that belong to no class.
-_OUTLIERS, _OUTLIER_SPREAD = 0.01, 0.4
+_OUTLIERS, _OUTLIER_SPREAD = 0.016, 0.41
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ def decide_sublattice(image: Tensor, lattice: Lattice, expected: ExpectedContras
     for number in range(len(lattice.vectors)):
         of_grain = (grain == number) & inner
         pair = [contrast[of_grain & (sublattice == side)] for side in (0, 1)]
-        rows.append(_weigh(pair, expected))
+        rows.append(weigh(pair, expected))
     brightness, defects, ratio = torch.tensor(rows, dtype=torch.float64).T
     total = brightness + defects
     return SublatticeDecision((total > 0).long(), total.abs(), brightness, defects, ratio)
@@ -134,7 +139,7 @@ def decide_sublattice(image: Tensor, lattice: Lattice, expected: ExpectedContras
 
 def measure_contrast(image: Tensor, lattice: Lattice) -> Tensor:
     """Brightness of each column above the centres of the three hexagons that meet there, shape (S,)."""
-    blurred = blur(image, _BLUR_SCALE * lattice.lattice_px)
+    blurred = blur(image, BLUR_SCALE * lattice.lattice_px)
     vectors = lattice.vectors.to(image)
     second = (vectors[:, 0] + vectors[:, 1]) / 3
     first = vectors[:, 0] - second
@@ -145,8 +150,38 @@ def measure_contrast(image: Tensor, lattice: Lattice) -> Tensor:
     return sample_bilinear(blurred, lattice.positions) - around
 
 
-def _weigh(pair: list[Tensor], expected: ExpectedContrast) -> tuple[float, float, float]:
-    """Evidence for sublattice 1 being the metal: from brightness and from defects [nats]; contrast ratio."""
+def is_brighter(image: Tensor, lattice: Lattice) -> Tensor:
+    """Whether each site is on the brighter sublattice of its grain, by median contrast, shape (S,).
+
+    That much is known without a context.
+    """
+    contrast = measure_contrast(image, lattice)
+    bright = []
+    for grain in range(len(lattice.vectors)):
+        sides = [contrast[(lattice.grain == grain) & (lattice.sublattice == side)] for side in (0, 1)]
+        levels = [float(side.median()) if len(side) else -math.inf for side in sides]
+        bright.append(int(levels[1] > levels[0]))
+    return lattice.sublattice == torch.tensor(bright, device=lattice.grain.device)[lattice.grain]
+
+
+def weigh(
+    pair: list[Tensor], expected: ExpectedContrast, *, most_effective: float = MOST_EFFECTIVE
+) -> tuple[float, float, float]:
+    """Weigh the contrasts of a grain's columns.
+
+    Parameters
+    ----------
+    pair : list of Tensor
+        Contrasts of the columns of sublattice 0 and of sublattice 1, float64.
+    expected : ExpectedContrast
+    most_effective : float
+        See `MOST_EFFECTIVE`.
+
+    Returns
+    -------
+    tuple of float
+        Evidence for sublattice 1 being the metal, from brightness and from defects [nats]; contrast ratio.
+    """
     if min(len(side) for side in pair) < 5:
         return 0.0, 0.0, math.nan
     level = [float(side.median()) for side in pair]
@@ -160,7 +195,7 @@ def _weigh(pair: list[Tensor], expected: ExpectedContrast) -> tuple[float, float
     brightness = 2 * math.log(expected.metal) * log_ratio / _RATIO_SPREAD**2
     if math.isnan(ratio):
         return brightness, 0.0, ratio
-    columns = [_histogram(side / middle) for side, middle in zip(pair, level, strict=True)]
+    columns = [_histogram(side / middle, most_effective) for side, middle in zip(pair, level, strict=True)]
     as_metal = [_log_likelihood_metal(side, expected) for side in columns]
     as_chalcogen = [_log_likelihood_chalcogen(side, expected) for side in columns]
     prior = -0.5 * (_depths().log() / _DEPTH_SPREAD).square()
@@ -217,19 +252,20 @@ class _Histogram:
     host: Tensor
 
 
-def _histogram(relative: Tensor) -> _Histogram:
+def _histogram(relative: Tensor, most_effective: float) -> _Histogram:
     """Sort relative contrasts into bins; the spread is the bright side's, which vacancies leave alone."""
-    bins = torch.arange(-0.5, 2.5, _BIN, dtype=torch.float64)
-    number = ((relative + 0.5) / _BIN).round().long().clamp(0, len(bins) - 1)
+    bins = torch.arange(_LOWEST, _HIGHEST, _BIN, dtype=torch.float64)
+    number = ((relative - _LOWEST) / _BIN).round().long().clamp(0, len(bins) - 1)
     counts = torch.bincount(number, minlength=len(bins)).double()
     bins, counts = bins[counts > 0], counts[counts > 0]
     ranked = relative.sort().values
     spread = max(float(ranked[int(0.84 * (len(ranked) - 1))]) - 1, _BIN / 2)
     core = 0.85 * _density(bins, 1.0, spread) + 0.15 * _density(bins, 1.0, 2 * spread)
     host = (1 - _OUTLIERS) * core + _OUTLIERS * _density(bins, 1.0, _OUTLIER_SPREAD)
-    return _Histogram(bins, counts * min(1.0, _MOST_EFFECTIVE / len(relative)), spread, host)
+    return _Histogram(bins, counts * min(1.0, most_effective / len(relative)), spread, host)
 
 
 def _density(bins: Tensor, centre: Tensor | float, spread: float) -> Tensor:
     """Normal density."""
+    centre = torch.as_tensor(centre, dtype=bins.dtype).clamp(_LOWEST, _HIGHEST)
     return torch.exp(-0.5 * ((bins - centre) / spread).square()) / (spread * math.sqrt(2 * math.pi))

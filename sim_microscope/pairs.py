@@ -28,6 +28,9 @@ from sim_microscope.table_files import read_arrays, write_arrays
 #: Step of the grid on which pair terms are looked up [Å].
 TERM_STEP_ANGSTROM = 0.0625
 
+#: Detectors whose refined bases are kept, 2 MB each; whoever draws annuli at random would fill the memory.
+_MOST_BASES = 8
+
 #: Edges of the rings in which pair terms are kept [mrad].
 PAIR_EDGES_MRAD = np.array([20, 25, 28, 30, 31, 32, 34, 36, 40, 45, 50, 60, 68, 85, 120, 150], np.float64)
 
@@ -170,7 +173,7 @@ class PairTable:
 
     @cached_property
     def _bases(self) -> dict[Detector, NDArray[np.float32]]:
-        """Bases of the detectors seen so far."""
+        """Bases of the detectors seen last, `_MOST_BASES` at most."""
         return {}
 
     def _on_detector(self, detector: Detector) -> NDArray[np.float32]:
@@ -181,6 +184,8 @@ class PairTable:
             cumulative = np.concatenate([np.zeros_like(rings[:, :1]), np.cumsum(rings, axis=1)], axis=1)
             at_edges = PchipInterpolator(PAIR_EDGES_MRAD, cumulative, axis=1)
             low, high = (min(a, PAIR_EDGES_MRAD[-1]) for a in (detector.inner_mrad, detector.outer_mrad))
+            while len(self._bases) >= _MOST_BASES:
+                del self._bases[next(iter(self._bases))]
             self._bases[detector] = _refine(at_edges(high) - at_edges(low))
         return self._bases[detector]
 

@@ -1,0 +1,72 @@
+"""`attn-4k`, `attn-200k`, `attn-400k`: attention among the 31 features (Dan et al., arXiv 2606.09419).
+
+softmax(Q^T K / sqrt(d)) is a 31 x 31 matrix that sums over the samples of a batch.  In training it is that of
+the batch; at inference it is a running mean of training, so that a column's class never depends on what else
+is in its batch.  The three names differ only in the batch that they are trained with.
+"""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models.encoding import CONTEXT_FEATURES, CONTRAST_FEATURES
+from models.networks.mlp import CLASSES, DROPOUT, SIMPLE_WIDTHS, Standardise
+
+#: Part of the running attention that a batch replaces: as batch norm's default.
+MOMENTUM = 0.1
+
+_FEATURES = CONTRAST_FEATURES + CONTEXT_FEATURES
+
+
+class FeatureAttention(nn.Module):
+    """Mix the features of each sample by one matrix, learnt from all samples.
+
+    Q^T K is divided by the number of samples too, which the paper does not: its size, and with it the
+    running mean, would otherwise depend on the batch.
+    """
+
+    running: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(_FEATURES, _FEATURES)
+        self.key = nn.Linear(_FEATURES, _FEATURES)
+        self.value = nn.Linear(_FEATURES, _FEATURES)
+        self.register_buffer("running", torch.full((_FEATURES, _FEATURES), 1 / _FEATURES))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Mixed features (B, 31) of features (B, 31)."""
+        attention = self._attend(features) if self.training else self.running  # (31, 31)
+        mixed: Tensor = self.value(features) @ attention.T  # (B, 31)
+        return mixed
+
+    def _attend(self, features: Tensor) -> Tensor:
+        """Attention of a batch (31, 31), rows summing to 1; it also enters the running mean."""
+        query, key = self.query(features), self.key(features)  # (B, 31), (B, 31)
+        scores = query.T @ key / (len(features) * math.sqrt(_FEATURES))  # (31, 31)
+        attention = torch.softmax(scores, dim=1)  # (31, 31)
+        with torch.no_grad():
+            self.running.lerp_(attention.detach().float(), MOMENTUM)
+        return attention
+
+
+class AttentionNetwork(nn.Module):
+    """Feature attention added to the features, then the layers of `mlp-simple`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.standardise = Standardise(_FEATURES)
+        self.attention = FeatureAttention()
+        widths = (_FEATURES, *SIMPLE_WIDTHS)
+        layers: list[nn.Module] = []
+        for narrow, wide in itertools.pairwise(widths):
+            layers += [nn.Linear(narrow, wide), nn.ReLU(), nn.Dropout(DROPOUT)]
+        self.body = nn.Sequential(*layers[:-1], nn.Linear(SIMPLE_WIDTHS[-1], CLASSES))
+
+    def forward(self, contrast: Tensor, context: Tensor) -> Tensor:
+        """Logits (B, 5) of contrast vectors (B, 8) and context vectors (B, 23)."""
+        features = self.standardise(torch.cat([contrast, context], dim=1))  # (B, 31)
+        logits: Tensor = self.body(features + self.attention(features))  # (B, 5)
+        return logits

@@ -1,0 +1,168 @@
+"""From logits to what is said about a column: class probabilities, their entropy, and how foreign it looks.
+
+Networks learn from classes in equal shares (`TRAINING_PRIOR`), real specimens hold few defects.  So the
+training's shares are taken out, and the frame's own are put in: learnt from the frame by expectation
+maximisation (Saerens et al., 10.1162/089976602753284446), starting from what other frames held.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from drivers.contract.context import ColumnClass, Context
+from drivers.contract.errors import InputError
+from models.checkpoint import Weights
+from models.contexts import context_number, context_table
+from models.encoding import CONTRAST_FEATURES
+
+#: Shares of the classes that a network's loss is weighted to: X2, VAC1, VAC2, METAL, DOPANT.
+TRAINING_PRIOR = (0.2, 0.2, 0.2, 0.2, 0.2)
+
+#: Shares within a sublattice to start from: over 30 labelled frames 2.3 to 5.4 % single vacancies and 0.04 to
+#: 0.19 % dopants (shared/data/README.md, which has none for double vacancies: a tenth of the single ones).
+START_VACANCY1, START_VACANCY2, START_DOPANT = 0.035, 0.0035, 0.001
+
+#: The start counts as much as this many columns of a sublattice: a frame of few columns stays near it, and a
+#: class that a frame lacks keeps a share above zero.
+PRIOR_COLUMNS = 20.0
+
+_MOST_ROUNDS, _CONVERGED = 200, 1e-6
+
+_ON_METAL = torch.tensor([False, False, False, True, True])
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What is said about the columns of a frame; S columns.
+
+    Parameters
+    ----------
+    probability : Tensor of shape (S, 5)
+        By `ColumnClass`; rows sum to 1.
+    entropy_nats : Tensor of shape (S,)
+        Of each row, 0 to log 5.
+    prior : Tensor of shape (5,)
+        Shares of the classes in the frame, as learnt from it.
+    """
+
+    probability: Tensor
+    entropy_nats: Tensor
+    prior: Tensor
+
+    @property
+    def label(self) -> Tensor:
+        """The most probable `ColumnClass`, shape (S,)."""
+        return self.probability.argmax(dim=1)
+
+
+@torch.no_grad()
+def predict_logits(weights: Weights, contrast: Tensor, context: Context) -> Tensor:
+    """Calibrated logits of the columns of one frame: no column's depend on another's.
+
+    Parameters
+    ----------
+    weights : Weights
+        From `models.checkpoint`.
+    contrast : Tensor of shape (S, 8)
+        From `models.encoding.encode_contrast`, with the flag that the network's recipe names.
+    context : Context
+        One of `models.contexts.reference_contexts`.
+
+    Returns
+    -------
+    Tensor of shape (S, 5)
+
+    Raises
+    ------
+    InputError
+        If there are no columns, features are not finite, or the context is unknown.
+    """
+    check_contrast(contrast)
+    number = context_number(context)
+    encoded = context_table()[number].to(contrast).expand(len(contrast), -1)
+    logits: Tensor = weights.network(contrast, encoded)
+    return logits / weights.temperature[number].to(logits)
+
+
+def check_contrast(contrast: Tensor) -> None:
+    """Raise `InputError` unless these are contrast vectors of at least one column, all finite."""
+    if contrast.ndim != 2 or contrast.shape[1] != CONTRAST_FEATURES:
+        raise InputError(
+            f"expected contrast vectors of shape (columns, {CONTRAST_FEATURES}), found "
+            f"{tuple(contrast.shape)}"
+        )
+    if len(contrast) == 0:
+        raise InputError(
+            "expected at least one whole column, found an empty frame; scan a larger field, or one that "
+            "holds the crystal"
+        )
+    bad = (~contrast.isfinite()).any(dim=1)
+    if bad.any():
+        raise InputError(
+            f"expected finite features, found {int(bad.sum())} of {len(contrast)} columns with NaN or "
+            f"infinity (first: column {int(bad.nonzero()[0])}); leave out columns that are not whole"
+        )
+
+
+def infer_posterior(logits: Tensor, *, prior: Tensor | None = None) -> Posterior:
+    """Class probabilities under the frame's own prior.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (S, 5)
+        Calibrated, of all columns of a frame.
+    prior : Tensor of shape (5,), optional
+        Shares of the classes; by default learnt from the columns (`learn_prior`).
+    """
+    prior = learn_prior(logits) if prior is None else prior
+    probability = _reweigh(logits, prior)
+    return Posterior(probability, entropy_nats(probability), prior)
+
+
+def learn_prior(logits: Tensor) -> Tensor:
+    """Shares of the classes in a frame, by expectation maximisation from the starting shares, shape (5,)."""
+    on_metal = _on_metal_share(logits)
+    start = _starting_prior(on_metal)
+    prior = start
+    for _ in range(_MOST_ROUNDS):
+        count = _reweigh(logits, prior).double().sum(0) + PRIOR_COLUMNS * start
+        updated = count / count.sum()
+        if float((updated - prior).abs().max()) < _CONVERGED:
+            return updated
+        prior = updated
+    return prior
+
+
+def _on_metal_share(logits: Tensor) -> float:
+    """Part of the columns on the metal sublattice, as the logits say."""
+    share = torch.softmax(logits.double(), 1)[:, _ON_METAL.to(logits.device)].sum(1).mean()
+    return min(max(float(share), 0.01), 0.99)
+
+
+def _starting_prior(on_metal: float) -> Tensor:
+    """Starting shares of the classes, shape (5,), float64."""
+    prior = torch.zeros(len(ColumnClass), dtype=torch.float64)
+    prior[ColumnClass.VAC1] = START_VACANCY1 * (1 - on_metal)
+    prior[ColumnClass.VAC2] = START_VACANCY2 * (1 - on_metal)
+    prior[ColumnClass.X2] = (1 - START_VACANCY1 - START_VACANCY2) * (1 - on_metal)
+    prior[ColumnClass.DOPANT] = START_DOPANT * on_metal
+    prior[ColumnClass.METAL] = (1 - START_DOPANT) * on_metal
+    return prior
+
+
+def _reweigh(logits: Tensor, prior: Tensor) -> Tensor:
+    """Probabilities with the training's prior replaced, (S, 5)."""
+    shift = prior.double().clamp(min=1e-12).log() - torch.tensor(TRAINING_PRIOR, dtype=torch.float64).log()
+    return torch.softmax(logits + shift.to(logits), dim=1)
+
+
+def entropy_nats(probability: Tensor) -> Tensor:
+    """Entropy of each row of probabilities (..., C), shape (...)."""
+    entropy: Tensor = torch.special.entr(probability).sum(-1)
+    return entropy
+
+
+#: The largest entropy that five classes allow.
+MOST_ENTROPY_NATS = math.log(len(ColumnClass))

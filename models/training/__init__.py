@@ -1,0 +1,1 @@
+"""Learning from the simulator: data sets, expected contrasts, training.  The rest of `models` does not."""

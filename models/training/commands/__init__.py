@@ -1,0 +1,1 @@
+"""Subcommands of `columnist` that learn from the simulator."""

@@ -1,0 +1,93 @@
+"""`columnist derive`: what the agent needs to know beforehand, derived from the simulator alone."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from drivers.contract.errors import InputError
+from models.contexts import reference_contexts
+from sim_microscope.commands.kernels import progress_bar
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `columnist derive`."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    contrasts = actions.add_parser("contrasts", help="expected contrasts of all contexts, from kernels")
+    contrasts.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parents[2] / "data" / "contrasts.json",
+        help="JSON file to write (default: this checkout's)",
+    )
+    sublattice = actions.add_parser(
+        "sublattice", help="score the sublattice decision on simulated frames, and fit its constants to them"
+    )
+    sublattice.add_argument("--frames", type=int, default=576, help="simulated frames")
+    sublattice.add_argument("--seed", type=int, default=0)
+    sublattice.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    sublattice.add_argument("--json", action="store_true", help="print the figures as JSON")
+    foreignness = actions.add_parser("foreignness", help="what familiar columns look like, from a data set")
+    foreignness.add_argument("--dataset", type=Path, required=True, help="folder of a finished data set")
+    foreignness.add_argument("--out", type=Path, default=Path("out/weights"), help="folder to write to")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry the command out; returns the exit status."""
+    actions = {"contrasts": contrasts, "sublattice": sublattice, "foreignness": foreignness}
+    return actions[arguments.action](arguments)
+
+
+def contrasts(arguments: argparse.Namespace) -> int:
+    """Write the table of expected contrasts."""
+    from models.training.contrasts import derive_table
+
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with progress_bar() as progress:
+        bar = progress.add_task("contexts", total=len(reference_contexts()))
+        derive_table(arguments.out, on_done=lambda: progress.advance(bar))
+    print(f"{arguments.out} ({arguments.out.stat().st_size / 2**10:.0f} KiB)")
+    return 0
+
+
+def sublattice(arguments: argparse.Namespace) -> int:
+    """Score the decision and print what its constants would be."""
+    from models.training.sublattice import as_text, study
+
+    if arguments.frames < 1:
+        raise InputError(f"--frames {arguments.frames}: expected at least 1")
+    with progress_bar() as progress:
+        bar = progress.add_task("frames", total=arguments.frames)
+        figures = study(
+            arguments.frames,
+            arguments.seed,
+            workers=arguments.workers,
+            on_done=lambda: progress.advance(bar),
+        )
+    print(json.dumps(figures, indent=1) if arguments.json else as_text(figures))
+    return 0
+
+
+def foreignness(arguments: argparse.Namespace) -> int:
+    """Fit what familiar columns look like, and say how many of held-out frames it calls foreign."""
+    from models.foreignness import save_familiar
+    from models.training.foreignness import fit_familiar
+    from models.training.samples import load_samples, read_card
+    from models.zernike import ORDERS
+
+    parts = load_samples(arguments.dataset, "metal")
+    familiar, test = fit_familiar(parts["train"]), parts["test"]
+    moments, is_metal = test.contrast[:, : len(ORDERS)], test.contrast[:, len(ORDERS)] > 0.5
+    foreign = float((familiar.score(moments, is_metal, test.context) > 1).float().mean())
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "foreignness.safetensors"
+    card = {
+        "what": "Means and covariance of training's moments by context and class",
+        "made_by": "columnist derive foreignness",
+        "test_columns": len(test),
+        "test_columns_above_1": foreign,
+        "data": read_card(arguments.dataset),
+    }
+    save_familiar(path, familiar, card)
+    print(f"{path}: {foreign:.2%} of {len(test)} held-out columns score above 1")
+    return 0

@@ -1,0 +1,230 @@
+"""The data set: one shard of labelled columns for every context, built piece by piece and resumable."""
+
+import json
+import os
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from drivers.contract.errors import InputError
+from models.contexts import context_name, reference_contexts
+from models.reading import read_columns
+from models.training.columns import LabelledColumns, label_columns
+from models.training.conditions import Ranges, draw_frame
+
+#: Raised when features or shards change their meaning.
+FORMAT = 1
+
+#: Of each class a frame gives at most this many columns: many frames, and no class that outweighs the rest.
+_MOST_A_FRAME = 96
+
+#: Of every six frames of a context the fifth calibrates and the sixth tests; training sees neither.
+FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 6, 4, 5
+
+#: Frames in a row that cannot be read before a context is given up.
+_MOST_REFUSED = 50
+
+_ARRAYS = ("moments", "is_metal", "is_bright", "label", "motif", "frame", "log10_dose")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is built.
+
+    Parameters
+    ----------
+    columns_a_context : int
+        Columns in each shard, at least.
+    seed : int
+        Seed of everything random.
+    ranges : Ranges
+        What varies between frames.
+    """
+
+    columns_a_context: int
+    seed: int
+    ranges: Ranges
+
+    def as_card(self) -> dict[str, Any]:
+        """Plan as plain data; two shards belong together if theirs are equal."""
+        return {
+            "what": "Labelled columns of simulated frames, read as the agent reads them",
+            "made_by": "columnist dataset build",
+            "format": FORMAT,
+            "columns_a_context": self.columns_a_context,
+            "contexts": len(reference_contexts()),
+            "seed": self.seed,
+            "most_of_a_class_a_frame": _MOST_A_FRAME,
+            "ranges": self.ranges.as_card(),
+        }
+
+
+def build(
+    plan: Plan, folder: Path, *, workers: int, on_done: Callable[[int], None] = lambda columns: None
+) -> dict[str, Any]:
+    """Build every shard that a folder lacks, then write its card and return it.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to build.
+    folder : Path
+        Shards and cards; an interrupted build goes on here.
+    workers : int
+        Processes.
+    on_done : callable
+        Told the number of columns of every finished shard, those found finished included.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a data set made to another plan.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_plan(plan, folder)
+    missing = []
+    for number in range(len(reference_contexts())):
+        if shard_path(folder, number).exists():
+            on_done(plan.columns_a_context)
+        else:
+            missing.append(number)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        futures = [pool.submit(build_shard, plan, number, folder) for number in missing]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                on_done(plan.columns_a_context)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+    card = plan.as_card() | _totals(folder)
+    _write(folder / "card.json", json.dumps(card, indent=1).encode())
+    return card
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """File of a context's shard."""
+    return folder / f"context-{number:03d}.npz"
+
+
+def _one_thread() -> None:
+    """Leave the cores to the other processes."""
+    torch.set_num_threads(1)
+
+
+def _check_plan(plan: Plan, folder: Path) -> None:
+    """Write the plan into a new folder, or raise if the folder holds another one."""
+    path = folder / "plan.json"
+    if not path.exists():
+        _write(path, json.dumps(plan.as_card(), indent=1).encode())
+        return
+    found = json.loads(path.read_text())
+    differing = [key for key, value in plan.as_card().items() if found.get(key) != value]
+    if differing:
+        raise InputError(
+            f"{folder} holds a data set made with another {', '.join(differing)} "
+            f"({', '.join(f'{found.get(key)!r}' for key in differing)}); "
+            "give the same to go on with it, or another --out"
+        )
+
+
+def build_shard(plan: Plan, number: int, folder: Path) -> None:
+    """Draw frames of one context until the shard is full, and write it at once or not at all."""
+    rng = np.random.default_rng([plan.seed, number])
+    parts: list[dict[str, NDArray[Any]]] = []
+    counts = dict.fromkeys(("frames", "refused", "missed", "spurious", "matched"), 0)
+    columns = 0
+    while columns < plan.columns_a_context:
+        index = counts["frames"]
+        counts["frames"] += 1
+        frame = draw_frame(reference_contexts()[number], plan.ranges, [plan.seed, number, index])
+        try:
+            labelled = label_columns(frame, read_columns(frame.image))
+        except InputError:
+            counts["refused"] += 1
+            if counts["refused"] > _MOST_REFUSED and counts["refused"] == counts["frames"]:
+                raise
+            continue
+        counts["missed"] += labelled.missed
+        counts["spurious"] += labelled.spurious
+        counts["matched"] += len(labelled.label)
+        dose = frame.acquisition.dose_e_per_a2 or np.inf
+        parts.append(_take(labelled, index, float(np.log10(dose)), rng))
+        columns += len(parts[-1]["label"])
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in _ARRAYS}
+    path = shard_path(folder, number)
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    with partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, counts=np.array(json.dumps(counts)), **arrays)
+    partial.replace(path)
+
+
+def _take(
+    labelled: LabelledColumns, index: int, log10_dose: float, rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """A balanced choice of a frame's columns, in the types that shards hold."""
+    chosen = []
+    for label in range(5):
+        of_class = np.flatnonzero(labelled.label == label)
+        chosen.append(rng.permutation(of_class)[:_MOST_A_FRAME])
+    keep = np.concatenate(chosen)
+    return {
+        "moments": labelled.moments[keep].astype(np.float16),
+        "is_metal": labelled.is_metal[keep],
+        "is_bright": labelled.is_bright[keep],
+        "label": labelled.label[keep],
+        "motif": labelled.motif[keep],
+        "frame": np.full(len(keep), index, np.uint16),
+        "log10_dose": np.full(len(keep), log10_dose, np.float16),
+    }
+
+
+def _totals(folder: Path) -> dict[str, Any]:
+    """Counts over all shards: columns by class, frames, and how well the frames were read."""
+    by_class = np.zeros(5, np.int64)
+    by_motif = np.zeros(34, np.int64)
+    counts: dict[str, int] = {}
+    for number in range(len(reference_contexts())):
+        arrays = read_shard(folder, number)
+        by_class += np.bincount(arrays["label"], minlength=5)
+        by_motif += np.bincount(arrays["motif"], minlength=34)[:34]
+        for name, count in json.loads(str(arrays["counts"])).items():
+            counts[name] = counts.get(name, 0) + int(count)
+    columns = {"columns": int(by_class.sum()), "by_class": by_class.tolist(), "by_motif": by_motif.tolist()}
+    return columns | counts
+
+
+def read_shard(folder: Path, number: int) -> dict[str, NDArray[Any]]:
+    """Arrays of one shard.
+
+    Raises
+    ------
+    InputError
+        If it is missing, cut short or altered.
+    """
+    path = shard_path(folder, number)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            return {name: data[name] for name in (*_ARRAYS, "counts")}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path} ({context_name(reference_contexts()[number])}) is missing, cut short or altered "
+            f"({error}); delete it and run `columnist dataset build` again with the same options"
+        ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file at once or not at all."""
+    partial = path.with_suffix(".part")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,0 +1,110 @@
+"""How good logits are: accuracy, calibration, entropy; and the temperatures that calibrate them."""
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from models.contexts import context_name, context_table, reference_contexts
+from models.posterior import entropy_nats
+from models.training.samples import Samples
+
+_BINS = 15
+
+#: Temperatures that are tried: 0.3 to 6.
+_TEMPERATURES = torch.exp(torch.linspace(-1.2, 1.8, 61))
+
+#: A context's own columns count against this many of all contexts, so that few cannot mislead.
+_SHARED_COLUMNS = 200
+
+#: Bounds of the reference noise in log10 of the dose: 10^4.5 to 10^5.5 electrons a square ångström.
+_REFERENCE_DOSE = 4.5
+
+
+@torch.no_grad()
+def all_logits(network: nn.Module, samples: Samples, *, batch: int = 65536) -> Tensor:
+    """Logits of all samples, shape (n, 5); the network is left in evaluation mode."""
+    network.eval()
+    table = context_table()
+    rows = [
+        network(contrast, table[context])
+        for contrast, context in zip(
+            torch.split(samples.contrast, batch), torch.split(samples.context, batch), strict=True
+        )
+    ]
+    return torch.cat(rows)
+
+
+def class_weights(label: Tensor) -> Tensor:
+    """Weights that make every class count alike, shape (5,), mean 1 over the labels."""
+    count = torch.bincount(label, minlength=5).clamp(min=1)
+    return len(label) / (5 * count.float())
+
+
+def fit_temperatures(logits: Tensor, samples: Samples) -> Tensor:
+    """Temperature of each context that makes held-out columns most likely, classes counting alike, (576,).
+
+    A context's columns are joined by the mean of all, weighted as `_SHARED_COLUMNS` columns.
+    """
+    contexts = len(reference_contexts())
+    weight = class_weights(samples.label)[samples.label]
+    own = torch.zeros(contexts, len(_TEMPERATURES))
+    for k, temperature in enumerate(_TEMPERATURES):
+        loss = weight * cross_entropy(logits / temperature, samples.label, reduction="none")
+        own[:, k].index_add_(0, samples.context, loss)
+    shared = own.sum(0) / max(len(samples), 1)
+    return _TEMPERATURES[(own + _SHARED_COLUMNS * shared).argmin(dim=1)]
+
+
+def expected_calibration_error(probability: Tensor, label: Tensor, weight: Tensor) -> float:
+    """Mean distance of confidence and accuracy over 15 bins of confidence (Guo et al., arXiv 1706.04599)."""
+    confidence, guess = probability.max(dim=1)
+    number = (confidence * _BINS).long().clamp(max=_BINS - 1)
+    gap = weight * ((guess == label).float() - confidence)
+    by_bin = torch.zeros(_BINS).index_add_(0, number, gap)
+    return float(by_bin.abs().sum() / weight.sum())
+
+
+def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
+    """Figures of calibrated logits; classes count alike, as in training, unless said otherwise.
+
+    Returns
+    -------
+    dict
+        `accuracy` over the whole dose range, `accuracy_reference` at 10^4.5 e/Å² and more, `accuracy_plain`
+        with every column counting alike, by dose and by class, the worst context, `ece`, `entropy_nats`.
+    """
+    weight = class_weights(samples.label)[samples.label]
+    probability = torch.softmax(logits, dim=1)
+    right = (probability.argmax(dim=1) == samples.label).float()
+
+    def mean(mask: Tensor) -> float:
+        return float((weight * right)[mask].sum() / weight[mask].sum())
+
+    contexts = len(reference_contexts())
+    hits = torch.zeros(contexts).index_add_(0, samples.context, weight * right)
+    total = torch.zeros(contexts).index_add_(0, samples.context, weight)
+    by_context = torch.where(total > 0, hits / total.clamp(min=1e-9), torch.inf)
+    worst = int(by_context.argmin())
+    edges = (3.5, 4.0, 4.5, 5.0, 5.5)
+    bands = [
+        (f"10^{low:g}-10^{high:g}", (samples.log10_dose >= low) & (samples.log10_dose < high))
+        for low, high in itertools.pairwise(edges)
+    ]
+    return {
+        "columns": len(samples),
+        "accuracy": mean(torch.ones_like(right, dtype=torch.bool)),
+        "accuracy_reference": mean(samples.log10_dose >= _REFERENCE_DOSE),
+        "accuracy_plain": float(right.mean()),
+        "accuracy_by_dose": {name: mean(mask) for name, mask in bands if mask.any()},
+        "recall_by_class": [float(right[samples.label == k].mean()) for k in range(5)],
+        "worst_context": {
+            "name": context_name(reference_contexts()[worst]),
+            "accuracy": float(by_context[worst]),
+        },
+        "ece": expected_calibration_error(probability, samples.label, weight),
+        "entropy_nats": float((weight * entropy_nats(probability)).sum() / weight.sum()),
+        "loss": float((weight * cross_entropy(logits, samples.label, reduction="none")).mean()),
+    }

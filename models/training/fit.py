@@ -1,0 +1,248 @@
+"""Train one network: Adam on weighted cross-entropy, a checkpoint an epoch, the same result after a kill."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from drivers.contract.errors import InputError
+from models.checkpoint import save_weights
+from models.contexts import context_table
+from models.networks.catalogue import find_recipe
+from models.networks.mlp import Standardise
+from models.training.evaluation import all_logits, class_weights, evaluate, fit_temperatures
+from models.training.samples import Part, Samples, load_samples, read_card
+
+#: Learning rate of Adam (Dan et al., arXiv 2606.09419).
+LEARNING_RATE = 1e-3
+
+#: Columns of the paper's data set, about.
+PAPER_COLUMNS = 55_000_000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands, told after each batch.
+
+    Parameters
+    ----------
+    epoch, epochs : int
+        The running epoch, from 0, and how many there are.
+    done, total : int
+        Columns that training has seen, over all epochs, and will see.
+    loss, accuracy : float
+        Running means over the epoch, with dropout.
+    """
+
+    epoch: int
+    epochs: int
+    done: int
+    total: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained, and how.
+
+    Parameters
+    ----------
+    name : str
+        One of `NETWORKS`.
+    dataset : Path
+        Folder of a finished data set.
+    out : Path
+        Folder of weights and checkpoint.
+    seed : int
+        Of weights, order and dropout.
+    epochs, batch : int, optional
+        By default the recipe's.
+    learning_rate : float
+        Of Adam; falls to zero along a cosine if `decay`.
+    decay : bool
+        The paper does not say that it lets the rate fall; without, the last epochs scatter.
+    """
+
+    name: str
+    dataset: Path
+    out: Path
+    seed: int = 0
+    epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float = LEARNING_RATE
+    decay: bool = False
+
+
+def train(training: Training, on_batch: Callable[[Progress], None] = lambda progress: None) -> dict[str, Any]:
+    """Train, calibrate, test, and write the weights; returns their card.
+
+    A checkpoint is written after each epoch; an interrupted training goes on from there and ends with the
+    same weights as one that was not.
+
+    Raises
+    ------
+    InputError
+        If the network is unknown, the data set unusable, or the checkpoint of another training.
+    """
+    recipe = find_recipe(training.name)
+    parts = load_samples(training.dataset, recipe.flag)
+    epochs, batch = training.epochs or recipe.epochs, training.batch or recipe.batch
+    torch.manual_seed(training.seed)
+    network = recipe.make()
+    set_statistics(network, parts["train"])
+    optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
+    training.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = training.out / f"{training.name}.checkpoint.safetensors"
+    made_by = made_with(training, epochs, batch)
+    first = _resume(checkpoint, network, optimiser, made_by)
+    for epoch in range(first, epochs):
+        if training.decay:
+            rate = 0.5 * training.learning_rate * (1 + torch.cos(torch.tensor(torch.pi * epoch / epochs)))
+            optimiser.param_groups[0]["lr"] = float(rate)
+        _one_epoch(network, optimiser, parts["train"], batch, (training.seed, epoch, epochs), on_batch)
+        _write_checkpoint(checkpoint, network, optimiser, epoch + 1, made_by)
+    card = made_by | {"scale": scale(len(parts["train"])), "device": "cpu"}
+    card["data"] = read_card(training.dataset)
+    card["figures"], temperature = _figures(network, parts)
+    save_weights(training.out / f"{training.name}.safetensors", training.name, network, temperature, card)
+    checkpoint.unlink(missing_ok=True)
+    return card
+
+
+def made_with(training: Training, epochs: int, batch: int) -> dict[str, Any]:
+    """What decides the outcome of a training, as plain data."""
+    try:
+        code = version("columnist")
+    except PackageNotFoundError:
+        code = "unknown"
+    return {
+        "made_by": f"columnist train {training.name}",
+        "seed": training.seed,
+        "epochs": epochs,
+        "batch": batch,
+        "optimiser": "Adam",
+        "learning_rate": training.learning_rate,
+        "decay": "cosine" if training.decay else "none",
+        "code_version": code,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def scale(columns: int) -> str:
+    """How much was trained on, beside the paper's set, in words for the card."""
+    part = f"{columns / PAPER_COLUMNS:.1%} of" if columns < PAPER_COLUMNS else "no less than"
+    return f"trained on {columns:,} columns, {part} the paper's {PAPER_COLUMNS:,} (before its 80/20 split)"
+
+
+def set_statistics(network: nn.Module, samples: Samples) -> None:
+    """Give the network's `Standardise` the mean and deviation of its training features."""
+    table = context_table()
+    share = torch.bincount(samples.context, minlength=len(table)).double() / len(samples)
+    context_mean = share @ table.double()
+    context_deviation = (share @ (table.double() - context_mean).square()).sqrt()
+    mean = torch.cat([samples.contrast.double().mean(0), context_mean])
+    deviation = torch.cat([samples.contrast.double().std(0), context_deviation])
+    for module in network.modules():
+        if isinstance(module, Standardise):
+            features = len(module.mean)
+            module.mean.copy_(mean[:features])
+            # A feature that never varies (an empty shell) stays zero instead of being divided by zero.
+            module.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0)[:features])
+
+
+def _one_epoch(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    samples: Samples,
+    batch: int,
+    state: tuple[int, int, int],
+    on_batch: Callable[[Progress], None],
+) -> None:
+    """Go once through all columns, in an order that depends on seed and epoch alone."""
+    seed, epoch, epochs = state
+    torch.manual_seed(1_000_003 * (seed + 1) + epoch)
+    order = torch.randperm(len(samples))
+    table, weights = context_table(), class_weights(samples.label)
+    network.train()
+    loss_sum = right_sum = 0.0
+    seen = 0
+    for chosen in torch.split(order, batch):
+        label = samples.label[chosen]
+        logits = network(samples.contrast[chosen], table[samples.context[chosen]])
+        loss = cross_entropy(logits, label, weight=weights)
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimiser.step()
+        loss_sum += float(loss.detach()) * len(chosen)
+        right_sum += float((logits.detach().argmax(1) == label).sum())
+        seen += len(chosen)
+        done, total = epoch * len(samples) + seen, epochs * len(samples)
+        on_batch(Progress(epoch, epochs, done, total, loss_sum / seen, right_sum / seen))
+
+
+def _figures(network: nn.Module, parts: dict[Part, Samples]) -> tuple[dict[str, Any], Tensor]:
+    """Figures of train and test parts, calibrated on neither; and the temperatures."""
+    held = parts["calibration"]
+    temperature = fit_temperatures(all_logits(network, held), held)
+    figures: dict[str, Any] = {}
+    for part in ("train", "test"):
+        samples = parts[part]
+        logits = all_logits(network, samples)
+        figures[part] = evaluate(logits / temperature[samples.context, None], samples)
+        if part == "test":
+            figures["test_ece_before_calibration"] = evaluate(logits, samples)["ece"]
+    figures["temperature_range"] = [float(temperature.min()), float(temperature.max())]
+    return figures, temperature
+
+
+def _write_checkpoint(
+    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, epoch: int, made_by: dict[str, Any]
+) -> None:
+    """Write all that is needed to go on, at once or not at all."""
+    tensors = {f"network.{key}": value for key, value in network.state_dict().items()}
+    for number, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(save(tensors, metadata={"epoch": str(epoch), "made_by": repr(made_by)}))
+    partial.replace(path)
+
+
+def _resume(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, made_by: dict[str, Any]) -> int:
+    """Load a checkpoint if there is one; returns the epoch to go on with."""
+    from safetensors import safe_open
+
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        tensors = load(path.read_bytes())
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"the checkpoint {path} is cut short or altered ({error}); delete it to start anew"
+        ) from error
+    if metadata.get("made_by") != repr(made_by):
+        raise InputError(
+            f"the checkpoint {path} is of another training ({metadata.get('made_by')}); "
+            "give the same options to go on with it, or delete it to start anew"
+        )
+    network.load_state_dict(
+        {key.removeprefix("network."): v for key, v in tensors.items() if key.startswith("network.")}
+    )
+    state = optimiser.state_dict()
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, number, name = key.split(".")
+            state["state"].setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict(state)
+    return int(metadata["epoch"])

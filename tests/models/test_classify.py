@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from drivers.contract.context import HAADF, ColumnClass, Context, Specimen
+from drivers.contract.errors import InputError
+from models.checkpoint import Weights
+from models.classify import classify
+from models.contrasts import expected_contrast
+from models.foreignness import Familiar
+from models.networks.catalogue import find_recipe
+
+WSE2 = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
+SHAPE = (200, 200)
+
+
+class FlagNetwork(torch.nn.Module):
+    """Says METAL on the sublattice that the flag names, X2 on the other."""
+
+    def forward(self, contrast: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        flag = contrast[:, 6:7]
+        return 8 * (flag * torch.eye(5)[ColumnClass.METAL] + (1 - flag) * torch.eye(5)[ColumnClass.X2])
+
+
+@pytest.fixture
+def familiar() -> Familiar:
+    return Familiar(torch.zeros(576, 5, 6), torch.eye(6).expand(576, 6, 6), torch.ones(576))
+
+
+def weights(name: str) -> Weights:
+    find_recipe(name)
+    return Weights(FlagNetwork(), torch.ones(576), {"network": name})
+
+
+@pytest.fixture
+def frame(make_honeycomb, draw, rng):
+    ratio = expected_contrast(WSE2).metal
+    truth = make_honeycomb(SHAPE, lattice_px=10.0, heights=(ratio, 1.0))
+    sites = np.flatnonzero((truth.sublattice == 1) & (rng.random(len(truth.height)) < 0.05))
+    return draw(truth.dimmed(sites, 0.5), SHAPE, sigma_px=1.5) + rng.normal(0, 0.02, SHAPE), truth
+
+
+@pytest.mark.parametrize("name", ["mlp-simple", "mlp-nocontext"])
+def test_every_whole_column_gets_a_class_a_probability_and_a_foreignness(frame, familiar, name):
+    image, truth = frame
+    result = classify(image, WSE2, weights(name), familiar)
+    count = int(result.reading.whole.sum())
+    assert result.positions.shape == (count, 2)
+    assert result.posterior.probability.shape == (count, 5)
+    assert result.foreignness.shape == result.is_decided.shape == (count,)
+    assert result.is_decided.all()
+    nearest = np.linalg.norm(truth.positions[None] - result.positions.numpy()[:, None], axis=2).argmin(1)
+    said_metal = result.posterior.label.numpy() == ColumnClass.METAL
+    assert (said_metal == (truth.sublattice[nearest] == 0)).all()  # the metal is the brighter here
+
+
+def test_gain_and_offset_change_nothing(frame, familiar):
+    image, _ = frame
+    plain = classify(image, WSE2, weights("mlp-simple"), familiar)
+    changed = classify(image * 37.0 + 1e4, WSE2, weights("mlp-simple"), familiar)
+    torch.testing.assert_close(plain.posterior.probability, changed.posterior.probability, atol=1e-3, rtol=0)
+
+
+def test_an_unknown_context_is_refused_before_the_frame_is_looked_at(familiar):
+    context = Context(specimen=Specimen(host="WSe2"), energy_kev=80.0, detector=HAADF)
+    with pytest.raises(InputError, match="dopant"):
+        classify(np.zeros((8, 8)), context, weights("mlp-simple"), familiar)
+
+
+def test_a_frame_without_a_lattice_is_refused(familiar, rng):
+    with pytest.raises(InputError, match="expected"):
+        classify(rng.poisson(10, (128, 128)), WSE2, weights("mlp-simple"), familiar)

@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from drivers.contract.context import HAADF, Context, Specimen
+from models.checkpoint import load_shipped
+from models.foreignness import load_shipped_familiar, score_foreignness
+from models.posterior import infer_posterior, predict_logits
+
+WSE2 = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
+SHIPPED = {"mlp-nocontext": 20, "mlp-simple": 20, "attn-4k": 10}
+
+
+@pytest.mark.parametrize(("name", "epochs"), SHIPPED.items())
+def test_shipped_weights_load_and_their_card_says_on_how_much_they_were_trained(name, epochs):
+    card = load_shipped(name).card
+    assert card["data"]["columns"] > 1e6
+    assert card["epochs"] == epochs
+    assert card["figures"]["test"]["ece"] < 0.05
+
+
+def test_context_doubles_what_is_known():
+    figures = {name: load_shipped(name).card["figures"]["test"] for name in SHIPPED}
+    assert figures["mlp-simple"]["accuracy"] > 0.95
+    assert figures["mlp-simple"]["accuracy"] > figures["mlp-nocontext"]["accuracy"] + 0.2
+    assert figures["mlp-simple"]["entropy_nats"] < 0.2 * figures["mlp-nocontext"]["entropy_nats"]
+
+
+def test_what_lies_far_from_every_class_is_foreign_and_its_classes_still_probabilities():
+    contrast = torch.tensor([[4.0] * 6 + [1.0, 0.0], [-20.0] * 6 + [0.0, 1.0]])
+    probability = infer_posterior(predict_logits(load_shipped("mlp-simple"), contrast, WSE2)).probability
+    assert probability.sum(1).tolist() == pytest.approx([1, 1])
+    assert (score_foreignness(load_shipped_familiar(), contrast, WSE2) > 2).all()

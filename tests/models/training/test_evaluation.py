@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from models.training.evaluation import (
+    class_weights,
+    evaluate,
+    expected_calibration_error,
+    fit_temperatures,
+)
+from models.training.samples import Samples
+
+
+def samples_of(label: torch.Tensor, context: torch.Tensor) -> Samples:
+    return Samples(torch.zeros(len(label), 8), context, label, torch.full((len(label),), 4.7))
+
+
+def calibrated(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits, and labels drawn from their own softmax."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(count, 5, generator=generator)
+    label = torch.multinomial(torch.softmax(logits, 1), 1, generator=generator)[:, 0]
+    return logits, label
+
+
+def test_classes_count_alike_however_many_columns_they_have():
+    label = torch.tensor([0] * 90 + [1] * 5 + [2] * 2 + [3] * 2 + [4])
+    weight = class_weights(label)[label]
+    sums = [float(weight[label == k].sum()) for k in range(5)]
+    assert sums == pytest.approx([20.0] * 5)
+
+
+def test_the_calibration_error_of_calibrated_logits_vanishes_and_that_of_doubled_ones_does_not():
+    logits, label = calibrated(100_000)
+    weight = torch.ones(len(label))
+    assert expected_calibration_error(torch.softmax(logits, 1), label, weight) < 0.01
+    assert expected_calibration_error(torch.softmax(2 * logits, 1), label, weight) > 0.1
+
+
+def test_temperatures_undo_what_was_done_to_the_logits_of_each_context():
+    logits, label = calibrated(576 * 200)
+    context = torch.arange(576).repeat_interleave(200)
+    factor = torch.where(context % 2 == 0, 2.0, 0.8)
+    temperature = fit_temperatures(logits * factor[:, None], samples_of(label, context))
+    assert float(temperature[0::2].mean()) == pytest.approx(1.65, abs=0.4)  # drawn to the mean of all
+    assert float(temperature[0::2].mean()) > float(temperature[1::2].mean()) + 0.3
+
+
+def test_figures_of_a_perfect_classifier_are_perfect():
+    label = torch.arange(5).repeat(576)
+    logits = 20 * torch.eye(5)[label]
+    figures = evaluate(logits, samples_of(label, torch.arange(576).repeat_interleave(5)))
+    assert figures["accuracy"] == pytest.approx(1)
+    assert figures["worst_context"]["accuracy"] == pytest.approx(1)
+    assert figures["ece"] < 1e-3
+    assert figures["entropy_nats"] < 1e-3
+
+
+def test_the_worst_context_is_named():
+    label = torch.arange(5).repeat(576)
+    context = torch.arange(576).repeat_interleave(5)
+    logits = 20 * torch.eye(5)[label]
+    logits[context == 17] = logits[context == 17].roll(1, dims=1)
+    figures = evaluate(logits, samples_of(label, context))
+    assert figures["worst_context"]["accuracy"] == 0
+    assert "keV" in figures["worst_context"]["name"]

@@ -1,0 +1,39 @@
+import shutil
+
+import pytest
+import torch
+
+from drivers.contract.errors import InputError
+from models.training.dataset import shard_path
+from models.training.samples import load_samples, read_card
+
+
+def test_frames_of_training_calibration_and_test_are_apart(made_up_dataset):
+    parts = load_samples(made_up_dataset, "metal")
+    assert {part: len(samples) for part, samples in parts.items()} == {
+        "train": 576 * 80,
+        "calibration": 576 * 20,
+        "test": 576 * 20,
+    }
+
+
+def test_the_flag_names_the_metal_or_the_brighter_sublattice(made_up_dataset):
+    metal = load_samples(made_up_dataset, "metal")["test"]
+    bright = load_samples(made_up_dataset, "bright")["test"]
+    assert torch.equal(metal.contrast[:, 6] > 0.5, metal.label >= 3)
+    assert torch.equal(bright.contrast[:, 6] > 0.5, bright.label < 3)
+    assert torch.equal(metal.contrast[:, :6], bright.contrast[:, :6])
+
+
+def test_an_unfinished_data_set_is_refused(tmp_path):
+    with pytest.raises(InputError, match="columnist dataset build"):
+        read_card(tmp_path)
+
+
+def test_a_shard_that_is_cut_short_is_named(made_up_dataset, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(made_up_dataset, folder)
+    path = shard_path(folder, 5)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"context-005\.npz"):
+        load_samples(folder, "metal")
