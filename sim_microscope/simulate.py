@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from drivers.contract.context import Context
 from drivers.contract.errors import InputError
-from sim_microscope.aberrations import Aberrations, ProbeTransfer
+from sim_microscope.aberrations import Aberrations, ProbeTransfer, is_incoherent
 from sim_microscope.crystal import Crystal, Defect, DefectConcentrations, GrainBoundary, build_crystal
 from sim_microscope.field import REACH_ANGSTROM, FieldKernels, Raster, field_kernels, render
 from sim_microscope.imaging import Acquisition, ScanMap, expose
@@ -122,7 +122,7 @@ def simulate_frame(
         acquisition.pixels**2 * 80.0, f"a frame of {acquisition.pixels} x {acquisition.pixels} pixels"
     )
     crystal = _crystal_in_view(context, acquisition, plan, rng)
-    transfer = _transfer(acquisition, context.energy_kev)
+    transfer = _transfer(acquisition, context)
     source = acquisition.source_sigma_angstrom
 
     def renderer(raster: Raster) -> NDArray[np.float32]:
@@ -246,10 +246,23 @@ def _aberrations(acquisition: Acquisition) -> Aberrations:
     )
 
 
-def _transfer(acquisition: Acquisition, energy_kev: float) -> ProbeTransfer | None:
-    """Transfer ratio of an acquisition's aberrations, None for a perfect probe."""
+def _transfer(acquisition: Acquisition, context: Context) -> ProbeTransfer | None:
+    """Transfer ratio of an acquisition's aberrations, None for a perfect probe.
+
+    Raises
+    ------
+    InputError
+        If the annulus begins so near the direct beam that its image is not incoherent.
+    """
     aberrations = _aberrations(acquisition)
-    return None if aberrations == Aberrations() else ProbeTransfer(aberrations, energy_kev)
+    if aberrations == Aberrations():
+        return None
+    if not is_incoherent(context):
+        raise InputError(
+            f"aberrations on an annulus from {context.detector.inner_mrad:g} mrad: kernels carry them where "
+            f"the image is incoherent, from {2 * context.convergence_mrad:g} mrad; use --method multislice"
+        )
+    return ProbeTransfer(aberrations, context.energy_kev)
 
 
 def _frame(

@@ -11,8 +11,8 @@ from drivers.contract.context import ColumnClass
 from models.reading import Reading
 from models.sublattice import is_brighter
 from sim_microscope.crystal import STATES
-from sim_microscope.imaging import Frame
 from sim_microscope.motifs import all_motifs
+from sim_microscope.simulate import Frame
 
 #: A site is a column of the truth within this part of the lattice constant; neighbours are 0.58 apart.
 _MATCH = 0.25

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from drivers.contract.context import Context, Detector
 from drivers.contract.materials import find_host
 from models.contrasts import brightest_contrast
+from sim_microscope.aberrations import is_incoherent
 from sim_microscope.crystal import DefectConcentrations
-from sim_microscope.imaging import Acquisition, Frame
+from sim_microscope.imaging import Acquisition
 from sim_microscope.kernels import INNERMOST_MRAD, OUTERMOST_MRAD
-from sim_microscope.simulate import SpecimenPlan, simulate_frame
+from sim_microscope.simulate import Frame, SpecimenPlan, simulate_frame
 
 Range = tuple[float, float]
 
@@ -131,6 +132,9 @@ def draw_frame(context: Context, ranges: Ranges, seed: NDArray[np.uint32] | list
     acquisition = draw_acquisition(context, ranges, rng)
     plan = draw_plan(ranges, rng)
     made_with = draw_true_context(context, ranges, rng)
+    if not is_incoherent(made_with):
+        # Kernels carry no defocus there; the draw was made all the same, so that seeds stay in step.
+        acquisition = Acquisition(**(acquisition.model_dump() | {"defocus_angstrom": 0.0}))
     frame = simulate_frame(made_with, acquisition, plan, seed=int(rng.integers(2**31)))
     slope = rng.uniform(-ranges.ramp, ranges.ramp, 2) * brightest_contrast(context)
     edge = np.linspace(-0.5, 0.5, ranges.pixels)

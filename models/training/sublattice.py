@@ -20,7 +20,7 @@ from models.reading import Reading, read_columns
 from models.sublattice import ExpectedContrast, measure_contrast
 from models.training.columns import match_truth, metal_side
 from models.training.conditions import Ranges, draw_frame
-from sim_microscope.imaging import Frame
+from sim_microscope.simulate import Frame
 
 #: As `Ranges`, but with defects as rare as in real specimens and a microscope known less well: the annulus to
 #: 8 % and the focus to 2.5 nm, which the expected contrasts know nothing of.

@@ -79,6 +79,7 @@ BAD = {
     "table": (["--table", "nowhere"], "columnist kernels build"),
     "vacancies": (["--vac1", "1.5"], "fraction"),
     "defocus": (["--defocus-nm", "300"], "multislice"),
+    "aberrations near the beam": (["--detector", "MAADF", "--defocus-nm", "2"], "incoherent, from 62 mrad"),
     "grain boundary": (["--grain-boundary-deg", "nan"], "finite number"),
     "dose beyond counting": (["--dopant", "Ti", "--dose", "1e25"], "dose_e_per_a2"),
     "jitter": (["--row-jitter-px", "1e30"], "row_jitter_px"),

@@ -11,7 +11,7 @@ from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
 from models.training.conditions import Ranges
 from models.training.dataset import Plan, build
-from sim_microscope.commands.kernels import progress_bar
+from sim_microscope.commands.options import progress_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

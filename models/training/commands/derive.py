@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
-from sim_microscope.commands.kernels import progress_bar
+from sim_microscope.commands.options import progress_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
