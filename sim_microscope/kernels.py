@@ -5,6 +5,7 @@ intensity in every detector ring with the probe at a distance from the column, l
 Everything here is read from the shipped table and needs no abTEM; `sim_microscope.build` makes it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,7 +39,7 @@ _FREQUENCIES = 1024
 
 #: Step and length of a kernel's profile [Å].
 PROFILE_STEP_ANGSTROM, PROFILE_REACH = 0.01, 16.0
-_PROFILE_POINTS = round(PROFILE_REACH / PROFILE_STEP_ANGSTROM) + 1
+PROFILE_POINTS = round(PROFILE_REACH / PROFILE_STEP_ANGSTROM) + 1
 
 #: The annulus that kernels can be summed over [mrad]; below the inner edge rings are too coarse.
 INNERMOST_MRAD, OUTERMOST_MRAD = 20.0, 280.0
@@ -155,23 +156,26 @@ class ColumnKernel:
         """Fourier transform of the kernel [Å²] at spatial frequencies [1/Å], zero beyond `cutoff`."""
         position = frequency * ((_FREQUENCIES - 1) / self.cutoff)
         low = np.minimum(position.astype(np.int32), _FREQUENCIES - 2)
-        table = np.append(self._blurred(), 0.0)
+        table = np.append(self.blurred(), 0.0)
         values = table[low] + (position - low) * np.diff(table)[low]
         return np.asarray(np.where(frequency <= self.cutoff, values, 0.0))
 
     def at(self, radius_angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
         """Kernel at distances from the column [Å], the thermal blur included; zero beyond `PROFILE_REACH`."""
-        radii = np.arange(_PROFILE_POINTS) * PROFILE_STEP_ANGSTROM
-        return np.asarray(np.interp(radius_angstrom, radii, self.profile(), right=0.0))
+        radii = np.arange(PROFILE_POINTS) * PROFILE_STEP_ANGSTROM
+        return np.asarray(np.interp(radius_angstrom, radii, column_profiles([self])[0], right=0.0))
 
-    def profile(self) -> NDArray[np.float64]:
-        """Kernel at steps of `PROFILE_STEP_ANGSTROM`, the thermal blur included."""
-        return np.asarray(_inverse_matrix(self.cutoff) @ self._blurred())
-
-    def _blurred(self) -> NDArray[np.float64]:
+    def blurred(self) -> NDArray[np.float64]:
         """Transform with the motion of the centre."""
         frequency = np.linspace(0.0, self.cutoff, _FREQUENCIES)
         return np.asarray(self.transform * np.exp(-2.0 * (np.pi * self.motion_angstrom * frequency) ** 2))
+
+
+def column_profiles(kernels: Sequence[ColumnKernel]) -> NDArray[np.float64]:
+    """Kernels of one energy at steps of `PROFILE_STEP_ANGSTROM`, thermal blur included, (kernels, steps)."""
+    return np.asarray(
+        np.stack([kernel.blurred() for kernel in kernels]) @ _inverse_matrix(kernels[0].cutoff).T
+    )
 
 
 @cache
@@ -203,7 +207,7 @@ def _inverse_matrix(cutoff: float) -> NDArray[np.float64]:
     frequency = np.linspace(0.0, cutoff, _FREQUENCIES)
     weights = np.full(_FREQUENCIES, frequency[1])
     weights[-1] /= 2
-    radii = np.arange(_PROFILE_POINTS) * PROFILE_STEP_ANGSTROM
+    radii = np.arange(PROFILE_POINTS) * PROFILE_STEP_ANGSTROM
     return np.asarray(2 * np.pi * j0(2 * np.pi * radii[:, None] * frequency) * (frequency * weights))
 
 

@@ -1,16 +1,23 @@
 """Images of the 34 motifs of a context: patches as the literature trains on, from the same kernels."""
 
+from functools import cache
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.contract.materials import find_host
+from drivers.contract.materials import HOSTS, find_host
 from sim_microscope.crystal import STATES
 from sim_microscope.field import REACH_ANGSTROM, FieldKernels
-from sim_microscope.kernels import PROFILE_STEP_ANGSTROM, vacuum_intensity
+from sim_microscope.kernels import (
+    PROFILE_POINTS,
+    PROFILE_STEP_ANGSTROM,
+    column_profiles,
+    vacuum_intensity,
+)
 from sim_microscope.motifs import all_motifs, surroundings
 from sim_microscope.pairs import TERM_STEP_ANGSTROM
-from sim_microscope.splat import look_up
+from sim_microscope.splat import SUPPORT_ANGSTROM, look_up
 
 #: The centre and its three neighbours, which differ between motifs.
 _VARIABLE = 4
@@ -65,7 +72,8 @@ def _add_terms(
         for p in range(pixels.shape[0]):
             dr = pixels[p, 0] - 0.5 * (sites[first, 0] + sites[second, 0])
             dc = pixels[p, 1] - 0.5 * (sites[first, 1] + sites[second, 1])
-            image[p] += look_up(term, abs(dr * column - dc * row), dr * row + dc * column + center)
+            if dr * dr + dc * dc < SUPPORT_ANGSTROM * SUPPORT_ANGSTROM:
+                image[p] += look_up(term, abs(dr * column - dc * row), dr * row + dc * column + center)
 
 
 @numba.njit(cache=True, parallel=True)
@@ -103,6 +111,16 @@ def _pairs(sites: NDArray[np.float64], is_metal: NDArray[np.bool_], patch: float
     return np.array(found, np.int64)
 
 
+@cache
+def _geometry(
+    center_is_metal: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Lattice around a motif in units of a, far enough for every host, and its pairs near the patch."""
+    smallest = min(host.lattice_constant_angstrom for host in HOSTS.values())
+    lattice, is_metal = surroundings(center_is_metal, REACH_ANGSTROM / smallest + 0.6)
+    return lattice, is_metal, _pairs(lattice, is_metal, 2.6)
+
+
 def motif_images(kernels: FieldKernels, *, size: int = 48) -> NDArray[np.float32]:
     """Images of all motifs of a context in their host, without noise and before the source's blur.
 
@@ -124,22 +142,23 @@ def motif_images(kernels: FieldKernels, *, size: int = 48) -> NDArray[np.float32
     axis = (np.arange(size) + 0.5) / size * edge - edge / 2
     pixels = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     order = sorted(kernels.columns)
-    profiles = np.zeros((max(order) + 1, kernels.columns[order[0]].profile().size))
-    for state in order:
-        profiles[state] = kernels.columns[state].profile()
+    profiles = np.zeros((max(order) + 1, PROFILE_POINTS))
+    profiles[order] = column_profiles([kernels.columns[state] for state in order])
     images = np.zeros((len(motifs), size * size))
     images += vacuum_intensity(kernels.context.detector, kernels.context.convergence_mrad)
     for center_is_metal in (True, False):
-        lattice, is_metal = surroundings(center_is_metal, REACH_ANGSTROM / a + 0.6)
+        lattice, is_metal, pairs = _geometry(center_is_metal)
         host = np.where(is_metal, STATES.index("metal"), STATES.index("X2")).astype(np.int64)
-        sites, pairs = lattice * a, _pairs(lattice, is_metal, 2.6)
+        sites = lattice * a
         members = [
             index
             for index, motif in enumerate(motifs)
             if (motif.center in ("metal", "dopant")) == center_is_metal
         ]
         base = np.zeros(size * size)
-        _add_columns(base, pixels, sites[_VARIABLE:], profiles, host[_VARIABLE:], PROFILE_STEP_ANGSTROM)
+        near = np.linalg.norm(sites, axis=1) <= REACH_ANGSTROM + 0.6 * a
+        around = np.where(near, host, -1)[_VARIABLE:]
+        _add_columns(base, pixels, sites[_VARIABLE:], profiles, around, PROFILE_STEP_ANGSTROM)
         varies = pairs[:, :2].min(axis=1) < _VARIABLE
         if len(kernels.terms):
             _add_terms(

@@ -34,12 +34,15 @@ def test_the_columns_of_a_frame_get_their_truth():
 
 def test_a_motif_names_the_column_and_the_number_of_each_kind_of_neighbour():
     frame = draw_frame(reference_contexts()[10], replace(RANGES, dopant=(0.3, 0.3)), [4])
-    number = motif_numbers(frame)
     labelled = label_columns(frame, read_columns(frame.image))
     center = {"X2": 0, "X1top": 1, "empty": 2, "metal": 3, "dopant": 4}
     classes = np.array([center[motif.center] for motif in all_motifs()])
     assert (classes[labelled.motif] == labelled.label).all()
-    # 0.3 of the metals are dopants: an X2 column has three of them in 2.7 % of the cases, none in 34 %
+    # 0.3 of the metals are dopants, so a chalcogen column has 0.9 of them around it on average.
+    frames = [
+        draw_frame(reference_contexts()[10], replace(RANGES, dopant=(0.3, 0.3)), [n]) for n in range(4, 12)
+    ]
+    number = np.concatenate([motif_numbers(frame) for frame in frames])
     around = number[number < 34]
     dopants = np.array([motif.neighbours.count("dopant") for motif in all_motifs()])[around]
     on_chalcogen = classes[around] < 3
