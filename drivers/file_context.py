@@ -12,7 +12,7 @@ from drivers.contract.context import (
     Detector,
     Message,
     Specimen,
-    find_detector,
+    parse_detector,
 )
 from drivers.contract.errors import InputError
 from drivers.contract.materials import check_dopant, find_host
@@ -58,7 +58,7 @@ def facts_given(values: Mapping[str, object], origin: str) -> Facts:
             found[field] = _given(field, value, f"{origin}: {option}")
     detector = found.get("detector")
     if detector is not None and not {"inner_mrad", "outer_mrad"} <= found.keys():
-        known = _detector(detector.value)
+        known = parse_detector(detector.value)
         source = f"{detector.source} {detector.value}"
         if detector.value in DETECTORS:
             source += " (angles of the reference instrument)"
@@ -164,18 +164,3 @@ def _given(field: str, value: object, source: str) -> Sourced[str] | Sourced[flo
     if not 0 <= value < float("inf") or (value == 0 and not smallest_ok):
         raise InputError(f"{source}: expected a positive number, found {value!r}")
     return Sourced[float](value=float(value), source=source)
-
-
-def _detector(text: str) -> Detector:
-    """Find a reference detector, or read an annulus such as ``35-120``."""
-    inner, dash, outer = text.partition("-")
-    try:
-        angles = (float(inner), float(outer)) if dash else None
-    except ValueError:
-        angles = None
-    if angles is None:
-        return find_detector(text)
-    try:
-        return Detector(name=f"ADF {text} mrad", inner_mrad=angles[0], outer_mrad=angles[1])
-    except ValidationError as error:
-        raise InputError(f"detector {text!r}: expected INNER-OUTER in mrad, the inner angle first") from error

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drivers.contract.errors import InputError
 from drivers.contract.materials import check_dopant, find_host
@@ -84,6 +84,30 @@ def find_detector(name: str) -> Detector:
             "or give an annulus of your own as INNER-OUTER in mrad, for example 35-120"
         )
     return DETECTORS[name]
+
+
+def parse_detector(text: str) -> Detector:
+    """Find a detector of the reference instrument by name, or read an annulus such as ``35-120`` [mrad].
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the annulus is inside out.
+    """
+    inner, dash, outer = text.partition("-")
+    try:
+        angles = (float(inner), float(outer)) if dash else None
+    except ValueError:
+        angles = None
+    if angles is None:
+        return find_detector(text)
+    try:
+        return Detector(name=f"ADF {text} mrad", inner_mrad=angles[0], outer_mrad=angles[1])
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"detector {text!r}: expected INNER-OUTER in mrad, the inner angle first ({problem})"
+        ) from error
 
 
 class Context(Message):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from drivers.contract.context import CONVERGENCE_MRAD, Context, Detector, Specimen, find_detector
+from drivers.contract.context import CONVERGENCE_MRAD, Context, Specimen, parse_detector
 from drivers.contract.errors import InputError
 from sim_microscope.commands.options import count, find_device, finite, make_folder, progress_bar
 from sim_microscope.crystal import DefectConcentrations, GrainBoundary
@@ -120,21 +120,9 @@ def _context(arguments: argparse.Namespace) -> Context:
     return Context(
         specimen=Specimen(host=arguments.host, dopant=arguments.dopant),
         energy_kev=arguments.energy_kev,
-        detector=_detector(arguments.detector),
+        detector=parse_detector(arguments.detector),
         convergence_mrad=arguments.convergence_mrad,
     )
-
-
-def _detector(text: str) -> Detector:
-    """Detector by name, or from its two angles."""
-    inner, dash, outer = text.partition("-")
-    try:
-        angles = (float(inner), float(outer)) if dash else None
-    except ValueError:
-        angles = None
-    if angles is None:
-        return find_detector(text)
-    return Detector(name=f"ADF {text} mrad", inner_mrad=angles[0], outer_mrad=angles[1])
 
 
 def _acquisition(arguments: argparse.Namespace) -> Acquisition:
