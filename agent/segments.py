@@ -67,6 +67,13 @@ class SegmentWriter:
         self._end += total
         return references
 
+    def take_back(self, references: Sequence[ArrayReference]) -> None:
+        """Cut off what the newest `append` wrote, because its entries could not be recorded."""
+        if references:
+            self._end = references[0].offset
+            with suppress(OSError):
+                os.ftruncate(self._file, self._end)
+
     def close(self) -> None:
         """Close the file; all that was appended is on the disk already."""
         self._hasher.shutdown()
