@@ -1,8 +1,11 @@
 """Checks a recorded session from end to end and says what is whole, what is damaged, and where."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from drivers.session_layout import (
     ALIGNMENT,
@@ -66,35 +69,42 @@ def check_session(folder: Path) -> Findings:
     Raises
     ------
     InputError
-        If there is no session, or its file of facts cannot be opened at all.
+        If there is no session, or one of another layout.
     """
+    try:
+        with SessionReader(folder) as reader:
+            return _check(reader)
+    except DamagedSessionError as error:
+        return Findings(folder.name, 0, 0, 0, False, "", (Damage(0, str(error)),), (*_find_loose(folder),))
+
+
+def _check(reader: SessionReader) -> Findings:
     damages: list[Damage] = []
     entries = arrays = expected = 0
     ends: dict[int, int] = {}  # of segments: where the last array that an entry names ends
-    last = "{}"
-    with SessionReader(folder) as reader:
-        digest = first_digest(reader.name)
-        try:
-            for row in reader.stored_rows():
-                problem = find_problem(row, expected, digest)
-                entries += problem is None
-                damages += [Damage(min(expected, row.position), problem)] if problem else []
-                if row.array is not None:
-                    damage = _find_array_damage(folder, row.position, row.array)
-                    arrays += damage is None
-                    damages += [damage] if damage else []
-                    end = row.array.offset + row.array.length
-                    ends[row.array.segment] = max(end, ends.get(row.array.segment, 0))
-                digest, expected, last = row.digest, row.position + 1, row.event
-        except DamagedSessionError as error:
-            damages.append(Damage(expected, str(error)))
-        name = reader.name
+    digest, last = first_digest(reader.name), "{}"
+    try:
+        for row in reader.stored_rows():
+            problem = find_problem(row, expected, digest)
+            entries += problem is None
+            damages += [Damage(min(expected, row.position), problem)] if problem else []
+            if row.array is not None:
+                damage = _find_array_damage(reader.folder, row.position, row.array)
+                arrays += damage is None
+                damages += [damage] if damage else []
+                end = row.array.offset + row.array.length
+                ends[row.array.segment] = max(end, ends.get(row.array.segment, 0))
+            digest, expected, last = row.digest, row.position + 1, row.event
+    except DamagedSessionError as error:
+        damages.append(Damage(expected, str(error)))
     is_closed = '"kind":"session_ending"' in last
     whole = min([expected, *(damage.position for damage in damages)])
-    notes = [*_find_strays(folder, ends)]
+    notes = [*_find_strays(reader.folder, ends)]
     if not is_closed and not damages:
         notes.append("the session was not ended: it is being recorded, or its recorder was killed")
-    return Findings(name, entries, arrays, whole, is_closed, digest.hex(), tuple(damages), tuple(notes))
+    return Findings(
+        reader.name, entries, arrays, whole, is_closed, digest.hex(), tuple(damages), tuple(notes)
+    )
 
 
 def _find_array_damage(folder: Path, position: int, reference: ArrayReference) -> Damage | None:
@@ -117,3 +127,32 @@ def _find_strays(folder: Path, ends: dict[int, int]) -> Iterator[str]:
                 f"it was acknowledged, or {FACTS}-wal was lost"
             )
         segment += 1
+
+
+def _find_loose(folder: Path) -> Iterator[str]:
+    """Count the arrays of segments whose facts are lost, by their own headers."""
+    for path in sorted(folder.glob("arrays-*.npys")):
+        found = sum(1 for _ in scan_segment(path))
+        yield (
+            f"{path.name} holds {found} arrays, which numpy.load reads at multiples of {ALIGNMENT} bytes; "
+            "what they are of is lost"
+        )
+
+
+def scan_segment(path: Path) -> Iterator[int]:
+    """Yield the first byte of every whole NPY record of a segment, without the help of the facts."""
+    place, size = 0, path.stat().st_size
+    with path.open("rb") as segment:
+        while place < size:
+            segment.seek(place)
+            try:
+                if np.lib.format.read_magic(segment) != (1, 0):
+                    raise ValueError("not of version 1.0")
+                shape, _, dtype = np.lib.format.read_array_header_1_0(segment)
+                end = segment.tell() + math.prod(shape) * dtype.itemsize
+            except ValueError:
+                place += ALIGNMENT
+                continue
+            if end <= size:
+                yield place
+            place = max(-(-end // ALIGNMENT), place // ALIGNMENT + 1) * ALIGNMENT

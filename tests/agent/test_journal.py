@@ -7,12 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pytest
+from pydantic import Field
 
 from agent.journal import (
     DiskFullError,
@@ -34,7 +33,7 @@ WRITER = Path(__file__).parent / "journal_writer.py"
 class Step(Message):
     kind: str = "frame_seen"
     at_s: float = 0.0
-    header: Mapping[str, int] = MappingProxyType({})
+    header: dict[str, int] = Field(default_factory=dict)
 
 
 class Answer(Message):
@@ -77,7 +76,7 @@ def test_what_is_appended_reads_back_the_same(session, arrays):
         assert [row.position for row in rows] == list(range(11))
         assert rows[0].actions == f"[{Answer().model_dump_json()}]"
         assert Step.model_validate_json(rows[3].event).at_s == 2 / 7
-        read = [reader.array(row.array) for row in rows if row.array]
+        read = [reader.array(row) for row in rows if row.array]
         assert [frame.position for frame in reader.frames()] == [0, 2, 4, 6, 8]
     for expected, found in zip(arrays, read, strict=True):
         assert found.dtype == expected.dtype
@@ -196,11 +195,11 @@ def test_an_altered_fact_is_found_and_named(session, statement, position, proble
     with SessionReader(session) as reader:
         assert len(list(reader.rows(stop=position))) == position
         with pytest.raises(DamagedSessionError, match=str(position)):
-            [reader.array(row.array) for row in reader.rows() if row.array]
+            [reader.array(row) for row in reader.rows()]
 
 
 def test_an_altered_pixel_is_found_and_named(session):
-    _flip(session / segment_name(0), 4096 * 4 + 500)
+    _flip(session / segment_name(0), 4096 * 4 + 140)
     findings = check_session(session)
     assert [damage.position for damage in findings.damages] == [2]
     assert "arrays-00000.npys is altered: bytes 16384 to" in findings.damages[0].problem
@@ -223,19 +222,19 @@ def test_no_flipped_byte_of_the_facts_passes_unseen(session, seed):
     assert after == before  # the byte was one that holds nothing
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.8])
 @pytest.mark.parametrize("name", [FACTS, segment_name(0)])
 def test_a_session_cut_short_says_what_is_damaged(session, name, share):
     path = session / name
     os.truncate(path, int(path.stat().st_size * share))
-    if name == FACTS and share < 0.5:
-        with pytest.raises(DamagedSessionError, match=f"{session}.*cut short"):
-            check_session(session)
-        return
     findings = check_session(session)
-    assert "cut short" in findings.damages[0].problem
-    with SessionReader(session) as reader:
-        assert len(list(reader.rows(stop=findings.whole_entries))) == findings.whole_entries
+    assert not findings.is_whole
+    if name == FACTS:
+        assert "5 arrays" in findings.notes[0]
+    else:
+        assert "cut short" in findings.damages[0].problem
+        with SessionReader(session) as reader:
+            assert len(list(reader.rows(stop=findings.whole_entries))) == findings.whole_entries
 
 
 def test_a_folder_without_a_session_is_said_to_be_none(tmp_path):
