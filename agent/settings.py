@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from drivers.contract.context import Message
+from drivers.contract.context import EnergyKev, Message
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Nats = Annotated[float, Field(ge=0, le=1.61)]
@@ -14,70 +14,78 @@ Mode = Literal["observe", "advise", "auto"]
 class ContextSettings(Message):
     """What the operator says of the specimen and the optics; it fills what frames do not say."""
 
-    host: str | None = Field(None, description='Host monolayer, for example "WSe2".')
-    dopant: str | None = Field(None, description='Dopant, for example "Ti", or "none".')
-    energy_kev: Annotated[float, Field(gt=0, le=1000)] | None = Field(
-        None, description="Beam energy [keV]; 80, not 80000."
-    )
+    host: str | None = Field(default=None, description='Host monolayer, for example "WSe2".')
+    dopant: str | None = Field(default=None, description='Dopant, for example "Ti", or "none".')
+    energy_kev: EnergyKev | None = Field(default=None, description="Beam energy [keV]; 80, not 80000.")
     detector: str | None = Field(
-        None, description='Detector: "HAADF", "MAADF", or an annulus such as "35-120" in mrad.'
+        default=None, description='Detector: "HAADF", "MAADF", or an annulus such as "35-120" in mrad.'
     )
     convergence_mrad: Annotated[float, Field(gt=0, le=500)] | None = Field(
-        None, description="Convergence semi-angle [mrad]."
+        default=None, description="Convergence semi-angle [mrad]."
     )
     pixel_size_angstrom: Annotated[float, Field(gt=0, le=1000)] | None = Field(
-        None, description="Edge of a pixel [Å], where frames do not know it."
+        default=None, description="Edge of a pixel [Å], where frames do not know it."
     )
     override: tuple[
         Literal["host", "dopant", "energy_kev", "detector", "convergence_mrad", "pixel_size_angstrom"], ...
-    ] = Field((), description="Fields of this table that count even where a frame or the instrument differs.")
+    ] = Field(
+        default=(),
+        description="Fields of this table that count even where a frame or the instrument differs.",
+    )
 
 
 class SourceSettings(Message):
     """Where frames come from."""
 
     connect: str = Field(
-        "tcp://127.0.0.1:5870", description="Control address of the bridge that serves the microscope."
+        default="tcp://127.0.0.1:5870",
+        description="Control address of the bridge that serves the microscope.",
     )
     connect_timeout_s: Seconds = Field(
-        10.0, description="How long to wait for the instrument's first answer [s]."
+        default=10.0, description="How long to wait for the instrument's first answer [s]."
     )
     command_timeout_s: Seconds = Field(
-        20.0, description="How long a command may take until it counts as failed [s]."
+        default=20.0, description="How long a command may take until it counts as failed [s]."
     )
 
 
 class AnalysisSettings(Message):
     """How frames become maps.  Recorded with the session, so that a replay does the same."""
 
-    network: str = Field("mlp-simple", description="Shipped weights that classify the columns.")
-    device: str = Field("cpu", description='Where frames are read: "cpu" or "cuda".')
-    threads: Annotated[int, Field(ge=1, le=256)] = Field(2, description="Threads of the analysis on the CPU.")
+    network: str = Field(default="mlp-simple", description="Shipped weights that classify the columns.")
+    device: str = Field(default="cpu", description='Where frames are read: "cpu" or "cuda".')
+    threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=2, description="Threads of the analysis on the CPU."
+    )
 
 
 class PolicySettings(Message):
     """When the agent asks for something, and what it may do by itself."""
 
     mode: Mode = Field(
-        "advise",
+        default="advise",
         description="observe: no requests; advise: every request waits for the operator; "
         "auto: within [limits] the agent acts.",
     )
     entropy_nats: Nats = Field(
-        0.1, description="A mean entropy of a frame's columns above this asks for the other detector [nats]."
+        default=0.1,
+        description="A mean entropy of a frame's columns above this asks for the other detector [nats].",
     )
     margin_nats: Nats = Field(
-        0.02, description="A detector that was seen before must promise this much less entropy [nats]."
+        default=0.02,
+        description="A detector that was seen before must promise this much less entropy [nats].",
     )
     settle_frames: Annotated[int, Field(ge=1, le=10000)] = Field(
-        3, description="Frames above the threshold, one after another, before a request is made."
+        default=3, description="Frames above the threshold, one after another, before a request is made."
     )
     cooldown_frames: Annotated[int, Field(ge=0, le=100000)] = Field(
-        10, description="Frames mapped after a request has ended before the next may be made."
+        default=10, description="Frames mapped after a request has ended before the next may be made."
     )
-    expiry_s: Seconds = Field(120.0, description="A request that nobody answered ends after this [s].")
+    expiry_s: Seconds = Field(
+        default=120.0, description="A request that nobody answered ends after this [s]."
+    )
     when_behind: Literal["newest", "every"] = Field(
-        "newest",
+        default="newest",
         description="When frames come faster than they are analysed: newest: take the newest and skip the "
         "others, recorded and counted; every: analyse each, and let the instrument wait.",
     )
@@ -87,57 +95,68 @@ class LimitSettings(Message):
     """Hard limits that no mode passes; they are checked before anything is sent."""
 
     detectors: tuple[str, ...] = Field(
-        ("HAADF", "MAADF"), description="Detectors that may be switched to by the agent."
+        default=("HAADF", "MAADF"), description="Detectors that may be switched to by the agent."
     )
-    energies_kev: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = Field(
-        (), description="Beam energies [keV] that may be set; empty: the energy is never changed."
+    energies_kev: tuple[EnergyKev, ...] = Field(
+        default=(), description="Beam energies [keV] that may be set; empty: the energy is never changed."
     )
     energy_without_asking: bool = Field(
-        False, description="Whether auto may change the beam energy without the operator's approval."
+        default=False, description="Whether auto may change the beam energy without the operator's approval."
     )
     requests_per_minute: Annotated[int, Field(ge=0, le=600)] = Field(
-        6, description="Most requests sent to the instrument in a minute."
+        default=6, description="Most requests sent to the instrument in a minute."
     )
 
 
 class WatchSettings(Message):
     """What counts as trouble."""
 
-    no_frame_s: Seconds = Field(30.0, description="Warn when no frame has come for this long [s].")
-    heartbeat_s: Seconds = Field(1.0, description="Time between heartbeats on the publishing socket [s].")
-    health_s: Seconds = Field(5.0, description="Time between measurements of memory, disk and threads [s].")
-    checkpoint_s: Seconds = Field(60.0, description="Time between checkpoints of the journal [s].")
+    no_frame_s: Seconds = Field(default=30.0, description="Warn when no frame has come for this long [s].")
+    heartbeat_s: Seconds = Field(
+        default=1.0, description="Time between heartbeats on the publishing socket [s]."
+    )
+    health_s: Seconds = Field(
+        default=5.0, description="Time between measurements of memory, disk and threads [s]."
+    )
+    checkpoint_s: Seconds = Field(default=60.0, description="Time between checkpoints of the journal [s].")
     disk_free_gib: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="Warn when less than this is free where sessions are kept [GiB]."
+        default=1.0, description="Warn when less than this is free where sessions are kept [GiB]."
     )
 
 
 class PublishSettings(Message):
     """The sockets of the agent; port 0 takes a free one."""
 
-    maps: str = Field("tcp://127.0.0.1:5880", description="PUB socket: maps, requests, rejections, health.")
+    maps: str = Field(
+        default="tcp://127.0.0.1:5880", description="PUB socket: maps, requests, rejections, health."
+    )
     snapshot: str = Field(
-        "tcp://127.0.0.1:5881", description="Answers with the last of every topic, for who joins late."
+        default="tcp://127.0.0.1:5881",
+        description="Answers with the last of every topic, for who joins late.",
     )
     control: str = Field(
-        "tcp://127.0.0.1:5882", description="Takes approve, deny, mode and stop; loopback only."
+        default="tcp://127.0.0.1:5882", description="Takes approve, deny, mode and stop; loopback only."
     )
-    documents: bool = Field(True, description="Whether to publish bluesky documents too (topic doc/...).")
+    documents: bool = Field(
+        default=True, description="Whether to publish bluesky documents too (topic doc/...)."
+    )
     queue: Annotated[int, Field(ge=1, le=100000)] = Field(
-        1000, description="Messages kept for a slow listener before it loses some (it can tell)."
+        default=1000, description="Messages kept for a slow listener before it loses some (it can tell)."
     )
 
 
 class SessionSettings(Message):
     """Where sessions are kept and when one ends."""
 
-    folder: str = Field("out/sessions", description="Every run makes a folder of its own in here.")
+    folder: str = Field(default="out/sessions", description="Every run makes a folder of its own in here.")
     max_maps: Annotated[int, Field(ge=0)] = Field(
-        0, description="Stop after this many maps; 0: until told to stop."
+        default=0, description="Stop after this many maps; 0: until told to stop."
     )
-    report: bool = Field(True, description="Write overlay, summary and HTML report when the session ends.")
+    report: bool = Field(
+        default=True, description="Write overlay, summary and HTML report when the session ends."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level of the log (JSON lines in the session's folder)."
+        default="info", description="Least level of the log (JSON lines in the session's folder)."
     )
 
 

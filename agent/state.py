@@ -54,6 +54,10 @@ class State:
 
     Parameters
     ----------
+    instruments : tuple of InstrumentState
+        The last few states that were read back, oldest first.
+    next_sequence : int or None
+        The number that the next frame should have.
     busy : FrameRef or None
         The frame that is being analysed.
     waiting : tuple
@@ -72,8 +76,8 @@ class State:
     link: Link = "connecting"
     bridge_session: str | None = None
     capabilities: Capabilities | None = None
-    instrument: InstrumentState | None = None
-    last_sequence: int | None = None
+    instruments: tuple[InstrumentState, ...] = ()
+    next_sequence: int | None = None
     busy: FrameRef | None = None
     waiting: tuple[tuple[FrameRef, Settled], ...] = ()
     counts: Counts = Counts()
@@ -85,3 +89,10 @@ class State:
     is_quiet: bool = False
     is_source_ended: bool = False
     is_finishing: bool = False
+    end_reason: str = ""
+    is_aborted: bool = False
+
+    @property
+    def instrument(self) -> InstrumentState | None:
+        """How the instrument stood when it was last heard of."""
+        return self.instruments[-1] if self.instruments else None

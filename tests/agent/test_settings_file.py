@@ -65,7 +65,7 @@ BAD = {
     "other section": ("[session]\nmode = 'auto'\n", ["line 2", "belongs into [policy]"]),
     "no section": ("mode = 'auto'\n", ["line 1", "outside any section", "[policy]"]),
     "value": ("[policy]\nmode = 'full'\n", ["line 2", "'observe', 'advise' or 'auto'", "'full'"]),
-    "volts": ("[context]\nenergy_kev = 80000.0\n", ["line 2", "1000", "80, not 80000"]),
+    "volts": ("[context]\nenergy_kev = 80000.0\n", ["line 2", "looks like volts", "80, not 80000"]),
     "kind": ("[analysis]\nthreads = '2'\n", ["line 2", "valid integer", "'2'"]),
     "nan": ("[watch]\nno_frame_s = nan\n", ["line 2", "finite"]),
     "syntax": ("[policy\n", ["not TOML", "line 1"]),
@@ -85,7 +85,7 @@ def test_a_mistake_in_the_file_is_named_with_its_line(text, told, tmp_path):
 
 
 def test_a_mistake_in_the_environment_is_named_with_its_variable():
-    with pytest.raises(InputError, match="COLUMNIST_POLICY_MOOD.*did you mean 'mode'"):
+    with pytest.raises(InputError, match=r"COLUMNIST_POLICY_MOOD.*did you mean 'mode'"):
         load_settings(None, {"COLUMNIST_POLICY_MOOD": "auto"})
 
 
