@@ -78,6 +78,12 @@ class AnnounceMode(Message):
     mode: Mode
 
 
+class CheckpointJournal(Message):
+    """Tidy the journal."""
+
+    kind: Literal["checkpoint_journal"] = "checkpoint_journal"
+
+
 class FinishSession(Message):
     """End the session in order."""
 
@@ -95,6 +101,7 @@ Action = Annotated[
     | SendCommand
     | Notice
     | AnnounceMode
+    | CheckpointJournal
     | FinishSession,
     Field(discriminator="kind"),
 ]

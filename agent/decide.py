@@ -8,15 +8,17 @@ from dataclasses import replace
 from typing import assert_never
 
 from agent import follow_frames, follow_requests
-from agent.actions import Action, AnnounceMode, FinishSession, Notice
+from agent.actions import Action, AnnounceMode, CheckpointJournal, FinishSession, Notice
 from agent.events import (
     AnalysisFailed,
+    CheckpointDue,
     CommandEnded,
     Event,
     FrameMapped,
     FramesDropped,
     FrameSeen,
     FrameSpoiled,
+    HealthTaken,
     LinkLost,
     LinkMade,
     OperatorSpoke,
@@ -49,7 +51,7 @@ def decide(state: State, event: Event) -> Step:
                 text=f"link to the instrument lost: {event.reason}",
                 remedy="check the bridge; the agent keeps trying, and asks for nothing meanwhile",
             )
-            down, actions = follow_requests.give_up(down, event.at_s, "the link to the instrument was lost")
+            down, actions = follow_requests.give_up(down, "the link to the instrument was lost")
             return down, (notice, *actions)
         case StateSeen():
             return replace(state, instruments=(*state.instruments, event.state)[-_STATES_KEPT:]), ()
@@ -71,17 +73,16 @@ def decide(state: State, event: Event) -> Step:
             state, actions = follow_requests.expire(state, event.at_s)
             state, more = follow_frames.watch(state, event.at_s)
             return state, (*actions, *more)
+        case HealthTaken():
+            return _watch_disk(state, event)
+        case CheckpointDue():
+            return state, (CheckpointJournal(),)
         case SourceEnded():
-            ended = replace(
-                state,
-                is_source_ended=True,
-                quiet_since_s=None,
-                end_reason=event.reason,
-                is_aborted=event.is_aborted,
-            )
-            return _finish_if_done(ended, ())
+            return _source_ended(state, event)
         case SessionEnding():
-            return follow_requests.give_up(replace(state, is_finishing=True), event.at_s, "the session ended")
+            return follow_requests.give_up(
+                replace(state, is_finishing=True, link="down"), "the session ended"
+            )
         case _:
             assert_never(event)
 
@@ -104,6 +105,31 @@ def _link_made(state: State, event: LinkMade) -> Step:
     how = "again in touch with" if is_same else "in touch with"
     text = f"{how} {link.capabilities.instrument} ({offered}), session {link.session}"
     return made, (Notice(level="info", text=text),)
+
+
+def _source_ended(state: State, event: SourceEnded) -> Step:
+    """End when all frames are mapped, or wait for the instrument's next session, as the rules say."""
+    quiet = replace(state, quiet_since_s=None)
+    how = "broke off" if event.is_aborted else "ended"
+    text = f"the instrument's session {how}: {event.reason or 'no reason given'}"
+    notice = Notice(level="warning" if event.is_aborted else "info", text=text)
+    if not state.rules.end_with_source:
+        return quiet, (notice,)
+    ended = replace(quiet, is_source_ended=True, end_reason=text, is_aborted=event.is_aborted)
+    return _finish_if_done(ended, (notice,))
+
+
+def _watch_disk(state: State, event: HealthTaken) -> Step:
+    """Warn once when the disk is nearly full."""
+    free_gib = event.disk_free_bytes / 2**30
+    is_low = free_gib < state.rules.watch.disk_free_gib
+    if is_low == state.is_disk_low:
+        return state, ()
+    state = replace(state, is_disk_low=is_low)
+    if not is_low:
+        return state, (Notice(level="info", text=f"{free_gib:.1f} GiB are free again"),)
+    text = f"only {free_gib:.1f} GiB are free where sessions are kept"
+    return state, (Notice(level="warning", text=text, remedy="make room, or stop the session"),)
 
 
 def _finish_if_done(state: State, actions: tuple[Action, ...]) -> Step:

@@ -125,6 +125,7 @@ class Stop(Message):
     """Deny all that is open and end the session in order."""
 
     kind: Literal["stop"] = "stop"
+    why: Annotated[str, Field(max_length=200)] = "the operator stopped the session"
 
 
 Order = Annotated[Approve | Deny | SetMode | Stop, Field(discriminator="kind")]
@@ -143,8 +144,26 @@ class Ticked(Stamped):
     kind: Literal["ticked"] = "ticked"
 
 
+class HealthTaken(Stamped):
+    """The agent has been measured."""
+
+    kind: Literal["health_taken"] = "health_taken"
+    memory_bytes: int
+    """Resident."""
+    threads: int
+    descriptors: int
+    disk_free_bytes: int
+    """Where sessions are kept."""
+
+
+class CheckpointDue(Stamped):
+    """It is time to tidy the journal."""
+
+    kind: Literal["checkpoint_due"] = "checkpoint_due"
+
+
 class SourceEnded(Stamped):
-    """There will be no more frames."""
+    """The instrument has ended its session: there will be no more frames of it."""
 
     kind: Literal["source_ended"] = "source_ended"
     reason: str
@@ -173,6 +192,8 @@ Event = Annotated[
     | CommandEnded
     | OperatorSpoke
     | Ticked
+    | HealthTaken
+    | CheckpointDue
     | SourceEnded
     | SessionEnding,
     Field(discriminator="kind"),

@@ -60,11 +60,11 @@ def operator_spoke(state: State, event: OperatorSpoke) -> Step:
             announced: tuple[Action, ...] = (AnnounceMode(mode=order.mode),)
             if order.mode != "observe":
                 return state, announced
-            state, actions = give_up(state, event.at_s, "the operator set the mode to observe")
+            state, actions = give_up(state, "the operator set the mode to observe")
             return state, (*announced, *actions)
         case Stop():
-            state, actions = give_up(state, event.at_s, "the operator stopped the session")
-            finish = FinishSession(reason="the operator stopped the session", is_aborted=False)
+            state, actions = give_up(state, order.why)
+            finish = FinishSession(reason=order.why, is_aborted=False)
             return replace(state, is_finishing=True), (*actions, finish)
         case _:
             assert_never(order)
@@ -97,7 +97,7 @@ def expire(state: State, now_s: float) -> Step:
     return state, actions
 
 
-def give_up(state: State, now_s: float, why: str) -> Step:
+def give_up(state: State, why: str) -> Step:
     """End every open request: what waits is denied; what was sent may or may not have been done."""
     actions: tuple[Action, ...] = ()
     for request in state.requests:

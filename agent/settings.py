@@ -182,9 +182,10 @@ class Rules(Message):
     watch: WatchSettings = WatchSettings()
     command_timeout_s: Seconds = 20.0
     max_maps: Annotated[int, Field(ge=0)] = 0
+    end_with_source: bool = False
 
 
-def rules_of(settings: Settings) -> Rules:
+def rules_of(settings: Settings, *, end_with_source: bool = False) -> Rules:
     """Take out of the settings what `decide` needs."""
     return Rules(
         context=settings.context,
@@ -193,4 +194,5 @@ def rules_of(settings: Settings) -> Rules:
         watch=settings.watch,
         command_timeout_s=settings.source.command_timeout_s,
         max_maps=settings.session.max_maps,
+        end_with_source=end_with_source,
     )

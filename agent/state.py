@@ -87,6 +87,7 @@ class State:
     sent_s: tuple[float, ...] = ()
     quiet_since_s: float | None = None
     is_quiet: bool = False
+    is_disk_low: bool = False
     is_source_ended: bool = False
     is_finishing: bool = False
     end_reason: str = ""
