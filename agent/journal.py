@@ -107,7 +107,7 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path, session: str | None = None) -> Self:
-        """Begin a session in a folder that is empty or does not exist yet.
+        """Begin a session in a folder that holds none, or does not exist yet.
 
         Parameters
         ----------
@@ -119,16 +119,14 @@ class Journal:
         Raises
         ------
         JournalError
-            If the folder holds something, or cannot be written to.
+            If the folder holds a session already, or cannot be written to.
         """
         name = session or folder.name
         with _typed_errors(folder), ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
             stack.callback(os.close, _lock(folder))
-            if any(folder.iterdir()):
-                raise JournalError(
-                    f"{folder}: expected an empty folder for a new session, found files in it; name another"
-                )
+            if (folder / FACTS).exists() or (folder / segment_name(0)).exists():
+                raise JournalError(f"{folder}: expected a folder without a session, found one; name another")
             facts = stack.enter_context(closing(_connect(folder)))
             facts.executescript(SCHEMA)
             facts.execute("INSERT INTO session VALUES (?)", (name,))

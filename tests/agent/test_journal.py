@@ -134,8 +134,8 @@ def test_positions_go_on_without_a_gap(tmp_path):
         journal.append([JournalEntry(0, Step())])
 
 
-def test_a_folder_that_holds_files_is_refused(session):
-    with pytest.raises(JournalError, match="expected an empty folder"):
+def test_a_folder_that_holds_a_session_is_refused(session):
+    with pytest.raises(JournalError, match="expected a folder without a session"):
         Journal.create(session)
 
 
