@@ -32,9 +32,6 @@ from agent.state import State
 
 Step = tuple[State, tuple[Action, ...]]
 
-#: States of the instrument that are kept to tell how it stood while a frame was taken.
-_STATES_KEPT = 16
-
 
 def decide(state: State, event: Event) -> Step:
     """Take one event into account; returns the next state and what is to be done, in this order."""
@@ -54,7 +51,7 @@ def decide(state: State, event: Event) -> Step:
             down, actions = follow_requests.give_up(down, "the link to the instrument was lost")
             return down, (notice, *actions)
         case StateSeen():
-            return replace(state, instruments=(*state.instruments, event.state)[-_STATES_KEPT:]), ()
+            return state.with_instrument(event.state), ()
         case FrameSeen():
             return follow_frames.frame_seen(state, event)
         case FrameSpoiled():
@@ -94,17 +91,26 @@ def _link_made(state: State, event: LinkMade) -> Step:
     made = replace(
         state,
         link="up",
+        is_reader=link.role == "reader",
         bridge_session=link.session,
         capabilities=link.capabilities,
-        instruments=(*(state.instruments if is_same else ()), link.state)[-_STATES_KEPT:],
+        instruments=state.instruments if is_same else (),
         next_sequence=state.next_sequence if is_same else link.next_sequence,
         quiet_since_s=event.at_s,
         is_quiet=False,
-    )
+    ).with_instrument(link.state)
     offered = ", ".join(detector.name for detector in link.capabilities.detectors) or "no detectors"
     how = "again in touch with" if is_same else "in touch with"
     text = f"{how} {link.capabilities.instrument} ({offered}), session {link.session}"
-    return made, (Notice(level="info", text=text),)
+    notice = Notice(level="info", text=text)
+    if not made.is_reader:
+        return made, (notice,)
+    warning = Notice(
+        level="warning",
+        text="another client controls the instrument; this agent only watches",
+        remedy="end the other client if the agent is to send requests",
+    )
+    return made, (notice, warning)
 
 
 def _source_ended(state: State, event: SourceEnded) -> Step:

@@ -75,7 +75,7 @@ def command_ended(state: State, event: CommandEnded) -> Step:
     sent = [request for request in state.requests if request.id == event.request and request.status == "sent"]
     told = event.outcome
     if told.state is not None:
-        state = replace(state, instruments=(*state.instruments, told.state)[-16:])
+        state = state.with_instrument(told.state)
     if not sent:
         text = f"an answer ({told.status}) came to request {event.request}, which is not under way"
         return state, (Notice(level="warning", text=text, remedy="nothing is done about it"),)
@@ -119,8 +119,8 @@ def _send(state: State, now_s: float, approved: Request) -> Step:
     objection = find_objection(
         command, state.rules.limits, state.capabilities, state.instrument, state.sent_s, now_s
     )
-    if objection is None and state.link != "up":
-        objection = "there is no link to the instrument"
+    if objection is None and (state.link != "up" or state.is_reader):
+        objection = "another client controls the instrument" if state.is_reader else "there is no link"
     if objection is not None:
         state, actions = _ended(state, moved_to(approved, "failed", f"not sent: {objection}"))
         return state, (announced, *actions)

@@ -1,6 +1,6 @@
 """What the agent knows between two events."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agent.frames import FrameRef
@@ -8,6 +8,9 @@ from agent.requests import Request
 from agent.settings import Mode, Rules
 from drivers.contract.facts import Settled
 from drivers.contract.instrument import Capabilities, InstrumentState
+
+#: States of the instrument that are kept to tell how it stood while a frame was taken.
+_STATES_KEPT = 16
 
 Link = Literal["connecting", "up", "down"]
 
@@ -75,6 +78,7 @@ class State:
     mode: Mode = "observe"
     link: Link = "connecting"
     bridge_session: str | None = None
+    is_reader: bool = False
     capabilities: Capabilities | None = None
     instruments: tuple[InstrumentState, ...] = ()
     next_sequence: int | None = None
@@ -97,3 +101,8 @@ class State:
     def instrument(self) -> InstrumentState | None:
         """How the instrument stood when it was last heard of."""
         return self.instruments[-1] if self.instruments else None
+
+    def with_instrument(self, told: InstrumentState) -> "State":
+        """Take note of how the instrument stands; answers may overtake each other."""
+        known = sorted((*self.instruments, told), key=lambda state: state.monotonic_s)
+        return replace(self, instruments=tuple(known[-_STATES_KEPT:]))
