@@ -57,9 +57,7 @@ class DoseMap:
         return sum(self._tiles.values()) * TILE_ANGSTROM**2
 
     @staticmethod
-    def _shares(
-        low: NDArray[np.float64], high: NDArray[np.float64]
-    ) -> list[tuple[tuple[int, int], float]]:
+    def _shares(low: NDArray[np.float64], high: NDArray[np.float64]) -> list[tuple[tuple[int, int], float]]:
         """Tiles that a box touches, each with the fraction of the tile that lies in the box."""
         axes = []
         for first, last in zip(low / TILE_ANGSTROM, high / TILE_ANGSTROM, strict=True):

@@ -219,7 +219,7 @@ class Readout:
     ) -> NDArray[np.float32]:
         """Turn intensities into counts: Poisson noise, gain, offset, read-out noise and saturation.
 
-        With None for the incident electrons they are not counted and the gain applies to the intensity itself.
+        With None for the incident electrons they are not counted; the gain then applies to the intensity.
         """
         electrons = np.maximum(intensity, 0.0)
         if electrons_per_pixel is not None:

@@ -12,8 +12,9 @@ from sim_microscope.crystal import Crystal
 from sim_microscope.field import FieldKernels, Raster, render
 from sim_microscope.imaging import ScanMap
 from sim_microscope.kernels import vacuum_intensity
-from sim_microscope.scan_path import ScanPath, shift_rows
+from sim_microscope.scan_path import ScanPath
 from sim_microscope.simulate import blur_source
+from sim_microscope.splat import shift_rows
 
 #: Further points on either side of a row, for the shifts of rows [pixels]; no row is shifted further than
 #: `MAX_SHIFT_PX`.

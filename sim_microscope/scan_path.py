@@ -84,8 +84,10 @@ class ScanPath:
         matrix = np.eye(2) * self.true_step_angstrom + np.outer(velocity, times)
         return ScanMap(matrix, start + np.array(self.corner_angstrom) * self.magnification)
 
-    def box(self, scan_map: ScanMap, rows: float | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Box on the specimen that the first `rows` rows fill, by default all: lowest and highest (row, column) [Å].
+    def box(
+        self, scan_map: ScanMap, rows: float | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Box on the specimen that the first `rows` rows fill (by default all): corners (row, column) [Å].
 
         Half a pixel beyond the outermost points; its skew by the drift during the scan is left out.
         """
@@ -96,34 +98,3 @@ class ScanPath:
     def contains(self, pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether pixel coordinates (n, 2) lie in the scanned area."""
         return np.asarray(np.all((pixels >= -0.5) & (pixels < np.array(self.shape) - 0.5), axis=1))
-
-
-def shift_rows(image: NDArray[np.float32], shifts_px: NDArray[np.float64], pad: int) -> NDArray[np.float32]:
-    """Sample every row of an image at positions shifted along it, by cubic convolution (Keys, 1981).
-
-    Parameters
-    ----------
-    image : ndarray of shape (rows, columns + 2 pad)
-        Image with `pad` further columns on either side.
-    shifts_px : ndarray of shape (rows,)
-        Shift of the sampling positions, at most `pad` - 2 in size [pixels].
-    pad : int
-        At least 3.
-
-    Returns
-    -------
-    ndarray of shape (rows, columns), float32
-    """
-    columns = image.shape[1] - 2 * pad
-    whole = np.floor(shifts_px).astype(int)
-    t = (shifts_px - whole)[:, None]
-    weights = (
-        ((-0.5 * t + 1.0) * t - 0.5) * t,
-        (1.5 * t - 2.5) * t * t + 1.0,
-        ((-1.5 * t + 2.0) * t + 0.5) * t,
-        (0.5 * t - 0.5) * t * t,
-    )
-    rows = np.arange(image.shape[0])[:, None]
-    first = pad + whole[:, None] + np.arange(columns)
-    result = sum(w.astype(np.float32) * image[rows, first + k - 1] for k, w in enumerate(weights))
-    return np.asarray(result, np.float32)

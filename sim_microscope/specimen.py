@@ -82,9 +82,7 @@ class EndlessCrystal:
         first, last = np.floor(indices.min(0)).astype(int) - 1, np.ceil(indices.max(0)).astype(int) + 1
         if max(np.abs(first).max(), np.abs(last).max()) >= _CELLS:
             raise InputError("the stage has left the specimen")
-        i, j = np.meshgrid(
-            np.arange(first[0], last[0] + 1), np.arange(first[1], last[1] + 1), indexing="ij"
-        )
+        i, j = np.meshgrid(np.arange(first[0], last[0] + 1), np.arange(first[1], last[1] + 1), indexing="ij")
         cells = np.stack([i.ravel(), j.ravel()], axis=1)
         metal = cells @ basis
         # The chalcogens stand in the middle of every other triangle of metals.

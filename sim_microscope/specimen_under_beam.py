@@ -49,7 +49,7 @@ class Drift:
         return cls(velocity, settings.drift_walk_nm * 10, rng, np.zeros(2), at_s)
 
     def at(self, now_s: float) -> NDArray[np.float64]:
-        """Displacement (row, column) [Å] at a time; where a time lies before the last one asked for, as then."""
+        """Displacement (row, column) [Å] at a time; for one before the last asked for, as it was then."""
         passed = max(0.0, now_s - self._at_s)
         if passed:
             step = self.rng.normal(0.0, 1.0, 2) * self.walk * np.sqrt(passed)
