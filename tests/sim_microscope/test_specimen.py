@@ -67,7 +67,8 @@ def test_a_changed_site_stays_changed_wherever_it_is_seen_from():
 
 def test_neighbouring_numbers_draw_independently():
     draw = uniform(np.arange(100_000), 7)
-    assert draw.min() >= 0 and draw.max() < 1
+    assert draw.min() >= 0
+    assert draw.max() < 1
     assert draw.mean() == pytest.approx(0.5, abs=0.005)
     assert abs(np.corrcoef(draw[:-1], draw[1:])[0, 1]) < 0.01
     assert abs(np.corrcoef(draw, uniform(np.arange(100_000), 8))[0, 1]) < 0.01

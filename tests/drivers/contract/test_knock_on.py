@@ -83,7 +83,9 @@ def test_the_onset_lies_below_the_static_threshold_at_its_cross_section(host):
 def test_damage_grows_with_energy_and_saturates_with_dose():
     barns = [knock_on_barn("WS2", energy) for energy in (70.0, 80.0, 90.0, 100.0)]
     assert barns == sorted(barns)
-    assert vacancy_probability("WS2", 100.0, 1e5) == pytest.approx(knock_on_barn("WS2", 100.0) * 1e-3, rel=0.02)
+    assert vacancy_probability("WS2", 100.0, 1e5) == pytest.approx(
+        knock_on_barn("WS2", 100.0) * 1e-3, rel=0.02
+    )
     assert vacancy_probability("WS2", 100.0, 1e12) == 1.0
     assert vacancy_probability("WS2", 100.0, 0.0) == 0.0
 
