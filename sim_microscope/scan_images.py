@@ -34,7 +34,7 @@ def kernel_image(
 
     The columns are moved to where the drifting scan sees them and then imaged on a regular raster, so that
     the spectra of a raster serve every frame; the columns' own images are not skewed by the drift, which
-    at one percent of skew is below 1 % of the image's spread.
+    at one percent of skew is some 1 % of the image's spread.
 
     Parameters
     ----------
