@@ -4,7 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from drivers.contract.context import CONVERGENCE_MRAD, ENERGIES_KEV, HAADF, MAADF, Detector, Message, Specimen
+from drivers.contract.context import (
+    CONVERGENCE_MRAD,
+    ENERGIES_KEV,
+    HAADF,
+    MAADF,
+    Detector,
+    EnergyKev,
+    Message,
+    Specimen,
+)
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -32,9 +41,11 @@ class SimulatorSettings(Message):
     """Growth of the carbon with 10^6 electrons/Å² on the field."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
 
-    energies_kev: Annotated[tuple[float, ...], Field(min_length=1)] = tuple(float(e) for e in ENERGIES_KEV)
+    energies_kev: Annotated[tuple[EnergyKev, ...], Field(min_length=1)] = tuple(
+        float(e) for e in ENERGIES_KEV
+    )
     """Beam energies that it can be switched to."""
-    energy_kev: Positive = 80.0
+    energy_kev: EnergyKev = 80.0
     convergence_mrad: Positive = CONVERGENCE_MRAD
     detectors: Annotated[tuple[Detector, ...], Field(min_length=1)] = (HAADF, MAADF)
     """Detectors that it has."""

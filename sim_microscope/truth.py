@@ -88,10 +88,9 @@ class TruthServer:
 
     def close(self) -> None:
         """Stop answering."""
-        # Shutting the context down ends the thread's wait; it then closes its socket itself.
-        self._context.shutdown()
-        self._thread.join(5.0)
-        self._context.destroy(linger=0)
+        # This ends the thread's wait, and itself waits until the thread has closed the socket.
+        self._context.term()
+        self._thread.join()
 
     def _serve(self) -> None:
         try:
