@@ -6,12 +6,10 @@ travels on them.  One thread serves the sockets and never blocks, another one ca
 
 import contextlib
 import math
-import queue
 import secrets
-import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import zmq
@@ -19,7 +17,7 @@ import zmq
 from drivers.addresses import CONTROL_PORT
 from drivers.command_book import CommandBook
 from drivers.confirm import Tolerances
-from drivers.contract.codec import Buffer, pack, unpack
+from drivers.contract.codec import unpack
 from drivers.contract.context import Message
 from drivers.contract.errors import InputError, WireError
 from drivers.contract.instrument import Capabilities, CommandOutcome, CommandRequest, InstrumentState
@@ -39,11 +37,10 @@ from drivers.contract.messages import (
 )
 from drivers.flow import AHEAD, RING_BYTES, Ring, Subscription
 from drivers.instrument_thread import InstrumentThread, NoMoreFrames, Opened, Report, Taken, Trouble
+from drivers.mailbox import Mailbox
 from drivers.microscope import Microscope
 from drivers.roster import Client, Roster
-
-#: Largest message [bytes] that a bridge takes from a client.
-MAX_CLIENT_BYTES = 65536
+from drivers.router import Router
 
 
 @dataclass
@@ -97,10 +94,7 @@ class Bridge:
         self._options = options or Options()
         self.session = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(4)
         self._clients = Roster()
-        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._mailbox: Mailbox[Report] = Mailbox()
         self._is_stopping = False
         self._had_client = False
         self._trouble = ""
@@ -108,14 +102,11 @@ class Bridge:
         self._heartbeat_due_s = 0.0
         self._context = zmq.Context()
         self._instrument = InstrumentThread(
-            microscope, session=self.session, report=self._post, tolerances=self._options.tolerances
+            microscope, session=self.session, report=self._mailbox.post, tolerances=self._options.tolerances
         )
         try:
-            self._control, self.port = self._bind(self._options.port)
-            data_port = self._options.data_port
-            if data_port is None:
-                data_port = self.port + 1 if self._options.port else 0
-            self._data, self.data_port = self._bind(data_port)
+            self._control = Router(self._context, self._options.host, self._options.port)
+            self._data = Router(self._context, self._options.host, self._data_port())
             self._instrument.start()
             self.capabilities, self._state = self._wait_opened()
         except BaseException:
@@ -123,7 +114,7 @@ class Bridge:
             self._release(linger_ms=0)
             raise
         self._poller = zmq.Poller()
-        for source in (self._control, self._data, self._wake_out):
+        for source in (self._control.socket, self._data.socket, self._mailbox):
             self._poller.register(source, zmq.POLLIN)
         self._commands = CommandBook(self.session, self.capabilities, self._options.grace_s)
         self._ring = Ring(
@@ -138,6 +129,16 @@ class Bridge:
             monotonic_s=time.monotonic(),
             wall_time_unix_s=time.time(),
         )
+
+    @property
+    def port(self) -> int:
+        """The port of the control socket."""
+        return self._control.port
+
+    @property
+    def data_port(self) -> int:
+        """The port of the data socket."""
+        return self._data.port
 
     @property
     def address(self) -> str:
@@ -175,7 +176,7 @@ class Bridge:
     def stop(self) -> None:
         """End `run` soon; may be called from any thread or signal handler."""
         self._is_stopping = True
-        self._wake()
+        self._mailbox.wake()
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -184,11 +185,11 @@ class Bridge:
         self._grant()
         due_s = min([self._heartbeat_due_s, *self._commands.deadlines_s()])
         self._poller.poll(max(0, math.ceil((due_s - time.monotonic()) * 1000)))
-        self._take_reports()
-        for parts in _messages(self._control):
-            self._serve(self._control, parts)
-        for parts in _messages(self._data):
-            self._serve(self._data, parts)
+        for report in self._mailbox.take():
+            self._take_report(report)
+        for router in (self._control, self._data):
+            for identity, parts in router.messages():
+                self._serve(router, identity, parts)
         now_s = time.monotonic()
         for request in self._commands.overdue(now_s):
             self._give_up(request)
@@ -202,23 +203,6 @@ class Bridge:
         if pace is not None:
             self._ring.pace = max(self._ring.pace, pace)
         self._instrument.grant(self._ring.granted())
-
-    def _post(self, report: Report) -> None:
-        self._reports.put(report)
-        self._wake()
-
-    def _wake(self) -> None:
-        # A full pipe wakes the loop all the same; a closed one means that it has ended.
-        with contextlib.suppress(OSError):
-            self._wake_in.send(b"x")
-
-    def _take_reports(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._wake_out.recv(4096):
-                pass
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._take_report(self._reports.get_nowait())
 
     def _take_report(self, report: Report) -> None:
         match report:
@@ -240,28 +224,27 @@ class Bridge:
 
     # --- what clients say --------------------------------------------------------------------------
 
-    def _serve(self, source: zmq.Socket[bytes], parts: list[bytes]) -> None:
+    def _serve(self, router: Router, identity: bytes, parts: list[bytes]) -> None:
         """Answer one message; one that is garbled is answered by what is wrong with it."""
-        identity, *rest = parts
         try:
-            message = unpack(rest)
+            message = unpack(parts)
             if isinstance(message, Resume | Acknowledge):
                 self._serve_data(identity, message)
             else:
                 self._serve_control(identity, message)
         except WireError as error:
-            self._send(source, identity, Unwelcome(reason=error.reason[:2000], remedy=error.remedy[:2000]))
+            router.send(identity, Unwelcome(reason=error.reason[:2000], remedy=error.remedy[:2000]))
 
     def _serve_control(self, identity: bytes, message: Message) -> None:
         now_s = time.monotonic()
         if isinstance(message, Hello):
             client, version = self._clients.let_in(identity, message, now_s)
-            self._send(self._control, identity, self._welcome(client, version))
+            self._control.send(identity, self._welcome(client, version))
             return
         client = self._clients.sender(identity, now_s)
         match message:
             case GetState():
-                self._send(self._control, identity, self._state)
+                self._control.send(identity, self._state)
             case Goodbye():
                 self._clients.leave(client)
             case CommandRequest():
@@ -269,7 +252,7 @@ class Bridge:
                 if step == "hand on":
                     self._instrument.submit(message)
                 elif isinstance(step, CommandOutcome):
-                    self._send(self._control, identity, step)
+                    self._control.send(identity, step)
             case _:
                 raise WireError(
                     f"a bridge has no use for a message of the kind {getattr(message, 'kind', None)!r}",
@@ -301,8 +284,8 @@ class Bridge:
         start = min(max(message.next_sequence, first), end)
         safe = start if message.safe_sequence is None else min(message.safe_sequence, start)
         self._clients.subscribe(client, identity, Subscription(message.credits, start, safe))
-        self._send(self._data, identity, Resumed(session=self.session, next_sequence=start))
-        self._send(self._data, identity, self._started)
+        self._data.send(identity, Resumed(session=self.session, next_sequence=start))
+        self._data.send(identity, self._started)
         if message.next_sequence < first:
             self._announce_drop(identity, message.next_sequence, first)
 
@@ -311,7 +294,7 @@ class Bridge:
         if outcome.state is not None:
             self._state = outcome.state
         for identity in self._commands.finish(outcome):
-            self._send(self._control, identity, outcome)
+            self._control.send(identity, outcome)
 
     def _give_up(self, request: CommandRequest) -> None:
         silent_s = time.monotonic() - self._instrument.seen_s
@@ -375,7 +358,7 @@ class Bridge:
         if sum(memoryview(part).nbytes for part in parts[2:]) > max_frame_bytes:
             self._announce_drop(data, number, number + 1, "larger than the client takes")
         else:
-            self._send_parts(self._data, data, parts)
+            self._data.send_parts(data, parts)
 
     def _send_end(self, data: bytes, subscription: Subscription, *, is_aborted: bool, reason: str) -> None:
         """Mark the end of the session, once for each client."""
@@ -388,7 +371,7 @@ class Bridge:
             is_aborted=is_aborted,
             reason=reason[:500],
         )
-        self._send(self._data, data, marker)
+        self._data.send(data, marker)
 
     def _announce_drop(
         self, data: bytes, first: int, end: int, reason: str = "the bridge holds them no longer"
@@ -400,47 +383,27 @@ class Bridge:
             count=end - first,
             reason=reason,
         )
-        self._send(self._data, data, dropped)
+        self._data.send(data, dropped)
 
     def _tell_all(self, message: Message) -> None:
         for client in self._clients:
-            self._send(self._control, client.control, message)
-
-    def _send(self, target: zmq.Socket[bytes], identity: bytes, message: Message) -> None:
-        self._send_parts(target, identity, pack(message))
-
-    def _send_parts(self, target: zmq.Socket[bytes], identity: bytes, parts: Sequence[Buffer]) -> None:
-        # A client that went away without a word, or reads nothing, is forgotten when its lease ends.
-        with contextlib.suppress(zmq.ZMQError):
-            target.send_multipart([identity, *parts], flags=zmq.NOBLOCK, copy=False)
+            self._control.send(client.control, message)
 
     # --- beginning and end -------------------------------------------------------------------------
 
-    def _bind(self, port: int) -> tuple[zmq.Socket[bytes], int]:
-        router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        router.setsockopt(zmq.LINGER, 0)
-        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        router.setsockopt(zmq.MAXMSGSIZE, MAX_CLIENT_BYTES)
-        router.setsockopt(zmq.SNDHWM, 2000)
-        try:
-            router.bind(f"tcp://{self._options.host}:{port or '*'}")
-        except zmq.ZMQError as error:
-            router.close()
-            raise InputError(
-                f"cannot listen on {self._options.host} port {port}: {error}; choose a free port with "
-                "--port, or stop what uses this one"
-            ) from error
-        endpoint = router.getsockopt_string(zmq.LAST_ENDPOINT)
-        return router, int(endpoint.rsplit(":", 1)[1])
+    def _data_port(self) -> int:
+        """Return the data port to take: as set, or the next after the control port, or any."""
+        if self._options.data_port is not None:
+            return self._options.data_port
+        return self._control.port + 1 if self._options.port else 0
 
     def _wait_opened(self) -> tuple[Capabilities, InstrumentState]:
         """Wait for the instrument's first answer."""
-        try:
-            report = self._reports.get(timeout=self._options.open_s)
-        except queue.Empty:
+        report = self._mailbox.wait(self._options.open_s)
+        if report is None:
             raise InputError(
                 f"the instrument gave no answer for {self._options.open_s:g} s; check that its software runs"
-            ) from None
+            )
         if not isinstance(report, Opened):
             reason = report.reason if isinstance(report, Trouble) else "it answered out of turn"
             raise InputError(f"the instrument cannot be opened: {reason}")
@@ -450,7 +413,8 @@ class Bridge:
         """Blank the beam, mark the end for every client, release the ports."""
         try:
             is_free = self._instrument.stop(timeout_s=5.0)
-            self._take_reports()
+            for report in self._mailbox.take():
+                self._take_report(report)
             for request in self._commands.overdue(math.inf):
                 self._give_up(request)
             reason = "the bridge was stopped" if is_free else "the instrument's driver hangs in a call"
@@ -463,17 +427,7 @@ class Bridge:
 
     def _release(self, *, linger_ms: int) -> None:
         self._context.destroy(linger=linger_ms)
-        self._wake_in.close()
-        self._wake_out.close()
-
-
-def _messages(source: zmq.Socket[bytes], limit: int = 100) -> Iterator[list[bytes]]:
-    """Yield what has come, up to a limit, so that no sender starves the rest."""
-    for _ in range(limit):
-        try:
-            yield source.recv_multipart(flags=zmq.NOBLOCK)
-        except zmq.Again:
-            return
+        self._mailbox.close()
 
 
 def _is_same(state: InstrumentState, other: InstrumentState) -> bool:
