@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -94,20 +94,20 @@ class Journal:
         self,
         folder: Path,
         facts: sqlite3.Connection,
-        lock: int,
+        segments: SegmentWriter,
         position: int,
         head: bytes,
-        end: tuple[int, int],
+        closing: ExitStack,
     ) -> None:
         self.folder = folder
-        self._facts, self._lock = facts, lock
+        self._facts, self._segments = facts, segments
         self._position, self._head = position, head
-        self._segments = SegmentWriter(folder, *end)
+        self._closing = closing
         self._is_broken = self._is_closed = False
 
     @classmethod
     def create(cls, folder: Path, session: str | None = None) -> Self:
-        """Begin a session in a folder that is empty or does not exist yet.
+        """Begin a session in a folder that holds none, or does not exist yet.
 
         Parameters
         ----------
@@ -119,23 +119,21 @@ class Journal:
         Raises
         ------
         JournalError
-            If the folder holds something, or cannot be written to.
+            If the folder holds a session already, or cannot be written to.
         """
-        with _typed_errors(folder):
+        name = session or folder.name
+        with _typed_errors(folder), ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = _lock(folder)
-            if any(folder.iterdir()):
-                os.close(lock)
-                raise JournalError(
-                    f"{folder}: expected an empty folder for a new session, found files in it; name another"
-                )
-            facts = _connect(folder)
+            stack.callback(os.close, _lock(folder))
+            if (folder / FACTS).exists() or (folder / segment_name(0)).exists():
+                raise JournalError(f"{folder}: expected a folder without a session, found one; name another")
+            facts = stack.enter_context(closing(_connect(folder)))
             facts.executescript(SCHEMA)
-            facts.execute("INSERT INTO session VALUES (?)", (session or folder.name,))
+            facts.execute("INSERT INTO session VALUES (?)", (name,))
             _set_up(facts)
-            sync_folder(folder)
+            segments = stack.enter_context(closing(SegmentWriter(folder)))
             sync_folder(folder.parent)
-            return cls(folder, facts, lock, 0, first_digest(session or folder.name), (0, 0))
+            return cls(folder, facts, segments, 0, first_digest(name), stack.pop_all())
 
     @classmethod
     def reopen(cls, folder: Path) -> tuple[Self, Repair]:
@@ -151,22 +149,19 @@ class Journal:
         JournalError
             If the folder cannot be written to, or another process is recording to it.
         """
-        with _typed_errors(folder):
-            lock = _lock(folder)
-            try:
-                with SessionReader(folder) as reader:
-                    name = reader.name
-                    position, head, newest = _check_newest(reader)
-                facts = _connect(folder)
-                _set_up(facts)
-            except BaseException:
-                os.close(lock)
-                raise
+        with _typed_errors(folder), ExitStack() as stack:
+            stack.callback(os.close, _lock(folder))
+            with SessionReader(folder) as reader:
+                name = reader.name
+                position, head, newest = _check_newest(reader)
             segment, end = (newest.segment, align(newest.offset + newest.length)) if newest else (0, 0)
             repair = _describe_repair(folder, name, position, segment, end)
+            facts = stack.enter_context(closing(_connect(folder)))
+            _set_up(facts)
             for stray in _segments_from(folder, segment + 1):
                 stray.unlink()
-            return cls(folder, facts, lock, position, head, (segment, end)), repair
+            segments = stack.enter_context(closing(SegmentWriter(folder, segment, end)))
+            return cls(folder, facts, segments, position, head, stack.pop_all()), repair
 
     @property
     def next_position(self) -> int:
@@ -219,35 +214,39 @@ class Journal:
         if self._is_closed:
             return
         self._is_closed = True
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error):  # a reader is there: the write-ahead log stays, and is valid
+            self._facts.execute("PRAGMA busy_timeout=0")
             self._facts.execute("PRAGMA journal_mode=DELETE")
-        self._facts.close()
-        self._segments.close()
-        os.close(self._lock)
+        self._closing.close()
 
     def _append(self, entries: Sequence[JournalEntry]) -> None:
-        references = iter(self._segments.append([e.array for e in entries if e.array is not None]))
-        head, rows, arrays = self._head, [], []
-        for entry in entries:
-            event, actions = entry.event.model_dump_json(), _dump(entry.actions)
-            reference = next(references) if entry.array is not None else None
-            head = next_digest(head, entry.position, event, actions, reference.sha256 if reference else None)
-            rows.append((entry.position, event, actions, head))
-            if reference:
-                arrays.append(
-                    (entry.position, reference.segment, reference.offset, reference.length, reference.sha256)
-                )
-        self._facts.execute("BEGIN IMMEDIATE")
+        references = self._segments.append([each.array for each in entries if each.array is not None])
+        rows, arrays = self._rows(entries, references)
         try:
+            self._facts.execute("BEGIN IMMEDIATE")
             self._facts.executemany(_ENTRY, rows)
             self._facts.executemany(_ARRAY, arrays)
             self._facts.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
                 self._facts.execute("ROLLBACK")
+            self._segments.take_back(references)
             raise
-        self._position += len(rows)
-        self._head = head
+        if rows:
+            self._position, self._head = self._position + len(rows), rows[-1][-1]
+
+    def _rows(
+        self, entries: Sequence[JournalEntry], references: Sequence[ArrayReference]
+    ) -> tuple[list[tuple[int, str, str, bytes]], list[tuple[int, int, int, int, bytes]]]:
+        head, rows, arrays, places = self._head, [], [], iter(references)
+        for entry in entries:
+            event, actions = entry.event.model_dump_json(), _dump(entry.actions)
+            place = next(places) if entry.array is not None else None
+            head = next_digest(head, entry.position, event, actions, place.sha256 if place else None)
+            rows.append((entry.position, event, actions, head))
+            if place is not None:
+                arrays.append((entry.position, place.segment, place.offset, place.length, place.sha256))
+        return rows, arrays
 
 
 def _dump(actions: Sequence[Message]) -> str:

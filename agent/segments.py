@@ -1,6 +1,7 @@
 """Writes arrays to a session's segments, durably: one write and one flush for all that come together."""
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Sequence
@@ -67,6 +68,13 @@ class SegmentWriter:
         self._end += total
         return references
 
+    def take_back(self, references: Sequence[ArrayReference]) -> None:
+        """Cut off what the newest `append` wrote, because its entries could not be recorded."""
+        if references:
+            self._end = references[0].offset
+            with suppress(OSError):
+                os.ftruncate(self._file, self._end)
+
     def close(self) -> None:
         """Close the file; all that was appended is on the disk already."""
         self._hasher.shutdown()
@@ -97,7 +105,7 @@ class SegmentWriter:
         try:
             for start in range(0, total, _LARGEST_WRITE):
                 part = self._buffer[start : min(total, start + _LARGEST_WRITE)]
-                written = os.pwrite(self._file, part, self._end + start)
+                written = self._write_part(part, self._end + start)
                 if written < part.size:
                     raise OSError(errno.ENOSPC, f"wrote {written} of {part.size} bytes")
             os.fdatasync(self._file)
@@ -105,6 +113,17 @@ class SegmentWriter:
             with suppress(OSError):  # give back the room of the half-written
                 os.ftruncate(self._file, self._end)
             raise
+
+    def _write_part(self, part: NDArray[np.uint8], place: int) -> int:
+        try:
+            return os.pwrite(self._file, part, place)
+        except OSError as error:
+            flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
+            if error.errno != errno.EINVAL or not flags & _UNCACHED:
+                raise
+        # Some file systems open a file uncached and then refuse to write so: go on through the cache.
+        fcntl.fcntl(self._file, fcntl.F_SETFL, flags & ~_UNCACHED)
+        return os.pwrite(self._file, part, place)
 
 
 def align(length: int) -> int:

@@ -125,18 +125,23 @@ class SessionReader:
             for values in self._facts.execute(_ROWS, (start,)):
                 yield _row(*values)
 
-    def array(self, reference: ArrayReference) -> NDArray[Any]:
-        """Read and check one array; it is read-only.
+    def array(self, row: Row) -> NDArray[Any] | None:
+        """Read and check the array of an entry, if it has one; it is read-only.
 
         Raises
         ------
         DamagedSessionError
             If it is cut short, altered, or its segment is missing.
         """
+        if row.array is None:
+            return None
         try:
-            return decode_array(read_record(self.folder, reference))
+            return decode_array(read_record(self.folder, row.array))
         except ValueError as error:
-            raise DamagedSessionError(f"{self.folder}: {error}") from error
+            raise DamagedSessionError(
+                f"{self.folder}: the array of entry {row.position} is lost: {error}; "
+                f"`columnist sessions {self.folder} --check` says what can be recovered"
+            ) from error
 
     def frames(self, stop: int | None = None) -> Iterator[RecordedFrame]:
         """Yield the recorded frames in the order in which they came, up to before position `stop`.
@@ -148,9 +153,9 @@ class SessionReader:
         """
         for row in self.rows(stop):
             event = json.loads(row.event)
-            if event["kind"] == "frame_seen" and row.array is not None:
+            if event["kind"] == "frame_seen" and (pixels := self.array(row)) is not None:
                 header = json.dumps(event["header"])
-                yield RecordedFrame(row.position, float(event["at_s"]), header, self.array(row.array))
+                yield RecordedFrame(row.position, float(event["at_s"]), header, pixels)
 
     def newest_array(self) -> ArrayReference | None:
         """Return where the newest array lies (not checked), or None if there is none."""
@@ -249,6 +254,8 @@ def _connect(path: Path, stack: ExitStack) -> sqlite3.Connection:
 def _read_name(facts: sqlite3.Connection, folder: Path) -> str:
     (application,) = facts.execute("PRAGMA application_id").fetchone()
     (version,) = facts.execute("PRAGMA user_version").fetchone()
+    if (folder / FACTS).stat().st_size == 0:
+        raise DamagedSessionError(f"{folder}: {FACTS} is cut short: it is empty")
     if application != APPLICATION_ID:
         raise InputError(f"{folder}: expected a recorded session, found an SQLite file of another program")
     if version != LAYOUT_VERSION:

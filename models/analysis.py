@@ -186,23 +186,24 @@ def as_settled(context: Context, origin: str = "caller") -> Settled:
 def _columns(result: Classification, pixel_size_angstrom: float) -> NDArray[np.void]:
     """One record a column."""
     lattice = result.reading.lattice
-    whole = result.reading.whole.cpu()
+    chosen = result.chosen
     columns = np.zeros(len(result.positions), dtype=COLUMN_DTYPE)
     positions = result.positions.numpy()
     columns["row_px"], columns["col_px"] = positions.T
     columns["y_angstrom"], columns["x_angstrom"] = positions.T * pixel_size_angstrom
-    is_metal = result.decision.is_metal(lattice).cpu()[whole].numpy()
+    is_metal = result.decision.is_metal(lattice).cpu()[chosen].numpy()
     columns["sublattice"] = np.where(is_metal, Sublattice.METAL, Sublattice.CHALCOGEN)
     columns["cls"] = result.posterior.label.numpy()
     columns["p"] = result.posterior.probability.numpy()
     columns["entropy_nats"] = result.posterior.entropy_nats.numpy()
     columns["foreign"] = result.foreignness.numpy()
-    columns["grain"] = lattice.grain.cpu()[whole].numpy()
+    columns["grain"] = lattice.grain.cpu()[chosen].numpy()
     flags = {
         ColumnFlag.UNDECIDED: ~result.is_decided.numpy(),
-        ColumnFlag.BOUNDARY: lattice.boundary.cpu()[whole].numpy(),
+        ColumnFlag.BOUNDARY: lattice.boundary.cpu()[chosen].numpy(),
         ColumnFlag.FOREIGN: columns["foreign"] > FOREIGN,
-        ColumnFlag.PREDICTED: ~lattice.measured.cpu()[whole].numpy(),
+        ColumnFlag.EDGE: ~result.is_whole.numpy(),
+        ColumnFlag.PREDICTED: ~lattice.measured.cpu()[chosen].numpy(),
     }
     for flag, applies in flags.items():
         columns["flags"] |= np.where(applies, np.uint8(flag), np.uint8(0))
