@@ -38,7 +38,7 @@ class SourceSettings(Message):
     """Where frames come from."""
 
     connect: str = Field(
-        default="tcp://127.0.0.1:5870",
+        default="tcp://127.0.0.1:5555",
         description="Control address of the bridge that serves the microscope.",
     )
     connect_timeout_s: Seconds = Field(

@@ -75,6 +75,8 @@ class Resume(Message):
     next_sequence: SequenceNumber
     credits: Annotated[int, Field(ge=1, le=1024)]
     """Frames that may be under way unacknowledged."""
+    safe_sequence: SequenceNumber | None = None
+    """Every frame below it is acknowledged; None is all below `next_sequence`."""
 
 
 class Resumed(Message):
@@ -121,6 +123,8 @@ class Heartbeat(Message):
     """The instrument is held up, for the bridge is full of frames that its client has not acknowledged."""
     instrument_error: Text = ""
     """What keeps the instrument from answering at present."""
+    instrument_silent_s: NotNegative = 0.0
+    """For how long the instrument's driver has been in one and the same call."""
 
 
 class Dropped(Message):
