@@ -21,6 +21,9 @@ COMMANDS = {
     "train": ("train a classifier", "models.training.commands.train"),
     "analyse": ("find and classify every column of micrograph files", "agent.commands.analyse"),
     "evaluate": ("score classifiers against known labels", ""),
+    "replay": ("run a recorded session through the same decisions again", "agent.commands.replay"),
+    "sessions": ("list recorded sessions, and check them", "agent.commands.sessions"),
+    "export": ("write what a recorded session found", "agent.commands.export"),
     "bench": ("measure speed", "agent.commands.bench"),
 }
 

@@ -8,21 +8,23 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Action, AnalyseFrame
 from agent.decide import decide
-from agent.events import AnalysisFailed, Event, FrameMapped, FrameSeen, SessionOpened
+from agent.events import AnalysisFailed, FrameMapped, FrameSeen, SessionOpened
 from agent.frames import FrameRef
 from agent.recording import RecordedEntry, Recording
 from agent.settings import AnalysisSettings
 from agent.state import State
-from agent.work import Analysis
 from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader
+
+if TYPE_CHECKING:  # brings torch, which a replay of decisions alone does not need
+    from agent.work import Analysis
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def replay(
     recording: Recording,
     *,
     stop: int | None = None,
-    load_analysis: Callable[[AnalysisSettings], Analysis] | None = None,
+    load_analysis: "Callable[[AnalysisSettings], Analysis] | None" = None,
     on_entry: Callable[[RecordedEntry], None] = lambda _: None,
 ) -> Outcome:
     """Replay a session up to its end, to before position `stop`, or to the first difference.
@@ -99,7 +101,7 @@ def replay(
 class _Desk:
     """Where maps are made again: keeps the frames that are still to be analysed."""
 
-    def __init__(self, recording: Recording, load_analysis: Callable[[AnalysisSettings], Analysis]) -> None:
+    def __init__(self, recording: Recording, load_analysis: "Callable[[AnalysisSettings], Analysis]") -> None:
         self._recording, self._load_analysis = recording, load_analysis
         self._analysis: Analysis | None = None
         self._frames: dict[FrameRef, tuple[FrameHeader, RecordedEntry]] = {}
@@ -219,8 +221,3 @@ def _differs(recorded: NDArray[Any], replayed: NDArray[Any]) -> NDArray[np.bool_
 
 def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def describe(event: Event, actions: tuple[Action, ...]) -> str:
-    """One line of what happened and what was decided."""
-    return f"{event.at_s:12.3f} s  {event.kind}" + "".join(f" -> {action.kind}" for action in actions)

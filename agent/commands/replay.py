@@ -4,11 +4,12 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.actions import AnnounceRequest, Notice, RejectFrame
-from agent.events import FrameMapped, SessionEnding, SessionOpened
+from agent.actions import Action, AnnounceRequest, Notice, RejectFrame
+from agent.events import Event, FrameMapped, SessionEnding, SessionOpened
 from agent.recording import RecordedEntry, Recording
 from agent.replay import Outcome, replay
 from drivers.session_check import check_session
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             recording,
             stop=stop,
             load_analysis=_load_analysis if arguments.verify else None,
-            on_entry=(lambda _: None) if arguments.json else _print_entry,
+            on_entry=(lambda _: None) if arguments.json else _Printer(),
         )
     elapsed_s = time.perf_counter() - began_s
     report = summarise(recording.name, outcome, elapsed_s, is_verified=arguments.verify)
@@ -73,29 +74,40 @@ def _load_analysis(settings: Any) -> Any:
     return ColumnAnalysis(settings)
 
 
-def _print_entry(entry: RecordedEntry) -> None:
-    """Print what a reader of a session wants to know of an entry; most entries say nothing."""
-    event, lines = entry.event, []
+class _Printer:
+    """Prints what a reader of a session wants to know of an entry; most entries say nothing."""
+
+    def __init__(self) -> None:
+        self._began_s = 0.0
+
+    def __call__(self, entry: RecordedEntry) -> None:
+        """Print the lines of an entry, with seconds since the session began."""
+        event = entry.event
+        if isinstance(event, SessionOpened):
+            self._began_s = event.at_s
+        for line in _lines_of(event, entry.actions):
+            print(f"{event.at_s - self._began_s:10.3f} s  {line}", flush=sys.stdout.isatty())
+
+
+def _lines_of(event: Event, actions: tuple[Action, ...]) -> Iterator[str]:
     if isinstance(event, SessionOpened):
-        lines.append(f"session {event.session} of {event.wall_time}, {event.source}")
+        yield f"session {event.session} of {event.wall_time}, {event.source}"
     if isinstance(event, FrameMapped):
         counts = event.header.counts
-        lines.append(
+        yield (
             f"frame {event.frame.sequence}: {event.header.columns} columns, {counts.vac1 + counts.vac2} with "
             f"vacancies, {counts.dopant} dopants, entropy {event.header.mean_entropy_nats:.3f} nats"
         )
-    for action in entry.actions:
+    for action in actions:
         if isinstance(action, RejectFrame):
-            lines.append(f"{action.frame or 'a message'} rejected: {action.reason}")
+            yield f"{action.frame or 'a message'} rejected: {action.reason}"
         elif isinstance(action, AnnounceRequest):
             request = action.request
-            lines.append(f"request {request.id} {request.status}: {request.outcome or request.wish.reason}")
+            yield f"request {request.id} {request.status}: {request.outcome or request.wish.reason}"
         elif isinstance(action, Notice):
-            lines.append(action.text)
+            yield action.text
     if isinstance(event, SessionEnding):
-        lines.append(f"session ended: {event.reason}")
-    for line in lines:
-        print(f"{event.at_s:12.3f} s  {line}", flush=sys.stdout.isatty())
+        yield f"session ended: {event.reason}"
 
 
 def _conclude(outcome: Outcome, report: dict[str, Any]) -> str:
