@@ -91,7 +91,7 @@ def export(
     pictures: int = 8,
     on_map: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Write a session's results into a folder; returns the summary, with the path of every joint file.
+    """Write every map of a session, and what is of the whole of it.
 
     Parameters
     ----------
@@ -105,6 +105,11 @@ def export(
     on_map : callable
         Is told how many maps are written, and how many there are.
 
+    Returns
+    -------
+    dict
+        The summary, and under ``"files"`` the paths of what is of the whole session.
+
     Raises
     ------
     DamagedSessionError
@@ -113,21 +118,67 @@ def export(
         If the results cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    story = _Story()
-    for entry in recording.entries(stop):
-        story.take(entry)
+    story = _read_story(recording, stop)
     total = len(story.points)
     pictured = _spread(total, pictures)
     images: list[ReportImage] = []
     taken: Counter[str] = Counter()
     for number, mapped in enumerate(recording.maps(stop)):
-        images += _export_map(mapped, out, _stem(mapped, taken), with_pictures=number in pictured)
+        shown, _ = _export_map(mapped, out, _stem(mapped, taken), with_pictures=number in pictured)
+        images += shown
         on_map(number + 1, total)
-    return _export_course(recording.name, story, images, out)
+    summary, files = _export_course(recording.name, story, images, out)
+    return summary | {"files": {kind: str(path) for kind, path in files.items()}}
 
 
-def _export_map(mapped: MappedFrame, out: Path, stem: str, *, with_pictures: bool) -> list[ReportImage]:
-    """Write one map; returns what the report shows of it, if it is to show it."""
+def write_results(folder: Path, out: Path | None = None) -> dict[str, Path]:
+    """Write the newest map of each detector, and what is of the whole session.
+
+    Parameters
+    ----------
+    folder : Path
+        The session's.
+    out : Path, optional
+        By default ``results`` in the session's folder.
+
+    Returns
+    -------
+    dict
+        What was written: ``"report"``, ``"summary"``, ``"course"``, and ``"csv"``, ``"nexus"``,
+        ``"overlay"`` and ``"patches"`` of the newest map, if there is one.
+
+    Raises
+    ------
+    DamagedSessionError, OSError
+        As `export`.
+    """
+    out = out or folder / "results"
+    out.mkdir(parents=True, exist_ok=True)
+    with Recording(folder) as recording:
+        story = _read_story(recording, None)
+        detectors = [point.header.settled.context.detector.name for point in story.points]
+        newest = {name: number for number, name in enumerate(detectors)}
+        images: list[ReportImage] = []
+        written: dict[str, Path] = {}
+        taken: Counter[str] = Counter()
+        for mapped in recording.maps(is_wanted=lambda number: number in newest.values()):
+            shown, written = _export_map(mapped, out, _stem(mapped, taken), with_pictures=True)
+            images += shown
+        _, files = _export_course(recording.name, story, images, out)
+    return written | files
+
+
+def _read_story(recording: Recording, stop: int | None) -> _Story:
+    story = _Story()
+    for entry in recording.entries(stop):
+        story.take(entry)
+    return story
+
+
+def _export_map(
+    mapped: MappedFrame, out: Path, stem: str, *, with_pictures: bool
+) -> tuple[list[ReportImage], dict[str, Path]]:
+    """Write one map; returns what the report shows of it, if it is to show it, and what was written."""
     defect_map, pixels = mapped.defect_map, mapped.pixels
     contents = {"csv": csv_text(defect_map).encode(), "nexus": nexus_bytes(defect_map, pixels)}
     shown: list[ReportImage] = []
@@ -137,12 +188,14 @@ def _export_map(mapped: MappedFrame, out: Path, stem: str, *, with_pictures: boo
         contents["overlay"] = overlay_png(defect_map, pixels, name)
         contents["patches"] = patches_png(patches, counts, defect_map.header.settled.context.specimen.host)
         shown.append(ReportImage(name, defect_map.header, contents["overlay"], contents["patches"]))
-    write_all(out, {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()})
-    return shown
+    named = {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()}
+    return shown, write_all(out, named)
 
 
-def _export_course(name: str, story: _Story, images: list[ReportImage], out: Path) -> dict[str, Any]:
-    """Write what is of the whole session."""
+def _export_course(
+    name: str, story: _Story, images: list[ReportImage], out: Path
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Write what is of the whole session; returns its summary and the paths."""
     summary = story.summary(name)
     course = course_png(story.points) if story.points else None
     rows = tuple(
@@ -155,8 +208,7 @@ def _export_course(name: str, story: _Story, images: list[ReportImage], out: Pat
         "course": ("maps.csv", course_csv(story.points).encode()),
         "summary": ("summary.json", (json.dumps(summary, indent=1) + "\n").encode()),
     }
-    written = write_all(out, files)
-    return summary | {"files": {kind: str(path) for kind, path in written.items()}}
+    return summary, write_all(out, files)
 
 
 def _spread(total: int, most: int) -> set[int]:

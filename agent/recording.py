@@ -1,6 +1,6 @@
 """A recorded session as the agent's own events, actions and maps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.actions import Action
 from agent.events import EVENTS, Event, FrameMapped, FrameSeen
+from agent.frames import FrameRef
 from agent.journal import JournalEntry
 from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader
@@ -99,23 +100,30 @@ class Recording:
         """Return an entry as it was given to the journal, with its array."""
         return JournalEntry(entry.position, entry.event, entry.actions, self._reader.array(entry.row))
 
-    def maps(self, stop: int | None = None) -> Iterator[MappedFrame]:
-        """Yield every map with its frame, in the order in which they were made."""
-        waiting: dict[str, RecordedEntry] = {}
+    def maps(
+        self, stop: int | None = None, is_wanted: Callable[[int], bool] = lambda number: True
+    ) -> Iterator[MappedFrame]:
+        """Yield maps with their frames, in the order in which they were made.
+
+        Parameters
+        ----------
+        stop : int, optional
+            Leave out what lies at this position and after.
+        is_wanted : callable
+            Whether to read the map of this number, counted from 0.
+        """
+        waiting: dict[FrameRef, RecordedEntry] = {}
+        number = 0
         for entry in self.entries(stop):
             event = entry.event
             if isinstance(event, FrameSeen):
-                waiting.setdefault(_name(event.header.session, event.header.sequence), entry)
+                frame = FrameRef(session=event.header.session, sequence=event.header.sequence)
+                waiting.setdefault(frame, entry)
             elif isinstance(event, FrameMapped):
-                seen = waiting.pop(_name(event.frame.session, event.frame.sequence))
+                seen = waiting[event.frame]
                 assert isinstance(seen.event, FrameSeen)
-                yield MappedFrame(
-                    seen.event.header,
-                    self.array(seen),
-                    DefectMap(event.header, self.array(entry)),
-                    event.at_s,
-                )
-
-
-def _name(session: str, sequence: int) -> str:
-    return f"{session}/{sequence}"
+                if is_wanted(number):
+                    defect_map = DefectMap(event.header, self.array(entry))
+                    yield MappedFrame(seen.event.header, self.array(seen), defect_map, event.at_s)
+                number += 1
+                del waiting[event.frame]
