@@ -19,6 +19,15 @@ COMMANDS = {
     "dataset": ("build the data set that classifiers learn from", "models.training.commands.dataset"),
     "derive": ("derive expected contrasts and constants", "models.training.commands.derive"),
     "train": ("train a classifier", "models.training.commands.train"),
+    "run": ("read every frame of a microscope, a simulation, a recording or a folder", "agent.commands.run"),
+    "listen": ("print what a running agent publishes", "agent.commands.listen"),
+    "requests": ("show how the agent stands, and its requests", "agent.commands.order"),
+    "approve": ("have the agent carry a request out", "agent.commands.order"),
+    "deny": ("keep the agent from carrying a request out", "agent.commands.order"),
+    "mode": ("show or set what the agent may do by itself", "agent.commands.order"),
+    "stop": ("end the session of the running agent", "agent.commands.order"),
+    "config": ("settings of the agent", ""),
+    "doctor": ("check device, weights, ports, disk and settings", "agent.commands.doctor"),
     "analyse": ("find and classify every column of micrograph files", "agent.commands.analyse"),
     "evaluate": ("score classifiers against known labels", ""),
     "bench": ("measure speed", "agent.commands.bench"),
@@ -26,6 +35,7 @@ COMMANDS = {
 
 #: Subcommands of subcommands, where a command has more than one module.
 NESTED = {
+    "config": {"init": ("in a new file that explains every field", "agent.commands.config")},
     "evaluate": {
         "labelled": ("on labelled micrographs", "agent.commands.evaluate_labelled"),
         "simulated": ("on simulated frames", "models.training.commands.evaluate_simulated"),

@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List; the exit status is 1 if a session is damaged."""
-    found = [
-        summarise(folder, is_checked=arguments.check) for folder in find_sessions(arguments.folder)
-    ]
+    found = [summarise(folder, is_checked=arguments.check) for folder in find_sessions(arguments.folder)]
     if arguments.json:
         print(json.dumps([each.as_json() for each in found], indent=1))
     else:
