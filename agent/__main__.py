@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor": ("check device, weights, ports, disk and settings", "agent.commands.doctor"),
     "analyse": ("find and classify every column of micrograph files", "agent.commands.analyse"),
     "evaluate": ("score classifiers against known labels", ""),
+    "serve": ("serve a recording or a folder as an instrument", "drivers.commands.serve"),
     "bench": ("measure speed", "agent.commands.bench"),
 }
 
