@@ -11,7 +11,12 @@ from pathlib import Path
 
 from drivers.bridge import serving
 from drivers.contract.errors import InputError
+from drivers.contract.facts import Facts
+from drivers.folder import read_folder
 from drivers.microscope import Microscope
+from drivers.recording import Recording
+from drivers.session_reader import is_session
+from drivers.session_recording import read_session
 
 #: How long the simulator may take until it serves [s].
 _START_S = 60.0
@@ -37,6 +42,17 @@ class Source:
     address: str
     description: str
     is_ours: bool
+
+
+def read_recording(path: Path) -> Recording:
+    """Read a recorded session, or a folder of micrographs, or one file.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    return read_session(path) if is_session(path) else read_folder(path, Facts())
 
 
 @contextmanager

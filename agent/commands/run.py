@@ -11,9 +11,12 @@ from agent.commands.options import add_settings_options, read_settings
 from agent.lines import show_lines
 from agent.session import Ended, name_session, open_sockets, run_session
 from agent.settings import Settings
-from agent.sources import Source, start_simulator
+from agent.sources import Source, read_recording, serve_driver, start_simulator
 from agent.work import ColumnAnalysis
 from drivers.contract.errors import InputError
+from drivers.replay import Options as ReplayOptions
+from drivers.replay import ReplayMicroscope
+from drivers.watch import WatchMicroscope
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode", choices=("observe", "advise", "auto"), help="what the agent may do by itself"
     )
     parser.add_argument("--out", metavar="FOLDER", help="where sessions are kept")
-    parser.add_argument(
-        "--speed", metavar="N", type=float, help="replay N times faster; 0: as fast as it can"
+    replay = parser.add_argument_group("replay and watch")
+    replay.add_argument("--speed", metavar="N", type=float, default=0.0, help="of a replay; 0: full speed")
+    replay.add_argument(
+        "--at-end",
+        choices=("end", "hold", "loop"),
+        default="end",
+        help="after the last frame: end (default), wait for requests, or begin again",
+    )
+    replay.add_argument(
+        "--present", action="store_true", help="take the files that are in the folder already"
     )
     context = parser.add_argument_group("context", "what the operator says of the specimen and the optics")
     context.add_argument("--host", help="for example WSe2")
@@ -114,15 +125,16 @@ def choose_source(arguments: argparse.Namespace, settings: Settings, name: str) 
         log = Path(settings.session.folder) / f"{name}-simulator.log"
         with start_simulator(arguments.more, log) as source:
             yield source
-    elif arguments.replay or arguments.watch:
-        with replayed(arguments, settings) as source:
+    elif arguments.replay:
+        recording = read_recording(arguments.replay)
+        for note in recording.notes:
+            print(note, file=sys.stderr)
+        options = ReplayOptions(speed=arguments.speed or float("inf"), at_end=arguments.at_end)
+        with serve_driver(ReplayMicroscope(recording, options), f"recording {arguments.replay}") as source:
+            yield source
+    elif arguments.watch:
+        microscope = WatchMicroscope(arguments.watch, takes_present=arguments.present)
+        with serve_driver(microscope, f"watched folder {arguments.watch}") as source:
             yield source
     else:
         yield Source(settings.source.connect, "a bridge", False)
-
-
-@contextmanager
-def replayed(arguments: argparse.Namespace, settings: Settings) -> Iterator[Source]:
-    """Serve a recording or a folder as an instrument."""
-    raise InputError("replay and watch are not built yet")
-    yield
