@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor": ("check device, weights, ports, disk and settings", "agent.commands.doctor"),
     "analyse": ("find and classify every column of micrograph files", "agent.commands.analyse"),
     "evaluate": ("score classifiers against known labels", ""),
+    "sim": ("run the simulated microscope", ""),
     "serve": ("serve a recording or a folder as an instrument", "drivers.commands.serve"),
     "bench": ("measure speed", "agent.commands.bench"),
 }
@@ -41,6 +42,7 @@ NESTED = {
         "labelled": ("on labelled micrographs", "agent.commands.evaluate_labelled"),
         "simulated": ("on simulated frames", "models.training.commands.evaluate_simulated"),
     },
+    "sim": {"serve": ("as an instrument on the wire", "sim_microscope.commands.serve")},
 }
 
 
