@@ -23,7 +23,7 @@ from drivers.contract.codec import Buffer, pack, unpack
 from drivers.contract.context import Message
 from drivers.contract.errors import InputError, WireError
 from drivers.contract.header import WIRE_VERSIONS
-from drivers.contract.instrument import CommandOutcome, CommandRequest, InstrumentState
+from drivers.contract.instrument import Capabilities, CommandOutcome, CommandRequest, InstrumentState
 from drivers.contract.messages import (
     Acknowledge,
     Dropped,
@@ -40,7 +40,7 @@ from drivers.contract.messages import (
     Welcome,
 )
 from drivers.flow import AHEAD, RING_BYTES, Ring, Subscription
-from drivers.instrument_thread import InstrumentThread, NoMoreFrames, Report, Taken, Trouble
+from drivers.instrument_thread import InstrumentThread, NoMoreFrames, Opened, Report, Taken, Trouble
 from drivers.microscope import Microscope
 
 #: Largest message [bytes] that a bridge takes from a client.
@@ -67,6 +67,8 @@ class Options:
         Frames that an instrument may be ahead of the client that paces it.
     heartbeat_s, lease_s : float
         Between two signs of life, and after which silence a client counts as gone.
+    open_s : float
+        How long the instrument's first answer is waited for.
     grace_s : float
         How long past its time-out a command may go without an answer from the instrument.
     """
@@ -78,6 +80,7 @@ class Options:
     ahead: int = AHEAD
     heartbeat_s: float = 0.5
     lease_s: float = 5.0
+    open_s: float = 10.0
     grace_s: float = 1.0
     tolerances: Tolerances = field(default_factory=Tolerances)
 
@@ -115,29 +118,12 @@ class Bridge:
     Raises
     ------
     InputError
-        If a port is in use, or the address none of this machine's.
+        If a port is in use, the address is none of this machine's, or the instrument does not answer.
     """
 
     def __init__(self, microscope: Microscope, options: Options | None = None) -> None:
         self._options = options or Options()
         self.session = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(4)
-        self._context = zmq.Context()
-        try:
-            self._control, self.port = self._bind(self._options.port)
-            data_port = self._options.data_port
-            if data_port is None:
-                data_port = self.port + 1 if self._options.port else 0
-            self._data, self.data_port = self._bind(data_port)
-            self.capabilities = microscope.capabilities()
-            self._state = microscope.state()
-        except BaseException:
-            self._context.destroy(linger=0)
-            raise
-        self._ring = Ring(
-            max_bytes=self._options.ring_bytes,
-            ahead=self._options.ahead,
-            may_drop=self.capabilities.is_free_running,
-        )
         self._clients: dict[bytes, _Client] = {}
         self._by_token: dict[str, _Client] = {}
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
@@ -146,26 +132,40 @@ class Bridge:
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        self._poller = zmq.Poller()
-        for source in (self._control, self._data, self._wake_out):
-            self._poller.register(source, zmq.POLLIN)
         self._is_stopping = False
         self._trouble = ""
         self._ended: NoMoreFrames | None = None
         self._heartbeat_due_s = 0.0
+        self._context = zmq.Context()
+        self._instrument = InstrumentThread(
+            microscope, session=self.session, report=self._post, tolerances=self._options.tolerances
+        )
+        try:
+            self._control, self.port = self._bind(self._options.port)
+            data_port = self._options.data_port
+            if data_port is None:
+                data_port = self.port + 1 if self._options.port else 0
+            self._data, self.data_port = self._bind(data_port)
+            self._instrument.start()
+            self.capabilities, self._state = self._wait_opened()
+        except BaseException:
+            self._instrument.stop(timeout_s=0.0)
+            self._release(linger_ms=0)
+            raise
+        self._poller = zmq.Poller()
+        for source in (self._control, self._data, self._wake_out):
+            self._poller.register(source, zmq.POLLIN)
+        self._ring = Ring(
+            max_bytes=self._options.ring_bytes,
+            ahead=self._options.ahead,
+            may_drop=self.capabilities.is_free_running,
+        )
         self._started = SessionStarted(
             session=self.session,
             capabilities=self.capabilities,
             state=self._state,
             monotonic_s=time.monotonic(),
             wall_time_unix_s=time.time(),
-        )
-        self._instrument = InstrumentThread(
-            microscope,
-            session=self.session,
-            report=self._post,
-            tolerances=self._options.tolerances,
-            can_blank="blank_beam" in self.capabilities.commands,
         )
 
     @property
@@ -184,7 +184,6 @@ class Bridge:
     def run(self, *, until_done: bool = False) -> None:
         """Serve until `stop`, or until the instrument has ended and its frames are with the clients."""
         try:
-            self._instrument.start()
             while not self._is_stopping:
                 self._step()
                 if until_done and self._clients and self.is_done:
@@ -263,6 +262,8 @@ class Bridge:
                 self._ended = report
             case Trouble():
                 self._trouble = report.reason
+            case Opened():
+                pass
 
     # --- what clients say --------------------------------------------------------------------------
 
@@ -522,6 +523,19 @@ class Bridge:
         endpoint = router.getsockopt_string(zmq.LAST_ENDPOINT)
         return router, int(endpoint.rsplit(":", 1)[1])
 
+    def _wait_opened(self) -> tuple[Capabilities, InstrumentState]:
+        """Wait for the instrument's first answer."""
+        try:
+            report = self._reports.get(timeout=self._options.open_s)
+        except queue.Empty:
+            raise InputError(
+                f"the instrument gave no answer for {self._options.open_s:g} s; check that its software runs"
+            ) from None
+        if not isinstance(report, Opened):
+            reason = report.reason if isinstance(report, Trouble) else "it answered out of turn"
+            raise InputError(f"the instrument cannot be opened: {reason}")
+        return report.capabilities, report.state
+
     def _close(self) -> None:
         """Blank the beam, mark the end for every client, release the ports."""
         try:
@@ -537,11 +551,12 @@ class Bridge:
                 if client.data is not None and subscription is not None and not subscription.is_end_sent:
                     self._send(self._data, client.data, marker)
         finally:
-            for sock in (self._control, self._data):
-                sock.close(linger=1000)
-            self._context.term()
-            self._wake_in.close()
-            self._wake_out.close()
+            self._release(linger_ms=1000)
+
+    def _release(self, *, linger_ms: int) -> None:
+        self._context.destroy(linger=linger_ms)
+        self._wake_in.close()
+        self._wake_out.close()
 
 
 def _messages(source: zmq.Socket[bytes], limit: int = 100) -> Iterator[list[bytes]]:

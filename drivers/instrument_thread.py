@@ -16,6 +16,7 @@ from drivers.contract.header import FrameFacts
 from drivers.contract.instrument import (
     AcquireImage,
     BlankBeam,
+    Capabilities,
     CommandOutcome,
     CommandRequest,
     InstrumentState,
@@ -33,6 +34,14 @@ STATE_S = 0.25
 
 #: Wait [s] after an instrument's error before it is asked again.
 RETRY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The instrument has answered for the first time."""
+
+    capabilities: Capabilities
+    state: InstrumentState
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Trouble:
     reason: str
 
 
-Report = Taken | NoMoreFrames | Trouble | InstrumentState | CommandOutcome
+Report = Opened | Taken | NoMoreFrames | Trouble | InstrumentState | CommandOutcome
 
 
 @dataclass
@@ -79,8 +88,6 @@ class InstrumentThread:
     report : callable
         Gets every `Report`, in this thread; must not block.
     tolerances : Tolerances
-    can_blank : bool
-        Blank the beam before the instrument is let go.
     """
 
     def __init__(
@@ -90,13 +97,12 @@ class InstrumentThread:
         session: str,
         report: Callable[[Report], None],
         tolerances: Tolerances,
-        can_blank: bool,
     ) -> None:
         self._microscope = microscope
         self._session = session
         self._report = report
         self._tolerances = tolerances
-        self._can_blank = can_blank
+        self._can_blank = False
         self._changed = threading.Condition()
         self._requests: deque[CommandRequest] = deque()
         self._granted: int | None = 0
@@ -139,10 +145,23 @@ class InstrumentThread:
 
     def _run(self) -> None:
         try:
-            while not self._is_stopping:
-                self._step()
+            if self._open():
+                while not self._is_stopping:
+                    self._step()
         finally:
             self._let_go()
+
+    def _open(self) -> bool:
+        """Ask the instrument for the first time; whether it answered."""
+        try:
+            capabilities = self._microscope.capabilities()
+            self._can_blank = "blank_beam" in capabilities.commands
+            self._state = self._microscope.state()
+        except Exception as error:  # whatever a vendor's API throws
+            self._report(Trouble(_describe(error)[:500]))
+            return False
+        self._report(Opened(capabilities, self._state))
+        return True
 
     def _step(self) -> None:
         self.seen_s = time.monotonic()
