@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.commands.options import add_settings_options, read_settings
+from agent.console import show
 from agent.lines import show_lines
 from agent.session import Ended, name_session, open_sockets, run_session
 from agent.settings import Settings
@@ -105,7 +106,8 @@ def run_with(settings: Settings, arguments: argparse.Namespace) -> Ended:
         print(f"session {name} on {source.description} at {source.address}", file=sys.stderr)
         print(f"sockets: {addresses}", file=sys.stderr, flush=True)
         try:
-            return asyncio.run(run_session(settings, source, sockets, analysis, name, show_lines))
+            view = show_lines if arguments.plain else show
+            return asyncio.run(run_session(settings, source, sockets, analysis, name, view))
         except* InputError as group:
             raise first_of(group) from None
 
