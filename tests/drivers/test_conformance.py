@@ -26,6 +26,9 @@ from drivers.fake import FakeMicroscope
 from drivers.recording import Held, Recording
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
+from sim_microscope.instrument import Instrument
+from sim_microscope.server import FastClock, SimulatedMicroscope
+from sim_microscope.settings import SimulatorSettings
 
 PATIENCE_S = 60.0
 
@@ -56,9 +59,16 @@ def replayed_instrument():
     return ReplayMicroscope(recording, ReplayOptions(speed=float("inf"), at_end="loop"))
 
 
+def simulated_instrument():
+    clock = FastClock()
+    settings = SimulatorSettings(fov_nm=2.0, pixels=48)
+    return SimulatedMicroscope(Instrument(settings, at_s=clock.now_s()), clock)
+
+
 INSTRUMENTS = {
     "fake": fake_instrument,
     "replay": replayed_instrument,
+    "simulator": simulated_instrument,
 }
 
 
