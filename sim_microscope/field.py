@@ -179,7 +179,8 @@ class Plan:
 Transfer = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 
-@lru_cache(maxsize=2)
+# Two detectors on a whole field and on a window or two, and one that is out of focus.
+@lru_cache(maxsize=6)
 def make_plan(
     kernels: FieldKernels, raster: Raster, source_sigma_angstrom: float, transfer: Transfer | None
 ) -> Plan:
