@@ -54,9 +54,7 @@ def replayed_instrument():
                 field_of_view_nm=0.8,
                 dwell_us=2.0,
             )
-            frames.append(
-                Held(f"position {position}", facts, (48, 40), 0.0, lambda pixels=pixels: pixels)
-            )
+            frames.append(Held(f"position {position}", facts, (48, 40), 0.0, lambda pixels=pixels: pixels))
     recording = Recording("made up", tuple(frames), is_series=False)
     return ReplayMicroscope(recording, ReplayOptions(speed=float("inf"), at_end="loop"))
 
