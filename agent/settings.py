@@ -38,11 +38,8 @@ class SourceSettings(Message):
     """Where frames come from."""
 
     connect: str = Field(
-        default="tcp://127.0.0.1:5870",
+        default="tcp://127.0.0.1:5555",
         description="Control address of the bridge that serves the microscope.",
-    )
-    connect_timeout_s: Seconds = Field(
-        default=10.0, description="How long to wait for the instrument's first answer [s]."
     )
     command_timeout_s: Seconds = Field(
         default=20.0, description="How long a command may take until it counts as failed [s]."
