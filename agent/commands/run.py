@@ -8,12 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from agent.commands.options import add_settings_options, read_settings
-from agent.exporting import write_results
 from agent.lines import show_lines
 from agent.session import Ended, name_session, open_sockets, run_session
 from agent.settings import Settings
 from agent.sources import Source, read_recording, serve_driver, start_simulator
-from agent.work import ColumnAnalysis
 from drivers.contract.errors import InputError
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
@@ -72,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     ended = conduct(settings, lambda name: choose_source(arguments, settings, name))
     tell_end(ended)
     if settings.session.report and ended.counts.mapped:
+        from agent.exporting import write_results
+
         print(f"report: {write_results(ended.folder)['report']}")
     return 1 if ended.finish.is_aborted else 0
 
@@ -119,6 +119,8 @@ def conduct(settings: Settings, open_source: Callable[[str], AbstractContextMana
     """
     name = name_session()
     with open_sockets(settings) as sockets:
+        from agent.work import ColumnAnalysis  # torch takes seconds: what is amiss so far is told before
+
         analysis = ColumnAnalysis(settings.analysis)
         with open_source(name) as source:
             addresses = ", ".join(f"{what} {where}" for what, where in sockets.addresses.items())
