@@ -99,8 +99,8 @@ def describe(findings: Findings) -> Iterator[str]:
         yield f"... and {len(findings.damages) - 20} more"
     if findings.damages:
         yield (
-            f"the {findings.whole_entries} entries before the first damage can be replayed and exported with "
-            "--recover"
+            f"--recover replays the {findings.whole_entries} entries before the first damage, and exports "
+            f"what is whole of {findings.whole_facts}"
         )
     for note in findings.notes:
         yield f"note: {note}"
