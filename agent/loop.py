@@ -43,9 +43,8 @@ from agent.events import (
 from agent.frames import FrameRef
 from agent.herald import Herald, Timing
 from agent.journal import JournalEntry
-from agent.parts import Instrument, Recorder
+from agent.parts import Analysis, Instrument, Recorder
 from agent.state import State
-from agent.work import Analysis
 from drivers.contract.errors import InputError
 from drivers.contract.frame import Frame
 from drivers.contract.instrument import BlankBeam

@@ -65,11 +65,11 @@ class PolicySettings(Message):
         "auto: within [limits] the agent acts.",
     )
     entropy_nats: Nats = Field(
-        default=0.1,
+        default=0.02,
         description="A mean entropy of a frame's columns above this asks for the other detector [nats].",
     )
     margin_nats: Nats = Field(
-        default=0.02,
+        default=0.005,
         description="A detector that was seen before must promise this much less entropy [nats].",
     )
     settle_frames: Annotated[int, Field(ge=1, le=10000)] = Field(

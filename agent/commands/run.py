@@ -3,17 +3,16 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from agent.commands.options import add_settings_options, read_settings
 from agent.console import show
 from agent.lines import show_lines
-from agent.session import Ended, name_session, open_sockets, run_session
+from agent.session import Ended, Show, name_session, open_sockets, run_session
 from agent.settings import Settings
 from agent.sources import Source, read_recording, serve_driver, start_simulator
-from agent.work import ColumnAnalysis
 from drivers.contract.errors import InputError
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
@@ -69,13 +68,22 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments, flags_of(arguments))
     if arguments.more and not arguments.simulate:
         raise InputError(f"expected no further words without --simulate, found {' '.join(arguments.more)}")
-    ended = run_with(settings, arguments)
-    counts = ended.counts
-    print(f"session ended: {ended.finish.reason}")
-    told = ", ".join(f"{count} {what}" for what, count in vars(counts).items())
-    print(f"frames and columns: {told}")
-    print(f"recorded in {ended.folder}")
+    view = show_lines if arguments.plain else show
+    ended = conduct(settings, lambda name: choose_source(arguments, settings, name), view)
+    tell_end(ended)
+    if settings.session.report and ended.counts.mapped:
+        from agent.exporting import write_results
+
+        print(f"report: {write_results(ended.folder)['report']}")
     return 1 if ended.finish.is_aborted else 0
+
+
+def tell_end(ended: Ended) -> None:
+    """Say what became of a session."""
+    print(f"session ended: {ended.finish.reason}")
+    told = ", ".join(f"{count} {what}" for what, count in vars(ended.counts).items())
+    print(f"frames and columns: {told}")
+    print(f"recorded in {ended.folder}", flush=True)
 
 
 def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
@@ -97,19 +105,39 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
     return flags
 
 
-def run_with(settings: Settings, arguments: argparse.Namespace) -> Ended:
-    """Make the parts that may refuse to be made, then run."""
-    analysis = ColumnAnalysis(settings.analysis)
+def conduct(
+    settings: Settings,
+    open_source: Callable[[str], AbstractContextManager[Source]],
+    view: Show = show,
+) -> Ended:
+    """Make the parts that may refuse to be made, then run a session.
+
+    Parameters
+    ----------
+    settings : Settings
+    open_source : callable
+        Starts what frames come from, given the session's name.
+    view : callable
+        Shows the session.
+
+    Raises
+    ------
+    InputError
+        If a port is in use, weights or device are not there, or the source cannot be opened.
+    """
     name = name_session()
-    with open_sockets(settings) as sockets, choose_source(arguments, settings, name) as source:
-        addresses = ", ".join(f"{what} {where}" for what, where in sockets.addresses.items())
-        print(f"session {name} on {source.description} at {source.address}", file=sys.stderr)
-        print(f"sockets: {addresses}", file=sys.stderr, flush=True)
-        try:
-            view = show_lines if arguments.plain else show
-            return asyncio.run(run_session(settings, source, sockets, analysis, name, view))
-        except* InputError as group:
-            raise first_of(group) from None
+    with open_sockets(settings) as sockets:
+        from agent.work import ColumnAnalysis  # torch takes seconds: what is amiss so far is told before
+
+        analysis = ColumnAnalysis(settings.analysis)
+        with open_source(name) as source:
+            addresses = ", ".join(f"{what} {where}" for what, where in sockets.addresses.items())
+            print(f"session {name} on {source.description} at {source.address}", file=sys.stderr)
+            print(f"sockets: {addresses}", file=sys.stderr, flush=True)
+            try:
+                return asyncio.run(run_session(settings, source, sockets, analysis, name, view))
+            except* InputError as group:
+                raise first_of(group) from None
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
