@@ -174,6 +174,11 @@ class Bridge:
         return f"tcp://{self._options.host}:{self.port}"
 
     @property
+    def next_sequence(self) -> int:
+        """The number of the frame to come."""
+        return self._ring.next_sequence
+
+    @property
     def is_done(self) -> bool:
         """Whether the instrument has ended and every client there has all its frames safe."""
         return self._ended is not None and all(

@@ -140,7 +140,8 @@ class InstrumentThread:
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -126,7 +126,7 @@ class Instrument:
             stage=self._stage,
             defocus_nm=self._optics.defocus_angstrom(now_s) / 10,
             is_blanked=self._is_blanked,
-            is_scanning=self._is_scanning,
+            is_scanning=self._is_scanning or self._scan is not None,
             is_settling=wait_s > 0,
             settles_in_s=wait_s,
             note=f"going over to {self._optics.energy_kev:g} keV" if self._optics.is_off(now_s) else "",
@@ -175,14 +175,10 @@ class Instrument:
             case UnblankBeam():
                 self._is_blanked = False
             case StartScan():
-                live = self._request(command.dwell_us, command.shape_px, None)
-                if live != self._live:
-                    self._give_up(now_s)
-                self._live = live
+                self._live = self._request(command.dwell_us, command.shape_px, None)
                 self._is_scanning = True
             case StopScan():
                 self._is_scanning = False
-                self._asked.clear()
             case _:
                 assert_never(command)
 
@@ -294,8 +290,9 @@ class Instrument:
         return scan.frames
 
     def _give_up(self, now_s: float) -> None:
-        """Give the scan under way up; what it has scanned has had its dose."""
+        """Give up the scan under way and what else was asked for; what was scanned has had its dose."""
         scan, self._scan = self._scan, None
+        self._asked.clear()
         if scan is not None:
             rows = min(max(0.0, (now_s - scan.start_s) / scan.path.row_time_s), scan.path.shape[0])
             self._lost_chalcogens += self._maker.count_dose(scan, rows)

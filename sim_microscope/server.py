@@ -86,6 +86,8 @@ class SimulatedMicroscope:
         state = self._instrument.state(self._clock.now_s())
         if state.is_settling and isinstance(self._clock, FastClock):
             self._clock.wait(0.1)
+        if self._ready:  # frames of a scan that are still to be handed over
+            state = InstrumentState(**(state.model_dump() | {"is_scanning": True}))
         return state
 
     def take_frame(self, timeout_s: float) -> Exposure | None:

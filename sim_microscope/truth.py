@@ -82,7 +82,7 @@ class TruthServer:
             raise InputError(
                 f"expected a free port for the truth, found {port} in use ({error}); choose another"
             ) from error
-        self.address = self._socket.last_endpoint.decode().rstrip("\0")
+        self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._thread = threading.Thread(target=self._serve, name="truth", daemon=True)
         self._thread.start()
 

@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from agent.commands.options import add_settings_options, read_settings
+from agent.console import show
 from agent.lines import show_lines
-from agent.session import Ended, name_session, open_sockets, run_session
+from agent.session import Ended, Show, name_session, open_sockets, run_session
 from agent.settings import Settings
 from agent.sources import Source, read_recording, serve_driver, start_simulator
 from drivers.contract.errors import InputError
@@ -67,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments, flags_of(arguments))
     if arguments.more and not arguments.simulate:
         raise InputError(f"expected no further words without --simulate, found {' '.join(arguments.more)}")
-    ended = conduct(settings, lambda name: choose_source(arguments, settings, name))
+    view = show_lines if arguments.plain else show
+    ended = conduct(settings, lambda name: choose_source(arguments, settings, name), view)
     tell_end(ended)
     if settings.session.report and ended.counts.mapped:
         from agent.exporting import write_results
@@ -103,7 +105,11 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
     return flags
 
 
-def conduct(settings: Settings, open_source: Callable[[str], AbstractContextManager[Source]]) -> Ended:
+def conduct(
+    settings: Settings,
+    open_source: Callable[[str], AbstractContextManager[Source]],
+    view: Show = show,
+) -> Ended:
     """Make the parts that may refuse to be made, then run a session.
 
     Parameters
@@ -111,6 +117,8 @@ def conduct(settings: Settings, open_source: Callable[[str], AbstractContextMana
     settings : Settings
     open_source : callable
         Starts what frames come from, given the session's name.
+    view : callable
+        Shows the session.
 
     Raises
     ------
@@ -127,7 +135,7 @@ def conduct(settings: Settings, open_source: Callable[[str], AbstractContextMana
             print(f"session {name} on {source.description} at {source.address}", file=sys.stderr)
             print(f"sockets: {addresses}", file=sys.stderr, flush=True)
             try:
-                return asyncio.run(run_session(settings, source, sockets, analysis, name, show_lines))
+                return asyncio.run(run_session(settings, source, sockets, analysis, name, view))
             except* InputError as group:
                 raise first_of(group) from None
 

@@ -404,6 +404,24 @@ def test_it_stops_and_starts_with_other_settings():
     assert taken.facts.pixel_size_angstrom == pytest.approx(40 / 96)
 
 
+def test_a_scan_that_is_stopped_is_completed_first():
+    instrument = make()
+    instrument.begin_scan(0.0)
+    instrument.execute(StopScan(), 0.01)
+    assert instrument.state(0.02).is_scanning
+    assert len(instrument.end_scan()) == 1
+    assert not instrument.state(1.0).is_scanning
+
+
+def test_what_was_asked_for_is_lost_when_the_beam_is_blanked():
+    instrument = make()
+    instrument.execute(StopScan(), 0.0)
+    instrument.execute(AcquireImage(), 0.0)
+    instrument.execute(BlankBeam(), 0.0)
+    instrument.execute(UnblankBeam(), 0.0)
+    assert instrument.begin_scan(0.0) is None
+
+
 def test_it_says_what_it_can_do():
     capabilities = make().capabilities()
     assert "refocus" in capabilities.commands

@@ -67,6 +67,15 @@ def test_detectors_at_once_come_one_after_the_other():
     assert names == ["HAADF", "MAADF"] * 2
 
 
+def test_it_scans_until_the_last_frame_of_a_scan_is_handed_over():
+    microscope = make(FastClock(), active=("HAADF", "MAADF"))
+    microscope.take_frame(0.05)
+    microscope.execute(StopScan())
+    assert microscope.state().is_scanning
+    assert microscope.take_frame(0.05).facts.detector.name == "MAADF"
+    assert not microscope.state().is_scanning
+
+
 def test_it_waits_for_requests_when_it_does_not_scan():
     microscope = make(FastClock())
     microscope.execute(StopScan())
