@@ -136,7 +136,9 @@ def _stand_columns(goal: ColumnsGoal, knowledge: Knowledge) -> Standing:
         return Standing(goal=goal, status="not_yet", value=None, sentence="no column has been seen yet")
     needed = math.ceil(goal.fraction * count - 1e-9)
     known = int((knowledge.entropy_nats <= goal.most_entropy_nats).sum())
-    sentence = f"{known} of {count} columns are known to {goal.most_entropy_nats:g} nats, {needed} are asked for"
+    sentence = (
+        f"{known} of {count} columns are known to {goal.most_entropy_nats:g} nats, {needed} are asked for"
+    )
     status: Status = "reached" if known >= needed else "not_yet"
     if status == "not_yet" and knowledge.attainable_nats is not None:
         best = np.minimum(knowledge.attainable_nats, knowledge.entropy_nats)
@@ -169,7 +171,9 @@ def _stand_concentration(goal: ConcentrationGoal, knowledge: Knowledge) -> Stand
         return Standing(goal=goal, status="reached", value=width, sentence=sentence)
     if _HALF_INTERVAL * math.sqrt(counting) / count > goal.relative:
         needed = math.ceil((_HALF_INTERVAL / goal.relative) ** 2 * (1 - fraction) / fraction)
-        sentence += f"; these columns are too few however well they are known: about {needed} sites are needed"
+        sentence += (
+            f"; these columns are too few however well they are known: about {needed} sites are needed"
+        )
         return Standing(goal=goal, status="cannot_be", value=width, sentence=sentence)
     return Standing(goal=goal, status="not_yet", value=width, sentence=sentence)
 

@@ -149,13 +149,17 @@ def register(
     shape = tuple(next_fast_len(int(n), real=True) for n in spans[0] + spans[1] - 1)
     evidence, overlap = _weigh_shifts(reference, other, shares, (low[0], low[1]), shape)
     # Entry (m, n) of a circular correlation is the shift by m, n cells, negative ones at the end.
-    axes = [np.arange(n) - np.where(np.arange(n) >= first, n, 0) for n, first in zip(shape, spans[0], strict=True)]
+    axes = [
+        np.arange(n) - np.where(np.arange(n) >= first, n, 0) for n, first in zip(shape, spans[0], strict=True)
+    ]
     shifts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) + low[0] - low[1]
     drift = _drift(reference.sites, other.sites, shifts)
     distance = ((drift - expectation.drift_angstrom) ** 2).sum(axis=-1) / expectation.sigma_angstrom**2
     cell_area = abs(float(np.linalg.det(reference.sites.basis)))
     peak = math.log(cell_area / (2 * math.pi * expectation.sigma_angstrom**2))
-    prior = np.logaddexp(math.log1p(-_STAGE_WRONG) + peak - distance / 2, math.log(_STAGE_WRONG / shifts[..., 0].size))
+    prior = np.logaddexp(
+        math.log1p(-_STAGE_WRONG) + peak - distance / 2, math.log(_STAGE_WRONG / shifts[..., 0].size)
+    )
     touching = overlap > 0.5
     total = np.where(touching, evidence + prior, -np.inf)
     # What no shift with an overlap explains: the stage says that the field lies elsewhere.

@@ -120,7 +120,9 @@ def _count_metals(points: NDArray[np.float64]) -> _Counted | None:
     graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(points),) * 2).tocsr()
     _, label = connected_components(graph, directed=False)
     largest = int(np.bincount(label).argmax())
-    start = int(np.flatnonzero(label == largest)[np.argmin(np.abs(points[label == largest] - points.mean(0)).sum(1))])
+    start = int(
+        np.flatnonzero(label == largest)[np.argmin(np.abs(points[label == largest] - points.mean(0)).sum(1))]
+    )
     order, parent = breadth_first_order(graph + graph.T, start, directed=False)
     cell = _along_tree(order, parent, first, second, step, len(points))
     inside = (label[first] == largest) & (label[second] == largest)
@@ -194,7 +196,9 @@ def _orient(
     return cell, basis
 
 
-def _fit(cell: NDArray[np.int64], points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _fit(
+    cell: NDArray[np.int64], points: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Origin and basis of the mean lattice."""
     design = np.concatenate([np.ones((len(cell), 1)), cell], axis=1)
     solution = np.linalg.lstsq(design, points, rcond=None)[0]

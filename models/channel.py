@@ -58,14 +58,23 @@ def separation_of(entropy_nats: float) -> float:
     return float(np.exp(np.interp(entropy_nats, *_ladder())))
 
 
-def separation_seen(log_ratio_if_not: NDArray[np.floating], log_ratio_if_there: NDArray[np.floating]) -> float:
+def separation_seen(
+    log_ratio_if_not: NDArray[np.floating],
+    log_ratio_if_there: NDArray[np.floating],
+    *,
+    weights: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+) -> float:
     """Squared separation of a measurement with these calibrated log likelihood ratios.
 
     Parameters
     ----------
     log_ratio_if_not, log_ratio_if_there : ndarray of shape (n,), (m,)
         Log likelihood of the rarer class over the other, of columns of the other and of the rarer class.
+    weights : tuple of ndarray of shape (n,), (m,), optional
+        How much each column counts, for instance the probability that it is of the class.
     """
     odds = np.log(SHARE / (1 - SHARE))
-    left = (1 - SHARE) * binary_entropy(np.asarray(log_ratio_if_not) + odds).mean()
-    return separation_of(float(left + SHARE * binary_entropy(np.asarray(log_ratio_if_there) + odds).mean()))
+    first, second = (None, None) if weights is None else weights
+    if_not = np.average(binary_entropy(np.asarray(log_ratio_if_not) + odds), weights=first)
+    if_there = np.average(binary_entropy(np.asarray(log_ratio_if_there) + odds), weights=second)
+    return separation_of(float((1 - SHARE) * if_not + SHARE * if_there))

@@ -38,6 +38,9 @@ PAIRS: tuple[tuple[ColumnClass, ColumnClass], ...] = (
 #: Whether each class stands on the metal sublattice.
 ON_METAL = np.array([label in (ColumnClass.METAL, ColumnClass.DOPANT) for label in ColumnClass])
 
+#: Shares of the classes within their sublattice to start from, as in `models.posterior`.
+START_SHARES = np.array([1 - 0.035 - 0.0035, 0.035, 0.0035, 1 - 0.001, 0.001])
+
 #: No frame says more than this for or against a class of a column [nats].
 MOST_NATS = 25.0
 

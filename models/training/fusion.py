@@ -15,7 +15,16 @@ from models.channel import separation_seen
 from models.checkpoint import Weights
 from models.contexts import reference_contexts
 from models.contrasts import expected_contrast, x2_contrast
-from models.fusion import ON_METAL, PAIRS, FusionLaw, calibrate, context_key, likelihoods, said, source_weights
+from models.fusion import (
+    ON_METAL,
+    PAIRS,
+    FusionLaw,
+    calibrate,
+    context_key,
+    likelihoods,
+    said,
+    source_weights,
+)
 from models.posterior import predict_logits
 from models.training.observations import Observations
 
@@ -64,7 +73,9 @@ class Table:
 
     def take(self, keep: NDArray[np.bool_]) -> "Table":
         """Table of some of the columns."""
-        return Table(self.logs[keep], self.dose[keep], self.context[keep], self.label[keep], self.series[keep])
+        return Table(
+            self.logs[keep], self.dose[keep], self.context[keep], self.label[keep], self.series[keep]
+        )
 
 
 def tabulate(observations: Observations, weights: Weights) -> Table:
@@ -115,10 +126,15 @@ def fit(table: Table) -> FusionLaw:
     fitting = table.take(table.series % _SCORING != _SCORING - 1)
     law = replace(law, scales=_fit_scales(fitting))
     repeats = [[0, 2], [0, 2, 4], [0, 2, 4, 6], [1, 3], [1, 3, 5], [1, 3, 5, 7]]
-    law = replace(law, half_dose_e_per_a2=10 ** _best(lambda x: _loss_of(
-        fitting, repeats, replace(law, half_dose_e_per_a2=10**x)), (3.0, 6.0)))
+    law = replace(
+        law,
+        half_dose_e_per_a2=10
+        ** _best(lambda x: _loss_of(fitting, repeats, replace(law, half_dose_e_per_a2=10**x)), (3.0, 6.0)),
+    )
     pairs = [[0, 1], [0, 3], [1, 2], [0, 8], [1, 9], [0, 9], [1, 8]]
-    law = replace(law, correlation=_best(lambda x: _loss_of(fitting, pairs, replace(law, correlation=x)), (0.0, 0.9)))
+    law = replace(
+        law, correlation=_best(lambda x: _loss_of(fitting, pairs, replace(law, correlation=x)), (0.0, 0.9))
+    )
     separations, transfer = _fit_separations(fitting, law)
     return replace(law, separations=separations, transfer=transfer)
 
@@ -135,11 +151,13 @@ def _fit_scales(table: Table) -> dict[str, NDArray[np.float64]]:
         rows = []
         for metal in (False, True):
             seen = ~np.isnan(table.dose) & (table.is_metal == metal)[:, None]
-            seen &= (np.arange(seen.shape[1]) % 2 == place)
+            seen &= np.arange(seen.shape[1]) % 2 == place
             column, slot = np.nonzero(seen)
             step = max(1, len(column) // _FITTED_TO)
             column, slot = column[::step], slot[::step]
-            rows.append(_fit_scale(table.logs[column, slot], np.log10(table.dose[column, slot]), table.label[column]))
+            rows.append(
+                _fit_scale(table.logs[column, slot], np.log10(table.dose[column, slot]), table.label[column])
+            )
         scales[name] = np.array(rows)
     return scales
 
@@ -275,7 +293,11 @@ def _features(context: Context, pair: int) -> list[float]:
     """What a power law of separations is in: 1, log contrast of the whole column, log difference of the classes."""
     expected, whole = expected_contrast(context), x2_contrast(context)
     if pair == 2:
-        return [1.0, float(np.log(whole * expected.metal)), float(np.log(max(abs(1 - (expected.dopant or 0.0)), 0.02)))]
+        return [
+            1.0,
+            float(np.log(whole * expected.metal)),
+            float(np.log(max(abs(1 - (expected.dopant or 0.0)), 0.02))),
+        ]
     step = 1 - expected.vacancy1 if pair == 0 else expected.vacancy1 - expected.vacancy2
     return [1.0, float(np.log(whole)), float(np.log(max(step, 0.02)))]
 

@@ -89,7 +89,9 @@ class Sample:
     size_angstrom: float
 
 
-def draw_specimen(context: Context, acquisition: Acquisition, ranges: Ranges, rng: np.random.Generator) -> Sample:
+def draw_specimen(
+    context: Context, acquisition: Acquisition, ranges: Ranges, rng: np.random.Generator
+) -> Sample:
     """A specimen that fills the fields of a series."""
     size = acquisition.fov_nm * 10
     plan = draw_plan(ranges, rng)
@@ -138,7 +140,9 @@ def take_scan(
         renderer = _renderer(sample, true_context, nominal, acquisition, shift)
         intensity = scan(acquisition, renderer, np.random.default_rng(jitter_seed)).astype(np.float64)
         image = detect(intensity, acquisition, rng)
-        frame = Frame(image, nominal, acquisition, SpecimenPlan(), jitter_seed, "series", truth, pixels[inside])
+        frame = Frame(
+            image, nominal, acquisition, SpecimenPlan(), jitter_seed, "series", truth, pixels[inside]
+        )
         frames.append(SeriesFrame(frame, scan_number, np.flatnonzero(inside)))
     return frames
 

@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fusion.add_argument("--series", type=int, default=288, help="series of ten frames to simulate")
     fusion.add_argument("--seed", type=int, default=0)
     fusion.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    fusion.add_argument("--out", type=Path, help="JSON file to write (default: this checkout's, of the network)")
+    fusion.add_argument(
+        "--out", type=Path, help="JSON file to write (default: this checkout's, of the network)"
+    )
     fusion.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -127,7 +129,9 @@ def fusion(arguments: argparse.Namespace) -> int:
     weights = load_weights(arguments.weights) if arguments.weights else load_shipped(arguments.network)
     if not arguments.observations.is_file():
         if arguments.series < 6:
-            raise InputError(f"--series {arguments.series}: expected at least 6, some to fit and some to score")
+            raise InputError(
+                f"--series {arguments.series}: expected at least 6, some to fit and some to score"
+            )
         with progress_bar() as progress:
             bar = progress.add_task("series", total=arguments.series)
             made = observe(
