@@ -21,6 +21,7 @@ COMMANDS = {
     "train": ("train a classifier", "models.training.commands.train"),
     "analyse": ("find and classify every column of micrograph files", "agent.commands.analyse"),
     "evaluate": ("score classifiers against known labels", ""),
+    "serve": ("serve a recording or a folder as an instrument", "drivers.commands.serve"),
     "bench": ("measure speed", "agent.commands.bench"),
 }
 
