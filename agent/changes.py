@@ -1,9 +1,10 @@
 """Columns that change under the beam: noticed, not averaged away.
 
-Damage goes one way: X2 to VAC1 to VAC2.  For each such step the looks since a column was last surely unchanged are
-compared, together, with those before; when the odds fall to even, the looks since join those before (as in a
-cumulative sum test, Page, 1954, 10.2307/2333009).  Where the same source saw the column before, its errors are in both looks and cancel: only noise tells the looks
-apart.  Where only other sources did, their errors do not cancel, and the odds count for less.
+Damage goes one way: X2 to VAC1 to VAC2.  For each such step the looks since a column was last surely
+unchanged are compared, together, with those before; when the odds fall to even, they join those before (as in
+a cumulative sum test, Page, 1954, 10.2307/2333009).  Where the same source saw the column before, its errors
+are in both looks and cancel: only noise tells the looks apart.  Where only other sources did, their errors do
+not cancel, and the odds count for less.
 """
 
 import math
@@ -154,8 +155,8 @@ def _odds(
 ) -> NDArray[np.float64]:
     """Log odds that one source gives to a step having happened between its looks before and since, (C,).
 
-    In units in which the error of the source has variance 1, looks of a dose d together are off by that error and by
-    noise of variance half dose / d, and the classes lie `sqrt(separation)` apart.
+    In units in which the error of the source has variance 1, looks of a dose d together are off by that error
+    and by noise of variance half dose / d, and the classes lie `sqrt(separation)` apart.
     """
     (old, new), half = classes, law.half_dose_e_per_a2
     (before_sums, before_dose), (since_sums, since_dose) = before, since

@@ -1,9 +1,9 @@
 """What is known of each column after many frames: one register, pure, that every map is entered into.
 
-A column keeps its identity by its grain, cell and sublattice (`agent.sites`), found again in each map by its
-defects, the stage and the time (`agent.registration`).  Its evidence is kept by source, so that what a source repeats is not
-counted as new (`models.fusion`).  A frame's own prior is taken out of its posteriors; the specimen's shares are
-learnt from all evidence and put in once.  A column that changed starts anew.
+A column keeps its identity by its grain, cell and sublattice (`agent.sites`), found again in each map by the
+defects, the stage and the time (`agent.registration`).  Its evidence is kept by source, so that what a source
+repeats is not counted as new (`models.fusion`).  A frame's own prior is taken out of its posteriors; the
+specimen's shares are learnt from all evidence and put in once.  A column that changed starts anew.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from agent.changes import Watch, empty_watch, watch_for_changes
 from agent.registration import Expectation, Placed, Registration, register, turn_between_deg
 from agent.sites import Sites, count_sites
-from drivers.contract.context import ColumnClass, Context
+from drivers.contract.context import Context
 from models.fusion import ON_METAL, START_SHARES, FusionLaw, said, source_weights
 
 #: The shares that the specimen is expected to have count as much as this many columns of a sublattice.
@@ -120,7 +120,7 @@ class Register:
     dose_e_per_a2 : ndarray of shape (K, C)
         Of the frames that the sums hold.
     taken_e_per_a2 : ndarray of shape (C,)
-        All that each column has taken, also before a change; a scan counts once however many detectors read it.
+        All that each column has taken, also before a change; a scan counts once, whatever reads it.
     watch : Watch
         What may have changed.
     scanned_s : float
@@ -325,7 +325,7 @@ def _best_grain(
     law: FusionLaw,
 ) -> tuple[int, Registration] | None:
     """The register's grain that a grain is most likely to be, and how."""
-    logs = _silent_if_unknown(fused_likelihood(register_, law), register_.is_metal)
+    logs = fused_likelihood(register_, law)
     found = []
     for grain in np.unique(register_.grain):
         sites = _lattice_of(register_, int(grain))
@@ -500,7 +500,7 @@ def fused_likelihood(register_: Register, law: FusionLaw) -> NDArray[np.float64]
     weights = source_weights(said(dose, law).T, law.correlation).T  # (K, C)
     per_source = weights / (dose + law.half_dose_e_per_a2)
     logs = np.einsum("kc,kcl->cl", per_source, register_.sums.astype(np.float64))
-    return np.where(ON_METAL == register_.is_metal[:, None], logs, -np.inf)
+    return np.where(register_.is_metal[:, None] == ON_METAL, logs, -np.inf)
 
 
 def believe(register_: Register, law: FusionLaw) -> Belief:
@@ -508,7 +508,7 @@ def believe(register_: Register, law: FusionLaw) -> Belief:
     logs = fused_likelihood(register_, law)
     shares = START_SHARES.copy()
     for metal in (False, True):
-        chosen, classes = register_.is_metal == metal, np.flatnonzero(ON_METAL == metal)
+        chosen, classes = register_.is_metal == metal, np.flatnonzero(metal == ON_METAL)
         if chosen.any():
             shares[classes] = _learn_shares(logs[chosen][:, classes], START_SHARES[classes])
     with np.errstate(divide="ignore"):
@@ -545,7 +545,7 @@ def _fused_layers(scan: Scan, law: FusionLaw) -> NDArray[np.float64]:
 
 def _silence(is_metal: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Log likelihoods that say nothing, (S, 5)."""
-    return np.where(ON_METAL == is_metal[:, None], 0.0, -np.inf)
+    return np.where(is_metal[:, None] == ON_METAL, 0.0, -np.inf)
 
 
 def _silent_if_unknown(logs: NDArray[np.float64], is_metal: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -553,12 +553,7 @@ def _silent_if_unknown(logs: NDArray[np.float64], is_metal: NDArray[np.bool_]) -
     return np.where(np.isnan(logs), _silence(is_metal), logs)
 
 
-def count_classes(belief: Belief) -> NDArray[np.float64]:
-    """Expected number of columns of each class, shape (5,)."""
-    return np.asarray(belief.probability.sum(axis=0)[: len(ColumnClass)])
-
-
-def scans_of(layers: Sequence[Scan]) -> Scan:
+def join_scans(maps: Sequence[Scan]) -> Scan:
     """One scan of all detectors' maps of one pass of the beam, in order.
 
     Raises
@@ -566,9 +561,9 @@ def scans_of(layers: Sequence[Scan]) -> Scan:
     ValueError
         If there is none.
     """
-    if not layers:
+    if not maps:
         raise ValueError("expected at least one map of a scan, found none")
-    joined = layers[0]
-    for further in layers[1:]:
+    joined = maps[0]
+    for further in maps[1:]:
         joined = join_layers(joined, further)
     return joined

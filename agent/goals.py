@@ -1,4 +1,4 @@
-"""What a session is for: goals that are reached, not yet reached, or out of reach, each said with its number."""
+"""What a session is for: goals that are reached, not yet, or out of reach, each said with its number."""
 
 import math
 from collections.abc import Sequence

@@ -3,9 +3,9 @@
 A lattice repeats itself, so shape alone never tells one cell from the next.  Two things do: the defects,
 and where the field should be by stage, time and drift.  Every shift by whole cells is weighed at once.
 If two columns are the same, what two frames say of it is explained by one class, drawn once from the
-specimen's shares; if not, by two, drawn apart.  The logarithm of the ratio, summed over the columns that a shift
-lays onto each other, is the evidence of the defects; a Gaussian of the distance from where the field should be
-is that of the stage.  If no shift stands out, the answer is that it cannot be told.
+specimen's shares; if not, by two, drawn apart.  The logarithm of the ratio, summed over the columns that a
+shift lays onto each other, is the evidence of the defects; a Gaussian of the distance from where the field
+should be is that of the stage.  If no shift stands out, the answer is that it cannot be told.
 """
 
 import math
@@ -112,9 +112,9 @@ class Registration:
         apart = np.subtract(self.runner_up, self.shift).tolist()
         odds = math.exp(min(self.margin_nats, 20.0))
         return (
-            f"which cell is which cannot be told: a shift by {apart} cells is nearly as likely (odds {odds:.2g} to 1, "
-            f"expected {math.exp(LEAST_MARGIN_NATS):.0f}); {self.shared} columns are shared and their defects say "
-            f"{self.defects_nats:.1f} nats; scan a larger field, or again sooner"
+            f"which cell is which cannot be told: a shift by {apart} cells more is nearly as likely (odds "
+            f"{odds:.2g} to 1, {math.exp(LEAST_MARGIN_NATS):.0f} to 1 are needed); {self.shared} columns are "
+            f"shared and their defects say {self.defects_nats:.1f} nats; scan a larger field, or again sooner"
         )
 
 
@@ -145,7 +145,9 @@ def register(
     if abs(turn_between_deg(reference.sites, other.sites)) > _MOST_TURN_DEG:
         return None
     low = [np.min(p.sites.cell, axis=0) for p in (reference, other)]
-    spans = [np.max(p.sites.cell, axis=0) - l + 1 for p, l in zip((reference, other), low, strict=True)]
+    spans = [
+        np.max(p.sites.cell, axis=0) - start + 1 for p, start in zip((reference, other), low, strict=True)
+    ]
     shape = tuple(next_fast_len(int(n), real=True) for n in spans[0] + spans[1] - 1)
     evidence, overlap = _weigh_shifts(reference, other, shares, (low[0], low[1]), shape)
     # Entry (m, n) of a circular correlation is the shift by m, n cells, negative ones at the end.
@@ -173,7 +175,7 @@ def register(
         margin_nats=float(total[best] - np.logaddexp(logsumexp(others), elsewhere)),
         defects_nats=float(evidence[best]),
         runner_up=(int(shifts[second][0]), int(shifts[second][1])),
-        shared=int(round(float(overlap[best]))),
+        shared=round(float(overlap[best])),
         drift_angstrom=drift[best],
     )
 

@@ -1,10 +1,10 @@
 """What the next scan is worth: the information it is expected to bring, in nats, and what it costs.
 
-What is known of a column is its posterior and what each source has said of it.  A further scan moves what a source has
-said on along a known curve (`models.fusion`): in a Gaussian yardstick, from one squared separation of the classes
-to a larger one.  The step between the two is an independent measurement, whose expected information is
-an integral over one number.  Columns alike in posterior and exposure are taken together, so that 8,000 columns
-and 20 candidates need some milliseconds.
+What is known of a column is its posterior and what each source has said of it.  A further scan moves what a
+source has said on along a known curve (`models.fusion`): in a Gaussian yardstick, from one squared separation
+of the classes to a larger one.  The step between the two is an independent measurement, whose expected
+information is an integral over one number.  Columns alike in posterior and exposure are taken together, so
+that 8,000 columns and 20 candidates need some milliseconds.
 """
 
 from collections.abc import Sequence
@@ -299,7 +299,10 @@ def _reached(
     is_metal: NDArray[np.bool_],
     law: FusionLaw,
 ) -> NDArray[np.float64]:
-    """Squared separations (U, 2) that sources reach together: of METAL and DOPANT (twice), or of the chalcogen's pairs."""
+    """Squared separations (U, 2) that sources reach together.
+
+    Of METAL and DOPANT, twice, or of the two pairs of a chalcogen column.
+    """
     part = said(dose, law)
     reached = np.zeros((len(dose), 2))
     for rows, pairs in ((is_metal, (2, 2)), (~is_metal, (0, 1))):
@@ -309,7 +312,7 @@ def _reached(
 
 
 def _expected_information(states: _States, step: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Expected information [nats] of a Gaussian measurement that adds squared separations (U, 2), shape (U,)."""
+    """Expected information [nats] of a measurement that adds squared separations (U, 2), shape (U,)."""
     gain = np.zeros(len(step))
     for rows, classes in ((states.is_metal, _METAL), (~states.is_metal, _CHALCOGEN)):
         share = states.probability[rows][:, list(classes)]
@@ -321,7 +324,7 @@ def _expected_information(states: _States, step: NDArray[np.float64]) -> NDArray
 
 
 def _information(share: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mutual information of classes of some shares (U, L) and a number of unit scatter about their places (U, L).
+    """Mutual information of classes of shares (U, L) and a number of unit scatter about their places (U, L).
 
     That is the mean, over the classes and the number, of how much more likely it makes the true class.
     """
@@ -349,7 +352,7 @@ def attainable_entropy(
     *,
     insight: Insight | None = None,
 ) -> NDArray[np.float64]:
-    """Entropy (C,) expected to be left once a dose is spent, shared evenly by sources that cannot be read at once."""
+    """Entropy (C,) expected to be left once a dose is spent, shared evenly among sources read in turn."""
     everywhere: Box = (-np.inf, -np.inf, np.inf, np.inf)
     each = dose_left_e_per_a2 / max(len(contexts), 1)
     best = Candidate(tuple(contexts), each, everywhere, 0.0)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.contract.context import ColumnClass, Context
+from drivers.contract.context import DETECTORS, ColumnClass, Context
 from drivers.contract.errors import InputError
 
 #: Pairs of classes that have to be told apart: X2 and VAC1, VAC1 and VAC2, METAL and DOPANT.
@@ -60,8 +60,9 @@ class FusionLaw:
     log10_doses : ndarray of shape (N,)
         Doses [log10 of e/Å²] that `scales` are given at.
     scales : dict of str to ndarray of shape (2, N)
-        By detector: factor of a frame's log likelihoods that calibrates them, for chalcogen and metal columns.
-        A network that is not told the dose is too sure of faint frames and not sure enough of bright ones.
+        By detector: factor of a frame's log likelihoods that calibrates them, for chalcogen and metal
+        columns.  A network that is not told the dose is too sure of faint frames and not sure enough of
+        bright ones.
     separations : dict of str to tuple
         By `context_key`: squared distance, in standard deviations, at which a Gaussian measurement would tell
         the classes of each of `PAIRS` apart as well as an endless dose of that source does.
@@ -101,10 +102,15 @@ class FusionLaw:
 
 
 def context_key(context: Context) -> str:
-    """Name of a context, as `models.contexts.context_name`; without a dopant, that of the host alone."""
-    specimen = context.specimen
+    """Name of a context, as `models.contexts.context_name`; without a dopant, that of the host alone.
+
+    An annulus of one's own goes by the reference detector whose inner angle is nearest.
+    """
+    specimen, detector = context.specimen, context.detector
     material = specimen.host if specimen.dopant is None else f"{specimen.host}-{specimen.dopant}"
-    return f"{material} {context.energy_kev:g} keV {context.detector.name}"
+    nearest = min(DETECTORS.values(), key=lambda known: abs(known.inner_mrad - detector.inner_mrad))
+    name = detector.name if detector.name in DETECTORS else nearest.name
+    return f"{material} {context.energy_kev:g} keV {name}"
 
 
 def likelihoods(
@@ -116,7 +122,7 @@ def likelihoods(
     stands on is decided for a grain, not for a column.
     """
     logs = np.log(np.maximum(probability, 1e-30)) - np.log(np.maximum(prior, 1e-12))
-    logs = np.where(ON_METAL == is_metal[:, None], logs, -np.inf)
+    logs = np.where(is_metal[:, None] == ON_METAL, logs, -np.inf)
     logs = logs - logs.max(axis=1, keepdims=True)
     return np.where(np.isfinite(logs), np.maximum(logs, -MOST_NATS), -np.inf)
 
@@ -128,7 +134,10 @@ def calibrate(
     dose_e_per_a2: float | None,
     law: FusionLaw,
 ) -> NDArray[np.float64]:
-    """Log likelihoods of one frame, made as sure as they should be at its dose; an unknown dose is the half dose."""
+    """Log likelihoods of one frame, made as sure as they should be at its dose.
+
+    An unknown dose is taken to be the half dose.
+    """
     dose = law.half_dose_e_per_a2 if dose_e_per_a2 is None else dose_e_per_a2
     factor = law.scale(detector, dose)[is_metal.astype(np.int64)][:, None]
     return np.where(np.isfinite(log_likelihood), log_likelihood * factor, -np.inf)
@@ -212,7 +221,8 @@ def law_from_plain(plain: dict[str, Any]) -> FusionLaw:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"the constants of fusion cannot be used ({error}); make them again with `columnist derive fusion`"
+            f"the constants of fusion cannot be used ({error}); make them again with "
+            "`columnist derive fusion`"
         ) from error
 
 
@@ -228,6 +238,7 @@ def load_shipped_law(network: str) -> FusionLaw:
     path = files("models") / "data" / f"fusion-{network}.json"
     if not path.is_file():
         raise InputError(
-            f"no constants of fusion are shipped for {network!r}; make them with `columnist derive fusion --network {network}`"
+            f"no constants of fusion are shipped for {network!r}; make them with "
+            f"`columnist derive fusion --network {network}`"
         )
     return law_from_plain(json.loads(path.read_text()))

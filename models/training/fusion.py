@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
 
-from drivers.contract.context import DETECTORS, ColumnClass, Context
+from drivers.contract.context import DETECTORS, Context
 from drivers.contract.errors import InputError
 from models.channel import separation_seen
 from models.checkpoint import Weights
@@ -208,7 +208,7 @@ def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.flo
     weights = source_weights(said(np.stack(doses, axis=1), law), law.correlation)
     with np.errstate(invalid="ignore"):
         fused = (np.stack(sums, axis=1) * weights[:, :, None]).sum(axis=1)
-    return np.where(ON_METAL == table.is_metal[:, None], fused, -np.inf)
+    return np.where(table.is_metal[:, None] == ON_METAL, fused, -np.inf)
 
 
 def _calibrated(table: Table, slot: int, law: FusionLaw) -> NDArray[np.float64]:
@@ -290,7 +290,7 @@ def measure_separations(table: Table, law: FusionLaw) -> list[tuple[int, int, in
 
 
 def _features(context: Context, pair: int) -> list[float]:
-    """What a power law of separations is in: 1, log contrast of the whole column, log difference of the classes."""
+    """Terms of the power law: 1, log contrast of the whole column, log difference of the classes."""
     expected, whole = expected_contrast(context), x2_contrast(context)
     if pair == 2:
         return [
@@ -318,8 +318,7 @@ def _fit_transfer(residuals: dict[tuple[int, int, int], dict[int, list[float]]])
 def score(table: Table, law: FusionLaw) -> dict[str, Any]:
     """Figures on the series that nothing was fitted to: cross entropy, calibration error, accuracy.
 
-    For each choice of frames: by the law, by the plain sum and the plain mean of what the network says, and for the
-    best single frame.
+    For each choice of frames: by the law, and by the plain sum and the plain mean of what the network says.
     """
     held_out = table.take(table.series % _SCORING == _SCORING - 1)
     choices = {
@@ -372,7 +371,8 @@ def _accuracy(logs: NDArray[np.float64], label: NDArray[np.int64]) -> float:
 def as_text(law: FusionLaw, figures: dict[str, Any]) -> str:
     """Constants and figures for the reader."""
     lines = [
-        f"half dose {law.half_dose_e_per_a2:.3g} e/Å², correlation {law.correlation:.2f}, transfer {law.transfer:.2f}",
+        f"half dose {law.half_dose_e_per_a2:.3g} e/Å², correlation {law.correlation:.2f}, "
+        f"transfer {law.transfer:.2f}",
         f"{'frames':<28}{'columns':>8}   cross entropy law / sum / mean      ECE law / sum / mean",
     ]
     for name, row in figures.items():

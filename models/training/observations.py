@@ -1,4 +1,7 @@
-"""Columns of simulated series as a model sees them, frame by frame: features kept, so that new weights need no new frames."""
+"""Columns of simulated series as a model sees them, frame by frame.
+
+Features are kept, not what a network says of them, so that new weights need no new frames.
+"""
 
 import json
 from collections.abc import Callable

@@ -90,9 +90,14 @@ class Sample:
 
 
 def draw_specimen(
-    context: Context, acquisition: Acquisition, ranges: Ranges, rng: np.random.Generator
+    context: Context,
+    acquisition: Acquisition,
+    ranges: Ranges,
+    rng: np.random.Generator,
+    *,
+    room: float = _SHIFT + _ROOM,
 ) -> Sample:
-    """A specimen that fills the fields of a series."""
+    """Draw a specimen that fills a field and this part of it on every side."""
     size = acquisition.fov_nm * 10
     plan = draw_plan(ranges, rng)
     crystal = build_crystal(
@@ -100,7 +105,7 @@ def draw_specimen(
         (size, size),
         rotation_deg=float(rng.uniform(0, 360)),
         concentrations=plan.concentrations,
-        margin_angstrom=REACH_ANGSTROM + (_SHIFT + _ROOM) * size,
+        margin_angstrom=REACH_ANGSTROM + room * size,
         rng=rng,
     )
     return Sample(crystal, draw_relief(size, acquisition.contamination_length_nm * 10, rng), size)
@@ -112,6 +117,7 @@ def take_scan(
     made_with: dict[str, Context],
     acquisition: Acquisition,
     scan_number: int,
+    shift_angstrom: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> list[SeriesFrame]:
     """Scan a specimen once and read all detectors at once.
@@ -126,10 +132,12 @@ def take_scan(
     acquisition : Acquisition
         Shared by the detectors; contamination is over each detector's brighter whole column.
     scan_number : int
+    shift_angstrom : ndarray of shape (2,)
+        Place of the field on the specimen, (row, column).
     rng : numpy.random.Generator
-        Draws the place, the row jitter, which the detectors share, and the noise, which they do not.
+        Draws the row jitter, which the detectors share, and the noise, which they do not.
     """
-    shift = rng.uniform(-_SHIFT, _SHIFT, 2) * sample.size_angstrom
+    shift = shift_angstrom
     jitter_seed = int(rng.integers(2**31))
     pixels = ScanMap.of(acquisition).to_pixels(sample.crystal.positions - shift)
     inside = np.all((pixels >= -0.5) & (pixels < acquisition.pixels - 0.5), axis=1)
@@ -201,8 +209,9 @@ def draw_series(pair: tuple[Specimen, float, float], ranges: Ranges, seed: list[
         for factor in scans:
             dose = factor * float(acquisition.dose_e_per_a2 or 0.0)
             number = len({frame.scan for frame in frames})
+            shift = rng.uniform(-_SHIFT, _SHIFT, 2) * sample.size_angstrom
             frames += take_scan(
-                sample, context, made_with, _changed(focused, dose_e_per_a2=dose), number, rng
+                sample, context, made_with, _changed(focused, dose_e_per_a2=dose), number, shift, rng
             )
     return frames
 

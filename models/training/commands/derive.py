@@ -120,7 +120,7 @@ def foreignness(arguments: argparse.Namespace) -> int:
 
 
 def fusion(arguments: argparse.Namespace) -> int:
-    """Fit the constants of `models.fusion` for a network, and score them on series that they were not fitted to."""
+    """Fit the constants of `models.fusion` for a network; score them on series that none was fitted to."""
     from models.checkpoint import load_shipped, load_weights
     from models.fusion import law_as_plain
     from models.training.fusion import as_text, fit, score, tabulate
