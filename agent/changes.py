@@ -30,8 +30,8 @@ ALARM_NATS = math.log(1000.0) + math.log(10.0)
 #: One source says no more than this for a change: its noise is not Gaussian.
 _MOST_OF_A_SOURCE_NATS = 12.0
 
-#: Squared separation that networks, which stop at being sure, show at most.
-_MOST_JUMP = 40.0
+#: However bright a look, a network's log odds jump by no more than this: it stops at being sure.
+_MOST_JUMP_NATS = 40.0
 
 #: Odds from sources that had not seen the column before count this much.
 _OTHER_SOURCE = 0.4
@@ -160,8 +160,8 @@ def _odds(
     """
     (old, new), half = classes, law.half_dose_e_per_a2
     (before_sums, before_dose), (since_sums, since_dose) = before, since
-    jump = min(separation, _MOST_JUMP)
     with np.errstate(divide="ignore", invalid="ignore"):
+        jump = np.minimum(separation, _MOST_JUMP_NATS * (1 + half / since_dose))
         now = (since_sums[:, new] - since_sums[:, old]) / since_dose
         past = (before_sums[:, new] - before_sums[:, old]) / before_dose
         same = jump * (now - past - jump / 2) / (separation * (half / since_dose + half / before_dose))
