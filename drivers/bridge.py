@@ -133,6 +133,7 @@ class Bridge:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._is_stopping = False
+        self._had_client = False
         self._trouble = ""
         self._ended: NoMoreFrames | None = None
         self._heartbeat_due_s = 0.0
@@ -180,10 +181,15 @@ class Bridge:
 
     @property
     def is_done(self) -> bool:
-        """Whether the instrument has ended and every client there has all its frames safe."""
-        return self._ended is not None and all(
-            client.subscription is None or client.subscription.acknowledged >= self._ring.next_sequence
-            for client in self._clients.values()
+        """Whether the instrument has ended, and whoever came has every frame safe."""
+        has_all = self._had_client and self._ring.pace >= self._ring.next_sequence
+        return (
+            self._ended is not None
+            and has_all
+            and all(
+                client.subscription is not None and client.subscription.is_end_sent
+                for client in self._clients.values()
+            )
         )
 
     def run(self, *, until_done: bool = False) -> None:
@@ -191,7 +197,7 @@ class Bridge:
         try:
             while not self._is_stopping:
                 self._step()
-                if until_done and self._clients and self.is_done:
+                if until_done and self.is_done:
                     break
         finally:
             self._close()
@@ -349,7 +355,7 @@ class Bridge:
             if client.subscription is not None:
                 client.subscription.acknowledge(message.next_sequence)
             return
-        client.data = identity
+        client.data, self._had_client = identity, True
         first, last = self._ring.first_sequence, self._ring.next_sequence
         start = min(max(message.next_sequence, first), last)
         safe = start if message.safe_sequence is None else min(message.safe_sequence, start)

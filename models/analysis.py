@@ -30,13 +30,13 @@ from drivers.contract.maps import (
     Sublattice,
     digest_pixels,
 )
-from drivers.contract.materials import find_host
+from drivers.contract.materials import HOSTS, find_host
 from models.checkpoint import Weights, load_shipped, load_weights
 from models.classify import Classification, classify
 from models.concentrations import concentrations
+from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
-from models.plausibility import DetectorOdds, weigh_detectors
-from models.sublattice import measure_contrast
+from models.plausibility import ContextEvidence, weigh_contexts
 
 #: The weights that are taken unless others are asked for.
 DEFAULT_MODEL = "mlp-simple"
@@ -50,8 +50,16 @@ FOREIGN = 2.0
 #: Part of foreign columns above which the whole map is doubtful.
 _MANY_FOREIGN = 0.1
 
-#: Log evidence of another detector over the declared one above which the context is contradicted [nats].
-CONTRADICTED_NATS = 5.0
+#: Declared over measured pixel size, either way, beyond which this is not the host's lattice.  The hosts'
+#: lattice constants differ by 17 % at most, and calibrations are wrong by some 4 %.
+_OTHER_LATTICE = 1.2
+
+#: Part of the pixels at the highest value: above the first the tops of columns are cut off in places, above
+#: the second (a column's top is a fifth of its area) so many that intensities mean nothing.
+_SATURATED_SOME, _SATURATED_MOST = 0.005, 0.1
+
+#: With fewer values than this (counts of a few electrons) many pixels share the highest by nature.
+_FEW_VALUES = 16
 
 
 @dataclass(frozen=True)
@@ -136,9 +144,14 @@ def analyse(
     """
     pixels = np.asarray(array)
     settled = context if isinstance(context, Settled) else as_settled(context)
-    result = classify(pixels, settled.context, analyser.weights, analyser.familiar, analyser.device)
-    contrast = measure_contrast(result.reading.image, result.reading.lattice)
-    odds = weigh_detectors(contrast, result.reading.lattice, settled.context)
+    context, approximated = stand_in(settled.context)
+    is_doped = settled.context.specimen.dopant is not None
+    saturated = _saturated(pixels)
+    result = classify(
+        pixels, context, analyser.weights, analyser.familiar, analyser.device, is_doped=is_doped
+    )
+    evidence = weigh_contexts(result.reading, context, is_doped=is_doped)
+    evidence.check_host()
     scale = _scale(result, settled)
     columns = _columns(result, scale.pixel_size_angstrom)
     header = MapHeader(
@@ -150,13 +163,14 @@ def analyse(
         prior=_five(result.posterior.prior.tolist()),
         columns=len(columns),
         counts=_counts(columns),
-        concentrations=_concentrations(columns, result),
+        concentrations=_concentrations(columns, result, is_doped),
         mean_entropy_nats=float(columns["entropy_nats"].mean(dtype=np.float64)),
         masked_fraction=_masked_fraction(result, _shape(pixels)),
         detector_evidence=tuple(
-            DetectorEvidence(detector=name, log_evidence_nats=value) for name, value in odds.log_odds.items()
+            DetectorEvidence(detector=name, log_evidence_nats=value)
+            for name, value in evidence.log_odds.items()
         ),
-        flags=_flags(scale, columns, result, odds),
+        flags=_flags(scale, columns, result, evidence) + _notes(approximated, saturated),
     )
     return DefectMap(header, columns)
 
@@ -202,6 +216,7 @@ def _columns(result: Classification, pixel_size_angstrom: float) -> NDArray[np.v
         ColumnFlag.UNDECIDED: ~result.is_decided.numpy(),
         ColumnFlag.BOUNDARY: lattice.boundary.cpu()[chosen].numpy(),
         ColumnFlag.FOREIGN: columns["foreign"] > FOREIGN,
+        ColumnFlag.RIM: lattice.rim.cpu()[chosen].numpy(),
         ColumnFlag.EDGE: ~result.is_whole.numpy(),
         ColumnFlag.PREDICTED: ~lattice.measured.cpu()[chosen].numpy(),
     }
@@ -215,14 +230,15 @@ def _counts(columns: NDArray[np.void]) -> ClassCounts:
     return ClassCounts(x2=x2, vac1=vac1, vac2=vac2, metal=metal, dopant=dopant)
 
 
-def _concentrations(columns: NDArray[np.void], result: Classification) -> Any:
+def _concentrations(columns: NDArray[np.void], result: Classification, is_doped: bool) -> Any:
     """Concentrations over the columns that can be trusted."""
-    doubtful = ColumnFlag.BOUNDARY | ColumnFlag.FOREIGN | ColumnFlag.EDGE | ColumnFlag.UNDECIDED
+    doubtful = ColumnFlag.BOUNDARY | ColumnFlag.FOREIGN | ColumnFlag.EDGE | ColumnFlag.RIM
     sound = columns[(columns["flags"] & int(doubtful)) == 0]
     return concentrations(
         sound["p"].astype(np.float64),
         result.posterior.prior.double().numpy(),
         sound["sublattice"] == Sublattice.METAL,
+        is_doped=is_doped,
     )
 
 
@@ -231,10 +247,19 @@ def _scale(result: Classification, settled: Settled) -> Scale:
     lattice = result.reading.lattice
     host = find_host(settled.context.specimen.host)
     declared = settled.facts.pixel_size_angstrom
+    size = host.lattice_constant_angstrom / lattice.lattice_px
+    if declared is not None and not 1 / _OTHER_LATTICE < declared.value / size < _OTHER_LATTICE:
+        seen = declared.value * lattice.lattice_px
+        raise InputError(
+            f"{host.name} cannot be this lattice: its lattice constant is {host.lattice_constant_angstrom:g} "
+            f"Å, the image's is {seen:.3g} Å by the pixel size {declared.value:.4g} Å ({declared.source}); "
+            f"name another host ({', '.join(HOSTS)}), or override a wrong calibration with "
+            "--pixel-size-angstrom"
+        )
     stretch = torch.linalg.eigvalsh(result.reading.disc.cpu().double())
     return Scale(
         lattice_px=lattice.lattice_px,
-        pixel_size_angstrom=host.lattice_constant_angstrom / lattice.lattice_px,
+        pixel_size_angstrom=size,
         declared_pixel_size_angstrom=declared.value if declared else None,
         shear=max(1.0, float(stretch[1] / stretch[0])),
     )
@@ -272,7 +297,7 @@ def _masked_fraction(result: Classification, shape: tuple[int, int]) -> float:
 
 
 def _flags(
-    scale: Scale, columns: NDArray[np.void], result: Classification, odds: DetectorOdds
+    scale: Scale, columns: NDArray[np.void], result: Classification, evidence: ContextEvidence
 ) -> tuple[MapFlag, ...]:
     """What the reader of the map should know."""
     flags = []
@@ -286,15 +311,10 @@ def _flags(
                 f"{scale.pixel_size_angstrom:.4g} Å, which is believed",
             )
         )
-    best, log_odds = odds.best
-    if log_odds > CONTRADICTED_NATS:
-        flags.append(
-            MapFlag(
-                kind="context_contradicted",
-                message=f"{odds.declared} is declared, but the contrasts fit {best} better by "
-                f"{log_odds:.1f} nats; check the detector",
-            )
-        )
+    if evidence.contradiction is not None:
+        flags.append(MapFlag(kind="context_contradicted", message=evidence.contradiction))
+    if evidence.host_doubt is not None:
+        flags.append(MapFlag(kind="host_doubtful", message=evidence.host_doubt))
     undecided = [k for k, decided in enumerate(result.decision.is_decided.tolist()) if not decided]
     if undecided:
         flags.append(
@@ -311,6 +331,43 @@ def _flags(
                 kind="many_foreign",
                 message=f"{100 * foreign:.0f} % of the columns are unlike any of training; "
                 "check host, energy and detector, focus and contamination",
+            )
+        )
+    return tuple(flags)
+
+
+def _saturated(pixels: NDArray[np.generic]) -> float:
+    """Part of the pixels that have the highest value.
+
+    Raises
+    ------
+    InputError
+        If these are too many.
+    """
+    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "uif":
+        return 0.0  # `models.frames` says what is wrong
+    part = float((pixels == pixels.max()).mean())
+    values = len(np.unique(pixels[::4, ::4])) if part > _SATURATED_SOME else _FEW_VALUES
+    if part > _SATURATED_MOST:
+        raise InputError(
+            f"expected intensities, found {100 * part:.0f} % of the pixels at the highest value, "
+            f"{pixels.max():g}: the detector is saturated or the image clipped; lower the gain or the "
+            "contrast, and save the raw intensities"
+        )
+    return part if values >= _FEW_VALUES else 0.0
+
+
+def _notes(approximated: tuple[str, ...], saturated: float) -> tuple[MapFlag, ...]:
+    """Flags on the context that stands in, and on saturation."""
+    flags = []
+    if approximated:
+        flags.append(MapFlag(kind="context_approximated", message=f"read {', '.join(approximated)}"))
+    if saturated > _SATURATED_SOME:
+        flags.append(
+            MapFlag(
+                kind="saturated",
+                message=f"{100 * saturated:.1f} % of the pixels have the highest value: the brightest "
+                "columns may be cut off",
             )
         )
     return tuple(flags)

@@ -1,12 +1,12 @@
 """From a frame and its context to the class of every column."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from drivers.contract.context import Context
+from drivers.contract.context import ColumnClass, Context
 from models.checkpoint import Weights
 from models.contexts import context_number
 from models.contrasts import expected_contrast
@@ -15,7 +15,7 @@ from models.foreignness import Familiar, score_foreignness
 from models.networks.catalogue import find_recipe
 from models.posterior import Posterior, infer_posterior, learn_prior, predict_logits
 from models.reading import Reading, read_columns
-from models.sublattice import SublatticeDecision, decide_sublattice, is_brighter
+from models.sublattice import ExpectedContrast, SublatticeDecision, decide_sublattice, is_brighter
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Classification:
     positions : Tensor of shape (S, 2)
         (row, column) [px].
     is_whole : Tensor of shape (S,)
-        Whether the column's disc lies inside the frame; the prior is learnt from these.
+        Whether the column's disc lies inside the frame; the prior is learnt from these, off boundaries and
+        rims.
     posterior : Posterior
         Probabilities of the classes, their entropy, and the frame's prior.
     foreignness : Tensor of shape (S,)
@@ -59,6 +60,8 @@ def classify(
     weights: Weights,
     familiar: Familiar,
     device: torch.device | str = "cpu",
+    *,
+    is_doped: bool = True,
 ) -> Classification:
     """Classify every column of a frame.
 
@@ -74,6 +77,8 @@ def classify(
         From `models.foreignness`.
     device : torch.device or str
         Where the frame is read; the network works on the CPU.
+    is_doped : bool
+        Whether there may be dopants.  If not, the context's dopant stands for none, and no column is one.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def classify(
     """
     context_number(context)  # before the work
     reading = read_columns(array, device)
-    decision = decide_sublattice(reading.image, reading.lattice, expected_contrast(context))
+    decision = decide_sublattice(reading.image, reading.lattice, _expected(context, is_doped))
     chosen = reading.covered.cpu().nonzero()[:, 0]
     moments, is_whole = reading.moments.cpu()[chosen], reading.whole.cpu()[chosen]
     is_metal = decision.is_metal(reading.lattice).cpu()[chosen]
@@ -92,7 +97,11 @@ def classify(
     else:
         contrast = encode_contrast(moments, is_brighter(reading.image, reading.lattice).cpu()[chosen])
     logits = predict_logits(weights, contrast, context)
-    prior = learn_prior(logits[is_whole]) if is_whole.any() else None
+    if not is_doped:
+        logits[:, ColumnClass.DOPANT] = -torch.inf
+    lattice = reading.lattice
+    is_regular = is_whole & ~(lattice.boundary | lattice.rim).cpu()[chosen]
+    prior = learn_prior(logits[is_regular]) if is_regular.any() else None
     return Classification(
         chosen=chosen,
         positions=reading.lattice.positions.cpu()[chosen],
@@ -103,3 +112,9 @@ def classify(
         reading=reading,
         decision=decision,
     )
+
+
+def _expected(context: Context, is_doped: bool) -> ExpectedContrast:
+    """Contrasts to expect, without the dopant's if there is none."""
+    expected = expected_contrast(context)
+    return expected if is_doped else replace(expected, dopant=None)

@@ -31,9 +31,13 @@ _METAL = [ColumnClass.METAL, ColumnClass.DOPANT]
 
 
 def concentrations(
-    probability: NDArray[np.float64], prior: NDArray[np.float64], on_metal: NDArray[np.bool_]
+    probability: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    on_metal: NDArray[np.bool_],
+    *,
+    is_doped: bool = True,
 ) -> tuple[Concentration, ...]:
-    """Estimate the concentrations of the three defects.
+    """Estimate the concentrations of the defects: of vacancies, and of dopants where there may be any.
 
     Parameters
     ----------
@@ -50,7 +54,7 @@ def concentrations(
         The median of the share's posterior and its central 95 %.
     """
     found = []
-    for name, kind, of in _KINDS:
+    for name, kind, of in _KINDS if is_doped else _KINDS[:2]:
         family = _METAL if of == "metal sites" else _CHALCOGEN
         chosen = probability[on_metal == (of == "metal sites")]
         inside = chosen[:, family].sum(1)
@@ -83,6 +87,8 @@ def share_quantiles(probability: NDArray[np.float64], prior: float) -> tuple[flo
     """
     if prior <= 0:
         return 0.0, 0.0, 0.0
+    if len(probability) == 0:
+        return 0.0, 0.0, 1.0
     clipped = np.clip(probability, 1e-12, 1 - 1e-12)
     ratio = np.log(clipped) - np.log1p(-clipped) - math.log(prior) + math.log1p(-prior)
     number = np.rint((np.clip(ratio, -_WIDEST, _WIDEST) + _WIDEST) / _BIN).astype(int)

@@ -10,11 +10,11 @@ from models.normalise import normalise
 from models.patches import cut_patches, disc_map
 
 #: Columns of a class that are averaged, at most: the surest.
-_MOST = 1000
+_MOST = 200
 
 
 def mean_patches(
-    array: ArrayLike, defect_map: DefectMap, *, size: int = 48
+    array: ArrayLike, defect_map: DefectMap, *, size: int = 40
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, int]]:
     """Average the normalised frame around the columns of each class.
 
@@ -31,7 +31,7 @@ def mean_patches(
     patches : dict
         By name of the class, of those that whole columns off boundaries hold, shape (size, size).
     counts : dict
-        How many columns were averaged, at most 1,000 of a class, the surest.
+        How many columns were averaged, at most 200 of a class, the surest.
     """
     image = normalise(standardise(array), defect_map.header.scale.lattice_px)
     disc = disc_map(torch.tensor(defect_map.header.grains[0].vectors_px))

@@ -184,7 +184,7 @@ def weigh(
     """
     if min(len(side) for side in pair) < 5:
         return 0.0, 0.0, math.nan
-    ratio, log_ratio = _ratio(pair)
+    ratio, log_ratio = contrast_ratio(pair)
     brightness = 2 * math.log(expected.metal) * log_ratio / _RATIO_SPREAD**2
     if math.isnan(ratio):
         return brightness, 0.0, ratio
@@ -199,7 +199,7 @@ def log_evidence(pair: list[Tensor], expected: ExpectedContrast) -> float:
     """
     if min(len(side) for side in pair) < 5:
         return 0.0
-    ratio, log_ratio = _ratio(pair)
+    ratio, log_ratio = contrast_ratio(pair)
     expected_log = math.log(expected.metal)
     brightness = [-0.5 * ((log_ratio - sign * expected_log) / _RATIO_SPREAD) ** 2 for sign in (-1, 1)]
     defects = [0.0, 0.0] if math.isnan(ratio) else _defect_likelihoods(pair, expected, MOST_EFFECTIVE)
@@ -207,7 +207,7 @@ def log_evidence(pair: list[Tensor], expected: ExpectedContrast) -> float:
     return float(torch.logsumexp(torch.tensor(total, dtype=torch.float64), 0))
 
 
-def _ratio(pair: list[Tensor]) -> tuple[float, float]:
+def contrast_ratio(pair: list[Tensor]) -> tuple[float, float]:
     """Contrast of sublattice 1 over sublattice 0, nan if one is too weak to measure, and its logarithm."""
     level = [float(side.median()) for side in pair]
     if min(level) <= 0.02 * max(level) or max(level) <= 0:

@@ -59,7 +59,10 @@ def _mark_defects(axes: Any, defect_map: DefectMap, inch_per_px: float) -> None:
     for kind, (colour, shape, name) in MARKS.items():
         chosen = columns[(columns["cls"] == kind) & ~foreign]
         if kind is ColumnClass.DOPANT:
-            name = f"{defect_map.header.settled.context.specimen.dopant or 'no'} dopant"
+            dopant = defect_map.header.settled.context.specimen.dopant
+            if dopant is None:
+                continue
+            name = f"{dopant} dopant"
         style: dict[str, Any] = {"facecolors": "none", "edgecolors": colour, "linewidths": 0.9}
         axes.scatter(
             chosen["col_px"], chosen["row_px"], s=size, marker=shape, label=f"{name} ({len(chosen)})", **style

@@ -56,9 +56,21 @@ def replayed_instrument():
     return ReplayMicroscope(recording, ReplayOptions(speed=float("inf"), at_end="loop"))
 
 
+def simulated_instrument():
+    """A small field, as fast as it can be computed."""
+    instrument = pytest.importorskip("sim_microscope.instrument", reason="the simulator needs its extra")
+    from sim_microscope.server import FastClock, SimulatedMicroscope
+    from sim_microscope.settings import SimulatorSettings
+
+    clock = FastClock()
+    settings = SimulatorSettings(fov_nm=3.0, pixels=64)
+    return SimulatedMicroscope(instrument.Instrument(settings, at_s=clock.now_s()), clock)
+
+
 INSTRUMENTS = {
     "fake": fake_instrument,
     "replay": replayed_instrument,
+    "simulator": simulated_instrument,
 }
 
 
