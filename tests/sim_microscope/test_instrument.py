@@ -428,3 +428,13 @@ def test_it_says_what_it_can_do():
     assert len(capabilities.commands) == 10
     assert capabilities.max_simultaneous == 2
     assert capabilities.energies_kev == (60.0, 80.0, 100.0)
+
+
+@pytest.mark.slow
+def test_multislice_frames_are_those_of_the_kernels_at_rest():
+    settings = {"fov_nm": 1.0, "pixels": 16, "beam_current_pa": 5000.0, "dwell_us": 100.0}
+    exact = frame(make(method="multislice", **settings))
+    quick = frame(make(**settings))
+    np.testing.assert_array_equal(exact.truth.positions_px, quick.truth.positions_px)
+    assert exact.facts == quick.facts
+    assert np.corrcoef(exact.pixels.ravel(), quick.pixels.ravel())[0, 1] > 0.98
