@@ -15,6 +15,7 @@ process has the whole map in hand.  All three share one machine, whose monotonic
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,7 @@ class SameMap:
 
 def run_agent(address: str, folder: str, is_null: bool, threads: int) -> None:
     """Be the agent: exactly that of `columnist run`, but for the analysis where that is to take no time."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `columnist run` does
     from agent.lines import show_lines
     from agent.session import name_session, open_sockets, run_session
     from agent.settings_file import load_settings

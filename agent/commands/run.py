@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -127,7 +128,10 @@ def conduct(
     """
     name = name_session()
     with open_sockets(settings) as sockets:
-        from agent.work import ColumnAnalysis  # torch takes seconds: what is amiss so far is told before
+        # Torch takes seconds to load: what is amiss so far is told before.  Its workers must sleep while
+        # they wait: where other programs use the cores too, those that spin hold one another up for seconds.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        from agent.work import ColumnAnalysis
 
         analysis = ColumnAnalysis(settings.analysis)
         with open_source(name) as source:
