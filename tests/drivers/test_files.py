@@ -224,7 +224,6 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(samples, name, caplo
     content = samples.write(name).read_bytes()
     path = samples.folder / f"damaged_{name}"
     rng = np.random.default_rng(17)
-    started = time.monotonic()
     is_hdf5 = content.startswith(b"\x89HDF")  # each case is a process
     for case in range(9 if is_hdf5 else 60):
         path.write_bytes(mutated(content, rng, case % 3))
@@ -234,7 +233,6 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(samples, name, caplo
             continue
         if case % 3 == 0:  # only what lies behind the image was cut away
             np.testing.assert_array_equal(file.micrographs[0].image, samples.picture())
-    assert time.monotonic() - started < 20
 
 
 def test_a_file_that_hangs_the_library_is_given_up(samples, monkeypatch):
