@@ -109,6 +109,7 @@ class Loop:
         self.orders: asyncio.Queue[SendCommand] = asyncio.Queue()
         self.finished: asyncio.Future[FinishSession] = asyncio.get_running_loop().create_future()
         self.last_recorded = asyncio.Event()
+        self.recorded = self.state
         self.room = asyncio.Condition()
         self.unrecorded = 0
         self.position = 0
@@ -249,6 +250,7 @@ class Loop:
     async def _carry_out(self, step: Step, recorded_s: float) -> None:
         """Tell and do what a step asks for, now that it is recorded."""
         event = step.entry.event
+        self.recorded = step.state
         if isinstance(event, FrameSeen):
             self.instrument.acknowledge(event.header)
             async with self.room:
