@@ -195,7 +195,7 @@ def _hear(socket: "zmq.Socket[bytes]") -> Iterator[tuple[float, dict[str, Any]]]
 
 def measure_latency(pictures: np.ndarray, frames: int, period_s: float, threads: int) -> dict[str, Any]:
     """Milliseconds from the bridge to the listener, and of these the daemon's own."""
-    totals, shares, analyses, columns = [], [], [], 0
+    totals, shares, after, analyses, columns = [], [], [], [], 0
     with daemon(pictures, period_s, threads=threads) as (_, maps):
         for number, (heard_s, envelope) in enumerate(maps):
             times = envelope["times_s"]
@@ -203,10 +203,11 @@ def measure_latency(pictures: np.ndarray, frames: int, period_s: float, threads:
                 totals.append(1e3 * (heard_s - times["acquired_s"]))
                 analyses.append(1e3 * (times["analysed_s"] - times["begun_s"]))
                 shares.append(totals[-1] - analyses[-1])
+                after.append(1e3 * (heard_s - times["received_s"]) - analyses[-1])
                 columns = envelope["columns"]["count"]
             if number == frames + WARM_UP - 1:
                 break
-    return {"total": totals, "share": shares, "analysis": analyses, "columns": columns}
+    return {"total": totals, "share": shares, "after": after, "analysis": analyses, "columns": columns}
 
 
 def measure_rate(pictures: np.ndarray, frames: int, threads: int) -> dict[str, Any]:
@@ -257,6 +258,7 @@ def main(as_json: bool, *, frames: int = 60, small_frames: int = 10_000, threads
         "latency_columns": latency["columns"],
         "overhead_p50_ms": percentile(overhead["share"], 50),
         "overhead_p95_ms": percentile(overhead["share"], 95),
+        "overhead_after_receipt_p95_ms": percentile(overhead["after"], 95),
         "overhead_of_512_p95_ms": percentile(latency["share"], 95),
         "fps": round(rate["fps"], 2),
         "frames_dropped": rate["dropped"],
