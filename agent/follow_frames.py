@@ -73,6 +73,8 @@ def frame_mapped(state: State, event: FrameMapped) -> Step:
     memory = remember(state.memory, event.header, policy)
     state = replace(_awake(state, event.at_s), counts=counts, memory=memory, busy=None)
     actions: tuple[Action, ...] = (PublishMap(frame=event.frame),)
+    if is_enough(state):
+        return state, actions
     if state.capabilities is not None and state.mode != "observe" and not state.is_finishing:
         wish = consider(memory, event.header, state.capabilities, policy, limits)
         if wish is not None:
@@ -92,6 +94,23 @@ def analysis_failed(state: State, event: AnalysisFailed) -> Step:
     state, actions = _reject(replace(_awake(state, event.at_s), busy=None), verdict)
     state, more = _enqueue(state)
     return state, (*actions, *more)
+
+
+def is_enough(state: State) -> bool:
+    """Whether as many maps are made as were asked for."""
+    return 0 < state.rules.max_maps <= state.counts.mapped
+
+
+def leave(state: State) -> Step:
+    """Announce what will not be mapped any more, now that the session ends."""
+    left = [frame for frame, _ in state.waiting]
+    if state.busy is not None:
+        left.insert(0, state.busy)
+    actions: tuple[Action, ...] = ()
+    for frame in left:
+        state, more = _skip(state, frame, "the session ended")
+        actions += more
+    return replace(state, busy=None, waiting=()), actions
 
 
 def watch(state: State, now_s: float) -> Step:

@@ -149,6 +149,16 @@ def test_enough_maps_end_the_session(make):
     assert make.kinds(actions) == ["skip_frame"]
 
 
+def test_enough_is_enough_and_what_waits_is_told_as_skipped(make):
+    rules = Rules(policy=PolicySettings(when_behind="every"), max_maps=1)
+    events = [make.opened(rules), make.link_made(), *map(make.frame_seen, range(3)), make.frame_mapped(0)]
+    ending = SessionEnding(at_s=99.0, reason="done", is_aborted=False, wall_time="2026-11-25T00:00:00Z")
+    state, actions = make.run_through([*events, ending])
+    last = ["publish_map", "finish_session", "skip_frame", "skip_frame"]
+    assert make.kinds(actions)[-4:] == last
+    assert (state.counts.seen, state.counts.mapped, state.counts.skipped) == (3, 1, 2)
+
+
 @pytest.mark.parametrize("is_aborted", [True, False])
 def test_a_source_that_ends_ends_the_session_once_all_is_mapped(make, is_aborted):
     rules = Rules(policy=PolicySettings(when_behind="every"), end_with_source=True)
