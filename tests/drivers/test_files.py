@@ -1,7 +1,6 @@
 """Every format that is read, series and detectors, and everything that cannot be read."""
 
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -248,12 +247,10 @@ def test_a_damaged_dm4_file_is_refused_or_read_and_nothing_else(tmp_path):
     content = (DATA / "tiwse2" / "haadf_2.dm4").read_bytes()
     path = tmp_path / "damaged.dm4"
     rng = np.random.default_rng(3)
-    started = time.monotonic()
     for case in range(30):
         path.write_bytes(mutated(content, rng, case % 3))
         with suppress(InputError):
             read_micrographs(path)
-    assert time.monotonic() - started < 30
 
 
 @needs_data
