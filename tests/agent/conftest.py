@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from agent.decide import decide
-from agent.evidence import Layer, Scan
 from agent.events import (
     FrameMapped,
     FrameSeen,
@@ -15,6 +14,7 @@ from agent.events import (
     SessionOpened,
     StateSeen,
 )
+from agent.evidence import Layer, Scan
 from agent.frames import FrameRef
 from agent.settings import AnalysisSettings, LimitSettings, PolicySettings, Rules
 from agent.state import State
@@ -188,7 +188,7 @@ LAW = FusionLaw(
 
 
 class MadeUpSpecimen:
-    """Columns of a honeycomb with defects; looks at it carry a source's own error, the same in each, and noise."""
+    """Columns of a honeycomb with defects; a look carries its source's error, always the same, and noise."""
 
     def __init__(
         self,
