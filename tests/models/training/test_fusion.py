@@ -6,7 +6,16 @@ from drivers.contract.context import HAADF, MAADF, Context, Specimen
 from drivers.contract.errors import InputError
 from models.checkpoint import Weights
 from models.contexts import context_number
-from models.training.fusion import SHARES, calibration_error, cross_entropy, fit, fuse_slots, score, tabulate
+from models.training.fusion import (
+    SHARES,
+    calibrated,
+    calibration_error,
+    cross_entropy,
+    fit,
+    fuse_slots,
+    score,
+    tabulate,
+)
 from models.training.observations import Observations
 
 HALF, CORRELATION = 3e4, 0.3
@@ -93,7 +102,7 @@ def test_columns_are_lined_up_by_series_and_column(table, law):
     assert table.logs.shape == (12 * 300, 10, 5)
     assert not np.isnan(table.dose).any()
     # One slot alone is what the network said of it, calibrated: the same order of classes.
-    alone = fuse_slots(table, [0], law)
+    alone = fuse_slots(calibrated(table, law), [0], law)
     np.testing.assert_array_equal(alone.argmax(axis=1), table.logs[:, 0].argmax(axis=1))
 
 
