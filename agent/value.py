@@ -314,7 +314,7 @@ def _reached(
     reached = np.zeros((len(dose), 2))
     for rows, pairs in ((is_metal, (2, 2)), (~is_metal, (0, 1))):
         for place, pair in enumerate(pairs):
-            reached[rows, place] = joint_separation(separation[:, pair], part[rows], law.correlation)
+            reached[rows, place] = joint_separation(part[rows] * separation[:, pair], law.correlation)
     return reached
 
 

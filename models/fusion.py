@@ -8,9 +8,9 @@ then n frames of a source, with doses d1 ... dn and D in all, say together
     sum of l_i (d_i + h) / (D + h)
 
 l_i being the log likelihoods of one frame: many faint frames add up, many bright ones are averaged.  A source
-of total dose D says the part q = D / (D + h) of all that it could ever say.  The errors of two sources are
-correlated by r, their noise is not; so what source k says counts 1 / ((1 - r q_k) (1 + sum r q_j / (1 - r q_j)))
-times (generalised least squares).  See docs/decisions/0060.
+of total dose D says the part q = D / (D + h) of all that it could ever say.  What two sources are off by is
+correlated by r, so each is weighted by what is its own (generalised least squares over the square roots of q;
+never below zero).  See docs/decisions/0060.
 
 NumPy only, so that the agent can import it.
 """
@@ -56,7 +56,7 @@ class FusionLaw:
     half_dose_e_per_a2 : float
         Dose at which a source has said half of what it can ever say.
     correlation : float
-        Of the errors of two sources.
+        Of what two sources are off by.
     log10_doses : ndarray of shape (N,)
         Doses [log10 of e/Å²] that `scales` are given at.
     scales : dict of str to ndarray of shape (2, N)
@@ -149,41 +149,40 @@ def said(dose_e_per_a2: NDArray[np.floating] | float, law: FusionLaw) -> NDArray
     return np.asarray(dose / (dose + law.half_dose_e_per_a2))
 
 
-def source_weights(part: NDArray[np.floating], correlation: float) -> NDArray[np.float64]:
-    """Weights of what sources say whose errors are correlated.
+def source_weights(strength: NDArray[np.floating], correlation: float) -> NDArray[np.float64]:
+    """Weights of sources with correlated errors.
 
     Parameters
     ----------
-    part : ndarray of shape (..., K)
-        Part of all that it can say that each source has said (`said`); 0 for one that has said nothing.
+    strength : ndarray of shape (..., K)
+        Squared separation of each source, up to a common factor; 0 for a source that has said nothing.
     correlation : float
-        Of the errors of two sources, the same for any two; noise is each source's own.
+        Of the errors of two sources, the same for any two.
 
     Returns
     -------
     ndarray of shape (..., K)
-        1 for a source alone; 1 / (1 + correlation) for each of two that have said all.
+        1 for a source alone, 1 / (1 + correlation) for each of two equal ones; 0 for one that is so faint
+        that it says less than the others' errors imply about it.
     """
-    own = 1 - correlation * part
-    return np.asarray(1 / (own * (1 + correlation * (part / own).sum(axis=-1, keepdims=True))))
+    root = np.sqrt(np.asarray(strength, np.float64))
+    active = root > 0
+    weights = np.zeros_like(root)
+    for _ in range(root.shape[-1]):
+        count = active.sum(axis=-1, keepdims=True)
+        total = np.where(active, root, 0.0).sum(axis=-1, keepdims=True)
+        common = correlation / (1 + np.maximum(count - 1, 0) * correlation) * total
+        weights = np.where(active, (1 - common / np.where(active, root, 1.0)) / (1 - correlation), 0.0)
+        lowest = (weights < 0) & (weights == weights.min(axis=-1, keepdims=True))
+        if not lowest.any():
+            break
+        active &= ~lowest
+    return np.asarray(np.maximum(weights, 0.0))
 
 
-def joint_separation(
-    separation: NDArray[np.floating], part: NDArray[np.floating], correlation: float
-) -> NDArray[np.float64]:
-    """Squared separation that sources reach together.
-
-    Parameters
-    ----------
-    separation : ndarray of shape (K,)
-        That each would reach alone at an endless dose.
-    part, correlation
-        As for `source_weights`; part is of shape (..., K).
-    """
-    precision = part / (1 - correlation * part)
-    common = (precision * np.sqrt(separation)).sum(axis=-1) ** 2
-    shared = correlation / (1 + correlation * precision.sum(axis=-1))
-    return np.asarray((precision * separation).sum(axis=-1) - shared * common)
+def joint_separation(separation: NDArray[np.floating], correlation: float) -> NDArray[np.float64]:
+    """Squared separation (...) that sources of squared separations (..., K) reach together."""
+    return np.asarray((source_weights(separation, correlation) * separation).sum(axis=-1))
 
 
 def law_as_plain(law: FusionLaw, card: dict[str, Any]) -> dict[str, Any]:
