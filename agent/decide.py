@@ -77,9 +77,8 @@ def decide(state: State, event: Event) -> Step:
         case SourceEnded():
             return _source_ended(state, event)
         case SessionEnding():
-            return follow_requests.give_up(
-                replace(state, is_finishing=True, link="down"), "the session ended"
-            )
+            closed = replace(state, is_finishing=True)
+            return follow_requests.give_up(closed, "the session ended", is_last=True)
         case _:
             assert_never(event)
 
@@ -96,6 +95,7 @@ def _link_made(state: State, event: LinkMade) -> Step:
         capabilities=link.capabilities,
         instruments=state.instruments if is_same else (),
         next_sequence=state.next_sequence if is_same else link.next_sequence,
+        refused=state.refused if is_same else (),
         quiet_since_s=event.at_s,
         is_quiet=False,
     ).with_instrument(link.state)

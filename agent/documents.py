@@ -41,6 +41,10 @@ def _count(name: str) -> Callable[[MapHeader], object]:
     return lambda header: getattr(header.counts, name)
 
 
+def _margin(header: MapHeader) -> object:
+    return min((grain.margin_nats for grain in header.grains), default=0.0)
+
+
 _MAP_KEYS: dict[str, _Key] = {
     "frame_session": _Key("string", None, lambda h: h.frame.session or ""),
     "frame_sequence": _Key("integer", None, lambda h: -1 if h.frame.sequence is None else h.frame.sequence),
@@ -55,7 +59,7 @@ _MAP_KEYS: dict[str, _Key] = {
     "pixel_size": _Key("number", "angstrom", lambda h: h.scale.pixel_size_angstrom),
     "columns": _Key("integer", None, lambda h: h.columns),
     "mean_entropy": _Key("number", "nat", lambda h: h.mean_entropy_nats),
-    "sublattice_margin": _Key("number", "nat", lambda h: h.margin_nats),
+    "sublattice_margin": _Key("number", "nat", _margin),
     "sublattice_is_decided": _Key("boolean", None, lambda h: h.is_decided),
     **{f"count_{name}": _Key("integer", None, _count(name)) for name in CLASS_NAMES},
     **{

@@ -11,6 +11,9 @@ from agent.policy import consider, remember
 from agent.state import State
 from drivers.contract.instrument import SwitchDetector
 
+#: Numbers of refused frames that are remembered, so that they are not taken for missing.
+_REFUSED_KEPT = 256
+
 Step = tuple[State, tuple[Action, ...]]
 
 
@@ -42,8 +45,8 @@ def frame_spoiled(state: State, event: FrameSpoiled) -> Step:
     frame = None
     if told.session is not None and told.sequence is not None:
         frame = FrameRef(session=told.session, sequence=told.sequence)
-        if told.session == state.bridge_session and told.sequence == state.next_sequence:
-            state = replace(state, next_sequence=told.sequence + 1)
+        if told.session == state.bridge_session:  # it may yet come again, and if not it is no gap
+            state = replace(state, refused=(*state.refused, told.sequence)[-_REFUSED_KEPT:])
     state = replace(state, quiet_since_s=None if state.quiet_since_s is None else event.at_s)
     return _reject(state, RejectFrame(frame=frame, reason=told.reason, remedy=told.remedy))
 
@@ -137,15 +140,15 @@ def _out_of_order(state: State, frame: FrameRef) -> tuple[str, str] | None:
 
 def _note_gap(state: State, frame: FrameRef) -> Step:
     """Count the numbers between the frame expected and the one that came."""
-    missing = 0 if state.next_sequence is None else frame.sequence - state.next_sequence
+    first = frame.sequence if state.next_sequence is None else state.next_sequence
+    refused = {number for number in state.refused if first <= number < frame.sequence}
+    missing = frame.sequence - first - len(refused)
     counts = replace(state.counts, missing=state.counts.missing + missing)
-    first = frame.sequence - missing
     state = replace(state, next_sequence=frame.sequence + 1, counts=counts)
     if not missing:
         return state, ()
-    text = (
-        f"{missing} frames are missing: numbers {first} to {frame.sequence - 1} of {frame.session} never came"
-    )
+    numbers = f"{first} to {frame.sequence - 1}"
+    text = f"{missing} frames are missing: of the numbers {numbers} of {frame.session} they never came"
     remedy = "the bridge should hold frames until they are acknowledged, or announce them as dropped"
     return state, (Notice(level="warning", text=text, remedy=remedy),)
 

@@ -97,14 +97,14 @@ def expire(state: State, now_s: float) -> Step:
     return state, actions
 
 
-def give_up(state: State, why: str) -> Step:
-    """End every open request: what waits is denied; what was sent may or may not have been done."""
+def give_up(state: State, why: str, *, is_last: bool = False) -> Step:
+    """End what is open: what waits is denied; what was sent, and will not be heard of, may have been done."""
     actions: tuple[Action, ...] = ()
     for request in state.requests:
         if request.status in ("proposed", "approved"):
             state, more = _ended(state, moved_to(request, "denied", why, "rules"))
             actions += more
-        elif request.status == "sent" and state.link == "down":
+        elif request.status == "sent" and (is_last or state.link == "down"):
             outcome = f"{why} while it was under way; whether it was done is not known"
             state, more = _ended(state, moved_to(request, "failed", outcome))
             actions += more

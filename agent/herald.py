@@ -75,6 +75,7 @@ class Herald:
     defect_map: DefectMap | None = None
     latency_s: dict[str, float] = field(default_factory=dict)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
+    lines_made: int = 0
     entropies: deque[float] = field(default_factory=lambda: deque(maxlen=_MAPS))
     published_s: deque[float] = field(default_factory=lambda: deque(maxlen=10))
 
@@ -155,6 +156,7 @@ class Herald:
             entropy_history=tuple(self.entropies),
             requests=state.requests,
             log=tuple(self.lines),
+            lines_before=self.lines_made - len(self.lines),
         )
 
     def _tell(self, action: Action) -> None:
@@ -184,4 +186,5 @@ class Herald:
 
     def _line(self, text: str) -> None:
         """Keep a line for the console."""
+        self.lines_made += 1
         self.lines.append(f"{datetime.now():%H:%M:%S} {text}")

@@ -10,11 +10,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -43,11 +43,11 @@ from agent.events import (
 from agent.frames import FrameRef
 from agent.herald import Herald, Timing
 from agent.journal import JournalEntry
+from agent.parts import Analysis, Instrument, Recorder
 from agent.state import State
-from agent.work import Analysis
 from drivers.contract.errors import InputError
 from drivers.contract.frame import Frame
-from drivers.contract.instrument import BlankBeam, Command, CommandOutcome
+from drivers.contract.instrument import BlankBeam
 from drivers.contract.maps import DefectMap
 
 #: Frames that are held at most, being analysed, waiting, or not on disk yet; then the instrument waits.
@@ -55,29 +55,6 @@ FRAMES_HELD = 8
 
 #: Longest wait for the beam to be blanked at the end [s].
 _BLANKING_S = 2.0
-
-
-class Recorder(Protocol):
-    """Where entries become durable; called from one thread at a time."""
-
-    def append(self, entries: Sequence[JournalEntry]) -> None:
-        """Record; returns when it is on disk."""
-
-    def checkpoint(self) -> None:
-        """Tidy up."""
-
-
-class Instrument(Protocol):
-    """The client of a bridge, as far as the loop needs it."""
-
-    def arrivals(self) -> AsyncIterator[Any]:
-        """Everything that comes from the bridge, and what becomes of the link."""
-
-    def acknowledge(self, sequence: int) -> None:
-        """Say that a frame is safe."""
-
-    async def execute(self, command: Command, *, id: str, timeout_s: float) -> CommandOutcome:
-        """Have a command carried out; always ends."""
 
 
 @dataclass
@@ -273,7 +250,7 @@ class Loop:
         """Tell and do what a step asks for, now that it is recorded."""
         event = step.entry.event
         if isinstance(event, FrameSeen):
-            self.instrument.acknowledge(event.header.sequence)
+            self.instrument.acknowledge(event.header)
             async with self.room:
                 self.unrecorded -= 1
                 self.room.notify_all()

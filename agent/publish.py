@@ -108,8 +108,8 @@ async def answer_snapshots(socket: zmq.asyncio.Socket, publisher: Publisher) -> 
         await socket.send_multipart([identity, *delimiter, *(answer or [b""])])
 
 
-def bind(context: zmq.Context[Any], kind: int, address: str, field: str) -> Any:
-    """Bind a socket.
+def bind(context: "zmq.Context[Any]", kind: int, address: str, field: str, queue: int = 1000) -> Any:
+    """Bind a socket that keeps at most `queue` messages for each peer.
 
     Raises
     ------
@@ -118,6 +118,7 @@ def bind(context: zmq.Context[Any], kind: int, address: str, field: str) -> Any:
     """
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 200)
+    socket.setsockopt(zmq.SNDHWM, queue)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:

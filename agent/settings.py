@@ -38,11 +38,8 @@ class SourceSettings(Message):
     """Where frames come from."""
 
     connect: str = Field(
-        default="tcp://127.0.0.1:5870",
+        default="tcp://127.0.0.1:5555",
         description="Control address of the bridge that serves the microscope.",
-    )
-    connect_timeout_s: Seconds = Field(
-        default=10.0, description="How long to wait for the instrument's first answer [s]."
     )
     command_timeout_s: Seconds = Field(
         default=20.0, description="How long a command may take until it counts as failed [s]."
@@ -68,11 +65,11 @@ class PolicySettings(Message):
         "auto: within [limits] the agent acts.",
     )
     entropy_nats: Nats = Field(
-        default=0.1,
+        default=0.02,
         description="A mean entropy of a frame's columns above this asks for the other detector [nats].",
     )
     margin_nats: Nats = Field(
-        default=0.02,
+        default=0.005,
         description="A detector that was seen before must promise this much less entropy [nats].",
     )
     settle_frames: Annotated[int, Field(ge=1, le=10000)] = Field(

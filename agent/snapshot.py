@@ -31,6 +31,8 @@ class Snapshot:
         Newest last; those with status "proposed" wait for an answer.
     log : tuple of str
         The last lines, plain text.
+    lines_before : int
+        Lines of the log that came before these.
     """
 
     session: str
@@ -47,3 +49,4 @@ class Snapshot:
     entropy_history: tuple[float, ...]
     requests: tuple[Request, ...]
     log: tuple[str, ...]
+    lines_before: int = 0

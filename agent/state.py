@@ -61,6 +61,8 @@ class State:
         The last few states that were read back, oldest first.
     next_sequence : int or None
         The number that the next frame should have.
+    refused : tuple of int
+        Numbers of the last frames that the edge refused.
     busy : FrameRef or None
         The frame that is being analysed.
     waiting : tuple
@@ -82,6 +84,7 @@ class State:
     capabilities: Capabilities | None = None
     instruments: tuple[InstrumentState, ...] = ()
     next_sequence: int | None = None
+    refused: tuple[int, ...] = ()
     busy: FrameRef | None = None
     waiting: tuple[tuple[FrameRef, Settled], ...] = ()
     counts: Counts = Counts()

@@ -171,6 +171,7 @@ class BridgeClient:
         self._link: _Link | None = None
         self._is_up = False
         self._has_said_lost = False
+        self._token = ""
         self._session = ""
         self._announced = ""
         self._has_ended = False
@@ -349,6 +350,7 @@ class BridgeClient:
                 client=self._options.name,
                 role=self._options.role,
                 max_frame_bytes=self._options.max_frame_bytes,
+                replaces=self._token or None,
             ),
         )
 
@@ -380,7 +382,7 @@ class BridgeClient:
                 await self._put(message)
                 self._ask_for_lost(link, message)
             case Unwelcome():
-                await self._hear_unwelcome(message, parts)
+                await self._hear_unwelcome(link, message, parts)
             case _:
                 useless = MessageError(
                     f"a client has no use for a message of the kind {message_kind(message)!r} here",
@@ -395,6 +397,7 @@ class BridgeClient:
         is_resumed = welcome.session == self._session
         if not is_resumed:
             await self._begin_session(welcome)
+        self._token = welcome.token
         link.token, link.role, link.heartbeat_s = welcome.token, welcome.role, welcome.heartbeat_s
         self._is_up, self._has_said_lost = True, False
         self._state = welcome.state
@@ -442,9 +445,10 @@ class BridgeClient:
         if known is None or known.model_dump(exclude=ignored) != state.model_dump(exclude=ignored):
             await self._put(state)
 
-    async def _hear_unwelcome(self, message: Unwelcome, parts: Sequence[Buffer]) -> None:
-        error = WireError(message.reason, message.remedy)
-        await self._put(rejected(error, parts, session=self._session or None))
+    async def _hear_unwelcome(self, link: _Link, message: Unwelcome, parts: Sequence[Buffer]) -> None:
+        if not link.token and not self._has_said_lost:  # not let in at all, as for its version
+            error = WireError(message.reason, message.remedy)
+            await self._put(rejected(error, parts, session=self._session or None))
         raise _LinkDownError(f"the bridge says: {message.reason}")
 
     def _ask_for_lost(self, link: _Link, heartbeat: Heartbeat) -> None:
@@ -486,7 +490,7 @@ class BridgeClient:
                     await self._put(message)
                 return not self._options.is_one_session
             case Unwelcome():
-                await self._hear_unwelcome(message, parts)
+                await self._hear_unwelcome(link, message, parts)
             case _:
                 useless = MessageError(
                     f"a client has no use for a message of the kind {message_kind(message)!r} here",

@@ -216,6 +216,7 @@ def _columns(result: Classification, pixel_size_angstrom: float) -> NDArray[np.v
         ColumnFlag.UNDECIDED: ~result.is_decided.numpy(),
         ColumnFlag.BOUNDARY: lattice.boundary.cpu()[chosen].numpy(),
         ColumnFlag.FOREIGN: columns["foreign"] > FOREIGN,
+        ColumnFlag.RIM: lattice.rim.cpu()[chosen].numpy(),
         ColumnFlag.EDGE: ~result.is_whole.numpy(),
         ColumnFlag.PREDICTED: ~lattice.measured.cpu()[chosen].numpy(),
     }
@@ -231,7 +232,7 @@ def _counts(columns: NDArray[np.void]) -> ClassCounts:
 
 def _concentrations(columns: NDArray[np.void], result: Classification, is_doped: bool) -> Any:
     """Concentrations over the columns that can be trusted."""
-    doubtful = ColumnFlag.BOUNDARY | ColumnFlag.FOREIGN | ColumnFlag.EDGE | ColumnFlag.UNDECIDED
+    doubtful = ColumnFlag.BOUNDARY | ColumnFlag.FOREIGN | ColumnFlag.EDGE | ColumnFlag.RIM
     sound = columns[(columns["flags"] & int(doubtful)) == 0]
     return concentrations(
         sound["p"].astype(np.float64),
@@ -251,8 +252,9 @@ def _scale(result: Classification, settled: Settled) -> Scale:
         seen = declared.value * lattice.lattice_px
         raise InputError(
             f"{host.name} cannot be this lattice: its lattice constant is {host.lattice_constant_angstrom:g} "
-            f"Å, the image's is {seen:.3g} Å by the pixel size of {declared.value:.4g} Å ({declared.source}); "
-            f"name another host ({', '.join(HOSTS)}), or override a wrong calibration with --pixel-size-angstrom"
+            f"Å, the image's is {seen:.3g} Å by the pixel size {declared.value:.4g} Å ({declared.source}); "
+            f"name another host ({', '.join(HOSTS)}), or override a wrong calibration with "
+            "--pixel-size-angstrom"
         )
     stretch = torch.linalg.eigvalsh(result.reading.disc.cpu().double())
     return Scale(

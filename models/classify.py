@@ -29,7 +29,8 @@ class Classification:
     positions : Tensor of shape (S, 2)
         (row, column) [px].
     is_whole : Tensor of shape (S,)
-        Whether the column's disc lies inside the frame; the prior is learnt from these.
+        Whether the column's disc lies inside the frame; the prior is learnt from these, off boundaries and
+        rims.
     posterior : Posterior
         Probabilities of the classes, their entropy, and the frame's prior.
     foreignness : Tensor of shape (S,)
@@ -98,7 +99,9 @@ def classify(
     logits = predict_logits(weights, contrast, context)
     if not is_doped:
         logits[:, ColumnClass.DOPANT] = -torch.inf
-    prior = learn_prior(logits[is_whole]) if is_whole.any() else None
+    lattice = reading.lattice
+    is_regular = is_whole & ~(lattice.boundary | lattice.rim).cpu()[chosen]
+    prior = learn_prior(logits[is_regular]) if is_regular.any() else None
     return Classification(
         chosen=chosen,
         positions=reading.lattice.positions.cpu()[chosen],

@@ -87,6 +87,8 @@ def share_quantiles(probability: NDArray[np.float64], prior: float) -> tuple[flo
     """
     if prior <= 0:
         return 0.0, 0.0, 0.0
+    if len(probability) == 0:
+        return 0.0, 0.0, 1.0
     clipped = np.clip(probability, 1e-12, 1 - 1e-12)
     ratio = np.log(clipped) - np.log1p(-clipped) - math.log(prior) + math.log1p(-prior)
     number = np.rint((np.clip(ratio, -_WIDEST, _WIDEST) + _WIDEST) / _BIN).astype(int)

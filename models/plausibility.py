@@ -17,11 +17,11 @@ from models.reading import Reading
 from models.sublattice import contrast_ratio, log_evidence, measure_contrast
 
 #: Log evidence of another detector over the declared one above which the context is contradicted [nats].
-CONTRADICTED_NATS = 3.0
+CONTRADICTED_NATS = math.log(10)
 
 #: Logarithm of the measured contrast ratio over the expected one, either way round, above which the host is
 #: doubtful, and above which it is impossible.
-_DOUBTFUL, _IMPOSSIBLE = 0.4, 0.7
+_DOUBTFUL, _IMPOSSIBLE = 0.35, 0.6
 
 
 @dataclass(frozen=True)

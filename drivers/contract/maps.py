@@ -43,6 +43,8 @@ class ColumnFlag(IntFlag):
     """Unlike the columns of training (``foreign`` above 2): contamination, adatoms, edges of holes."""
     EDGE = 8
     """Its surroundings are partly outside the frame; the missing part is filled in by symmetry."""
+    RIM = 32
+    """Beside vacuum, a hole or contamination: some of its neighbours are missing."""
     PREDICTED = 16
     """No maximum of its own: the position is where its neighbours say it should be."""
 

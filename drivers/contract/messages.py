@@ -37,6 +37,8 @@ class Hello(Message):
     role: Role = "controller"
     """A controller may send commands and paces the bridge; there is one at a time."""
     max_frame_bytes: Annotated[int, Field(gt=0, le=MAX_FRAME_BYTES)] = MAX_FRAME_BYTES
+    replaces: Identifier | None = None
+    """The token that the client had on a connection which it has given up: its control passes on."""
 
 
 class Welcome(Message):

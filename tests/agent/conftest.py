@@ -1,5 +1,6 @@
 """Events and messages of the agent's tests; every field may be set by name."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +12,13 @@ from agent.events import (
     FrameMapped,
     FrameSeen,
     LinkMade,
+    SessionEnding,
     SessionOpened,
     StateSeen,
 )
 from agent.evidence import Layer, Scan
 from agent.frames import FrameRef
+from agent.journal import Journal, JournalEntry
 from agent.settings import AnalysisSettings, LimitSettings, PolicySettings, Rules
 from agent.state import State
 from drivers.contract.context import HAADF, MAADF, Context, Specimen
@@ -170,6 +173,70 @@ def make() -> SimpleNamespace:
     return SimpleNamespace(
         SESSION=SESSION, CAPABILITIES=CAPABILITIES, FACTS=FACTS, **{maker.__name__: maker for maker in makers}
     )
+
+
+def monolayer(edge: int = 160, lattice_px: float = 14.0, seed: int = 3) -> np.ndarray:
+    """A picture of a monolayer: bright metal columns, dimmer chalcogens, some of these dimmer still."""
+    rng = np.random.default_rng(seed)
+    step = lattice_px * np.array([[0.0, 1.0], [np.sqrt(3) / 2, 0.5]])
+    cells = np.stack(np.meshgrid(np.arange(-40, 40), np.arange(-40, 40)), axis=-1).reshape(-1, 2) @ step
+    rows, cols = np.mgrid[:edge, :edge]
+    image = np.full((edge, edge), 20.0)
+    for shift, height in ((0.0, 100.0), (1 / 3, 45.0)):
+        for row, col in cells + shift * step.sum(axis=0) + 3.3:
+            if -8 < row < edge + 8 and -8 < col < edge + 8:
+                peak = height * (0.5 if shift and rng.random() < 0.08 else 1.0)
+                image += peak * np.exp(-((rows - row) ** 2 + (cols - col) ** 2) / (2 * 2.4**2))
+    return rng.poisson(image).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session of three frames, two mapped by the real analysis and one that came twice."""
+    from agent.work import ColumnAnalysis
+
+    settings = AnalysisSettings(threads=1)
+    analysis = ColumnAnalysis(settings)
+    folder = tmp_path_factory.mktemp("sessions") / "20261125T000000Z-0001"
+    journal, state = Journal.create(folder), State()
+
+    def step(event: Any, array: np.ndarray | None = None) -> tuple[Any, ...]:
+        nonlocal state
+        state, actions = decide(state, event)
+        journal.append([JournalEntry(journal.next_position, event, actions, array)])
+        return actions
+
+    step(
+        SessionOpened(
+            at_s=100.0,
+            session=folder.name,
+            wall_time="2026-11-25T00:00:00+00:00",
+            source="made-up frames",
+            rules=Rules(policy=PolicySettings(settle_frames=1, entropy_nats=0.0)),
+            analysis=settings,
+            version="0",
+        )
+    )
+    step(link_made(100.1))
+    for sequence, number in ((0, 3), (1, 4), (1, 4)):
+        frame = build_frame(
+            FACTS.model_copy(update={"pixel_size_angstrom": 0.234}),
+            monolayer(seed=number),
+            session=SESSION,
+            sequence=sequence,
+            monotonic_s=101.0 + sequence,
+            wall_time_unix_s=1.0,
+        )
+        for action in step(FrameSeen(at_s=101.0 + sequence, header=frame.header), frame.pixels):
+            if action.kind == "analyse_frame":
+                made = analysis.run(frame.pixels, action.settled, frame.header)
+                mapped = FrameMapped(
+                    at_s=101.5 + sequence, frame=action.frame, header=made.header, analysis_s=0.1
+                )
+                step(mapped, made.columns)
+    step(SessionEnding(at_s=110.0, reason="enough", is_aborted=False, wall_time="2026-11-25T00:00:10+00:00"))
+    journal.close()
+    return folder
 
 
 # A specimen that obeys the law of `models.fusion` to the letter, for the tests of evidence and of its value.

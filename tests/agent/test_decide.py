@@ -64,7 +64,7 @@ def test_a_repeated_or_reordered_frame_is_rejected(make, linked):
 
 def test_a_skipped_number_is_told_and_counted(make, linked):
     state, actions = make.run_through([make.frame_seen(0), make.frame_seen(4)], linked)
-    assert "3 frames are missing: numbers 1 to 3" in actions[1].text
+    assert "3 frames are missing: of the numbers 1 to 3" in actions[1].text
     assert state.counts.missing == 3
 
 
@@ -98,6 +98,12 @@ def test_what_the_edge_refused_is_announced_and_its_number_is_no_gap(make, linke
     assert make.kinds(actions) == ["reject_frame", "analyse_frame"]
     assert actions[0].reason == "the bytes differ"
     assert state.counts.missing == 0
+
+
+def test_a_frame_that_was_altered_on_its_way_may_come_again(make, linked):
+    told = Rejected(session=make.SESSION, sequence=0, fault="ChecksumError", reason="differs", remedy="again")
+    _, actions = make.run_through([FrameSpoiled(at_s=2.0, rejected=told), make.frame_seen(0)], linked)
+    assert make.kinds(actions) == ["reject_frame", "analyse_frame"]
 
 
 def test_what_the_bridge_dropped_is_told_and_is_no_gap(make, linked):
