@@ -400,15 +400,22 @@ def _rows_of(
     register_: Register, grain: int, cell: NDArray[np.int64], is_metal: NDArray[np.bool_]
 ) -> tuple[Register, NDArray[np.int64]]:
     """Places of sites in a register, which is lengthened by those that it lacks."""
-    known = np.column_stack([register_.grain, register_.cell, register_.is_metal])
-    wanted = np.column_stack([np.full(len(cell), grain), cell, is_metal])
-    _, inverse = np.unique(np.concatenate([known, wanted]), axis=0, return_inverse=True)
-    inverse = inverse.ravel()
+    known = _site_numbers(register_.grain, register_.cell, register_.is_metal)
+    wanted = _site_numbers(np.full(len(cell), grain), cell, is_metal)
+    _, inverse = np.unique(np.concatenate([known, wanted]), return_inverse=True)
     place = np.full(int(inverse.max()) + 1, -1)
     place[inverse[: len(known)]] = np.arange(len(known))
     fresh = place[inverse[len(known) :]] < 0
     place[inverse[len(known) :][fresh]] = len(known) + np.arange(int(fresh.sum()))
     return _lengthened(register_, grain, cell[fresh], is_metal[fresh]), place[inverse[len(known) :]]
+
+
+def _site_numbers(
+    grain: NDArray[np.int64], cell: NDArray[np.int64], is_metal: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """One number a site, for cells less than a million from the origin."""
+    row, column = cell.T + 2**20
+    return np.asarray(((grain * 2**21 + row) * 2**21 + column) * 2 + is_metal)
 
 
 def _lengthened(

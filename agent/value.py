@@ -14,6 +14,7 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
+from scipy.special import xlogy
 
 from agent.evidence import Belief, Register, Scan, Source
 from drivers.contract.context import ColumnClass, Context
@@ -177,6 +178,11 @@ class _States:
     dose: NDArray[np.float64]
     is_metal: NDArray[np.bool_]
 
+    @property
+    def entropy_nats(self) -> NDArray[np.float64]:
+        """Of each state's mean."""
+        return np.asarray(-xlogy(self.probability, self.probability).sum(axis=1))
+
 
 def weigh(
     register: Register,
@@ -255,8 +261,9 @@ def column_gains(
             more = dose.copy()
             more[:, [known.index(source) for source in candidate.sources]] += candidate.dose_e_per_a2
             step = np.maximum(_reached(more, separation, states.is_metal, law) - before, 0.0)
-            told = _expected_information(states, step)[states.of_column]
-            alike[key] = np.minimum(told, belief.entropy_nats[unsure])
+            # Of alike columns each is told the same part of its entropy.
+            part = _expected_information(states, step) / np.maximum(states.entropy_nats, 1e-30)
+            alike[key] = np.minimum(part, 1.0)[states.of_column] * belief.entropy_nats[unsure]
         gains[number, unsure] = alike[key]
     return gains
 

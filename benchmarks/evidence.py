@@ -1,8 +1,8 @@
 """How well evidence adds up over frames: on simulated specimens that drift, read as the agent reads them.
 
 Run by `columnist bench evidence [--json]`.  A specimen is scanned ten times, on one detector or the other or
-both, at changing doses, and goes up to half a field between scans while the stage says that it stands still.  In
-every other one, some chalcogen columns lose an atom between the sixth and the seventh scan.
+both, at changing doses, and goes up to half a field between scans while the stage says that it stands still.
+In every other one, some chalcogen columns lose an atom between the sixth and the seventh scan.
 """
 
 import json

@@ -8,9 +8,9 @@ then n frames of a source, with doses d1 ... dn and D in all, say together
     sum of l_i (d_i + h) / (D + h)
 
 l_i being the log likelihoods of one frame: many faint frames add up, many bright ones are averaged.  A source
-of total dose D says the part q = D / (D + h) of all that it could ever say.  The errors of two sources
-are correlated by r, so each is weighted by what is its own (generalised least squares over the square roots
-of q; never below zero).  See docs/decisions/0060.
+of total dose D says the part q = D / (D + h) of all that it could ever say.  What two sources are off by is
+correlated by r, so each is weighted by what is its own (generalised least squares over the square roots of q;
+never below zero).  See docs/decisions/0060.
 
 NumPy only, so that the agent can import it.
 """
@@ -56,7 +56,7 @@ class FusionLaw:
     half_dose_e_per_a2 : float
         Dose at which a source has said half of what it can ever say.
     correlation : float
-        Of the errors of two sources.
+        Of what two sources are off by.
     log10_doses : ndarray of shape (N,)
         Doses [log10 of e/Å²] that `scales` are given at.
     scales : dict of str to ndarray of shape (2, N)
@@ -219,7 +219,7 @@ def law_from_plain(plain: dict[str, Any]) -> FusionLaw:
             },
             transfer=float(plain["transfer"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"the constants of fusion cannot be used ({error}); make them again with "
             "`columnist derive fusion`"

@@ -19,7 +19,6 @@ from models.fusion import (
     ON_METAL,
     PAIRS,
     FusionLaw,
-    calibrate,
     context_key,
     likelihoods,
     said,
@@ -125,6 +124,7 @@ def fit(table: Table) -> FusionLaw:
     law = FusionLaw(2e4, 0.3, _LOG10_DOSES, {}, {}, 0.0)
     fitting = table.take(table.series % _SCORING != _SCORING - 1)
     law = replace(law, scales=_fit_scales(fitting))
+    fitting = calibrated(fitting, law)
     repeats = [[0, 2], [0, 2, 4], [0, 2, 4, 6], [1, 3], [1, 3, 5], [1, 3, 5, 7]]
     law = replace(
         law,
@@ -189,7 +189,7 @@ def _loss_of(table: Table, choices: list[list[int]], law: FusionLaw) -> float:
 
 
 def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.float64]:
-    """What slots say together of each column by the law, (C, 5).
+    """What slots of a calibrated table say together of each column by the law, (C, 5).
 
     Slots of one context are frames of one source; every slot must have seen every column.
     """
@@ -200,10 +200,9 @@ def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.flo
     sums, doses = [], []
     for members in total.values():
         dose = table.dose[:, members]
-        calibrated = np.stack([_calibrated(table, slot, law) for slot in members], axis=1)
         weight = (dose + law.half_dose_e_per_a2) / (dose.sum(axis=1, keepdims=True) + law.half_dose_e_per_a2)
         with np.errstate(invalid="ignore"):
-            sums.append((calibrated * weight[:, :, None]).sum(axis=1))
+            sums.append((table.logs[:, members] * weight[:, :, None]).sum(axis=1))
         doses.append(dose.sum(axis=1))
     weights = source_weights(said(np.stack(doses, axis=1), law), law.correlation)
     with np.errstate(invalid="ignore"):
@@ -211,15 +210,15 @@ def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.flo
     return np.where(table.is_metal[:, None] == ON_METAL, fused, -np.inf)
 
 
-def _calibrated(table: Table, slot: int, law: FusionLaw) -> NDArray[np.float64]:
-    """Calibrated log likelihoods of one slot, (C, 5)."""
-    name = list(DETECTORS)[slot % 2]
-    # One frame has one dose; columns of many series share the slot.
-    logs = np.empty((len(table.label), 5))
-    for dose in np.unique(table.dose[:, slot]):
-        of_dose = table.dose[:, slot] == dose
-        logs[of_dose] = calibrate(table.logs[of_dose, slot], table.is_metal[of_dose], name, float(dose), law)
-    return logs
+def calibrated(table: Table, law: FusionLaw) -> Table:
+    """Table whose log likelihoods are as sure as they should be by the law."""
+    logs = table.logs.copy()
+    for slot in range(logs.shape[1]):
+        doses, place = np.unique(table.dose[:, slot], return_inverse=True)
+        scales = np.array([law.scale(list(DETECTORS)[slot % 2], float(dose)) for dose in doses])
+        factor = scales[place, table.is_metal.astype(np.int64)]
+        logs[:, slot] = np.where(np.isfinite(logs[:, slot]), logs[:, slot] * factor[:, None], logs[:, slot])
+    return replace(table, logs=logs)
 
 
 def posterior(logs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -271,7 +270,7 @@ def _fit_separations(table: Table, law: FusionLaw) -> tuple[dict[str, tuple[floa
 
 
 def measure_separations(table: Table, law: FusionLaw) -> list[tuple[int, int, int, int, float]]:
-    """Separation by (pair, slot, context, series) that each frame would have at an endless dose."""
+    """Separation by (pair, slot, context, series) that a calibrated frame would have at an endless dose."""
     found = []
     for series in np.unique(table.series):
         own = table.take(table.series == series)
@@ -279,7 +278,7 @@ def measure_separations(table: Table, law: FusionLaw) -> list[tuple[int, int, in
             seen = own.take(~np.isnan(own.dose[:, slot]))
             if not len(seen.label):
                 continue
-            logs = _calibrated(seen, slot, law)
+            logs = seen.logs[:, slot]
             reached = float(said(float(seen.dose[0, slot]), law))
             for pair, (first, second) in enumerate(PAIRS):
                 sides = [logs[seen.label == k] for k in (first, second)]
@@ -342,7 +341,11 @@ def score(table: Table, law: FusionLaw) -> dict[str, Any]:
             continue
         plain = seen.logs[:, slots]
         with np.errstate(invalid="ignore"):
-            ways = {"law": fuse_slots(seen, slots, law), "sum": plain.sum(axis=1), "mean": plain.mean(axis=1)}
+            ways = {
+                "law": fuse_slots(calibrated(seen, law), slots, law),
+                "sum": plain.sum(axis=1),
+                "mean": plain.mean(axis=1),
+            }
         figures[name] = {"columns": len(seen.label)} | {
             way: {
                 "cross_entropy": cross_entropy(logs, seen.label),

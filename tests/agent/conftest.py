@@ -255,7 +255,7 @@ LAW = FusionLaw(
 
 
 class MadeUpSpecimen:
-    """Columns of a honeycomb with defects; looks at it carry a source's own error, the same in each, and noise."""
+    """Columns of a honeycomb with defects; a look carries its source's error, always the same, and noise."""
 
     def __init__(
         self,

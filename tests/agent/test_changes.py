@@ -34,7 +34,7 @@ def test_damage_is_noticed_and_not_averaged_away(make_specimen, law, contexts):
 
 def test_faint_frames_that_differ_by_noise_raise_no_alarm(make_specimen, law, contexts):
     alarms, looks = 0, 0
-    for seed in range(4):
+    for seed in range(2):
         specimen, register = make_specimen(seed, 100.0), empty_register()
         for number in range(10):
             context = contexts.maadf if number % 2 else contexts.haadf
@@ -42,8 +42,8 @@ def test_faint_frames_that_differ_by_noise_raise_no_alarm(make_specimen, law, co
             register, entry = enter(register, scan, law, STEADY)
             alarms += len(entry.changed)
             looks += len(entry.row)
-    assert looks > 40_000
-    assert alarms <= 4
+    assert looks > 20_000
+    assert alarms <= 2
 
 
 def test_a_vacancy_that_fills_again_is_not_damage(make_specimen, law, contexts):

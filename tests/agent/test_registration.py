@@ -22,7 +22,7 @@ def shift_of(reference, first, other, second, specimen):
     return tuple(np.median(others - np.median(own, axis=0), axis=0).astype(int))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_finds_the_cell_after_up_to_half_a_field_of_drift(make_specimen, contexts, seed):
     rng = np.random.default_rng(seed)
     specimen = make_specimen(seed, 220.0)
@@ -66,7 +66,7 @@ def test_without_defects_the_stage_decides_where_it_is_sure(make_specimen):
 
 def test_another_specimen_is_never_taken_for_this_one(make_specimen):
     claims = []
-    for seed in range(12):
+    for seed in range(6):
         scan, _ = make_specimen(seed, 120.0).look((0.0, 0.0), 90.0)
         other, _ = make_specimen(100 + seed, 120.0).look((0.0, 0.0), 90.0)
         claims.append(
@@ -84,7 +84,7 @@ def test_a_turned_lattice_is_another_grain(make_specimen):
 def test_margins_are_odds_that_hold(make_specimen):
     """Of small faint fields, those decided are right 99 times of 100, and some are left undecided."""
     right, decided = 0, 0
-    for seed in range(60):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         specimen = make_specimen(seed, 90.0)
         place = rng.uniform(-8, 8, 2)
@@ -95,7 +95,7 @@ def test_margins_are_odds_that_hold(make_specimen):
         if found.margin_nats >= LEAST_MARGIN_NATS:
             decided += 1
             right += found.shift == shift_of(reference, first, other, second, specimen)
-    assert 10 <= decided < 60
+    assert 5 <= decided < 30
     assert decided - right <= 1
 
 
