@@ -284,7 +284,7 @@ class Bridge:
         start = min(max(message.next_sequence, first), end)
         safe = start if message.safe_sequence is None else min(message.safe_sequence, start)
         self._clients.subscribe(client, identity, Subscription(message.credits, start, safe))
-        self._data.send(identity, Resumed(session=self.session, next_sequence=start))
+        self._data.send(identity, Resumed(session=self.session, next_sequence=start, number=message.number))
         self._data.send(identity, self._started)
         if message.next_sequence < first:
             self._announce_drop(identity, message.next_sequence, first)

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; 1 if it has not shown what it should."""
-    settings = read_settings(arguments, SETTINGS | {"session.folder": arguments.out})
+    settings = read_settings(arguments, {"session.folder": arguments.out}, SETTINGS)
 
     def open_source(name: str) -> AbstractContextManager[Source]:
         return start_simulator([*SPECIMEN, *SCAN], Path(settings.session.folder) / f"{name}-simulator.log")

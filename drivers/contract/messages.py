@@ -79,6 +79,8 @@ class Resume(Message):
     """Frames that may be under way unacknowledged."""
     safe_sequence: SequenceNumber | None = None
     """Every frame below it is acknowledged; None is all below `next_sequence`."""
+    number: Count = 0
+    """Tells the answer to this request from those to earlier ones."""
 
 
 class Resumed(Message):
@@ -88,6 +90,8 @@ class Resumed(Message):
     session: Identifier
     next_sequence: SequenceNumber
     """The first that will come: later than asked for if a `Dropped` says so."""
+    number: Count = 0
+    """That of the `Resume` which this answers."""
 
 
 class Acknowledge(Message):
