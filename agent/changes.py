@@ -136,7 +136,7 @@ def watch_for_changes(
             )
     odds = np.maximum(odds / (1 + (sources - 1) * law.correlation)[:, None], 0.0)
     odds = np.where(looked[:, None], odds, watch.odds)
-    suspected = (odds > 0).any(axis=1)[None]
+    suspected = np.asarray((odds > 0).any(axis=1))[None]
     recent = Watch(
         odds,
         np.where(suspected[..., None], since_sums, np.float32(0.0)).astype(np.float32),

@@ -121,7 +121,12 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
     if not len(contrast) or not np.isfinite(contrast).all():
         return None
     sites = match[keep]
-    head = (number, image.scan, context_number(frame.context), np.log10(frame.acquisition.dose_e_per_a2))
+    head = (
+        number,
+        image.scan,
+        context_number(frame.context),
+        float(np.log10(frame.acquisition.dose_e_per_a2 or 1.0)),
+    )
     return (
         head,
         contrast.astype(np.float32),
