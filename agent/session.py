@@ -131,7 +131,7 @@ async def run_session(
                     lambda: answer_snapshots(sockets.snapshot, herald.publisher),
                     lambda: take_orders(sockets.control, lambda order: _ask(loop, order), lambda: loop.state),
                     lambda: keep_time(loop.post, time.monotonic, settings.watch, folder),
-                    lambda: show(lambda: herald.look(loop.state)),
+                    lambda: show(lambda: herald.look(loop.recorded)),
                 )
         return Ended(folder, finish, loop.state.counts)
 

@@ -15,6 +15,7 @@ process has the whole map in hand.  All three share one machine, whose monotonic
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,7 @@ class SameMap:
 
 def run_agent(address: str, folder: str, is_null: bool, threads: int) -> None:
     """Be the agent: exactly that of `columnist run`, but for the analysis where that is to take no time."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `columnist run` does
     from agent.lines import show_lines
     from agent.session import name_session, open_sockets, run_session
     from agent.settings_file import load_settings
@@ -128,10 +130,12 @@ def run_agent(address: str, folder: str, is_null: bool, threads: int) -> None:
         print(sockets.addresses["maps"], flush=True)
         source = Source(address, "bench", False)
 
-        async def show(look: Any) -> None:
-            await show_lines(look, lambda line: None)
+        with Path(os.devnull).open("w") as nowhere:
 
-        asyncio.run(run_session(settings, source, sockets, analysis, name_session(), show))
+            async def show(look: Any) -> None:
+                await show_lines(look, nowhere)
+
+            asyncio.run(run_session(settings, source, sockets, analysis, name_session(), show))
 
 
 def make_pictures(pixels: int, field_nm: float, count: int) -> np.ndarray:
@@ -193,7 +197,7 @@ def _hear(socket: "zmq.Socket[bytes]") -> Iterator[tuple[float, dict[str, Any]]]
 
 def measure_latency(pictures: np.ndarray, frames: int, period_s: float, threads: int) -> dict[str, Any]:
     """Milliseconds from the bridge to the listener, and of these the daemon's own."""
-    totals, shares, analyses, columns = [], [], [], 0
+    totals, shares, after, analyses, columns = [], [], [], [], 0
     with daemon(pictures, period_s, threads=threads) as (_, maps):
         for number, (heard_s, envelope) in enumerate(maps):
             times = envelope["times_s"]
@@ -201,10 +205,11 @@ def measure_latency(pictures: np.ndarray, frames: int, period_s: float, threads:
                 totals.append(1e3 * (heard_s - times["acquired_s"]))
                 analyses.append(1e3 * (times["analysed_s"] - times["begun_s"]))
                 shares.append(totals[-1] - analyses[-1])
+                after.append(1e3 * (heard_s - times["received_s"]) - analyses[-1])
                 columns = envelope["columns"]["count"]
             if number == frames + WARM_UP - 1:
                 break
-    return {"total": totals, "share": shares, "analysis": analyses, "columns": columns}
+    return {"total": totals, "share": shares, "after": after, "analysis": analyses, "columns": columns}
 
 
 def measure_rate(pictures: np.ndarray, frames: int, threads: int) -> dict[str, Any]:
@@ -255,6 +260,7 @@ def main(as_json: bool, *, frames: int = 60, small_frames: int = 10_000, threads
         "latency_columns": latency["columns"],
         "overhead_p50_ms": percentile(overhead["share"], 50),
         "overhead_p95_ms": percentile(overhead["share"], 95),
+        "overhead_after_receipt_p95_ms": percentile(overhead["after"], 95),
         "overhead_of_512_p95_ms": percentile(latency["share"], 95),
         "fps": round(rate["fps"], 2),
         "frames_dropped": rate["dropped"],

@@ -1,5 +1,6 @@
 """Checks a recorded session from end to end and says what is whole, what is damaged, and where."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def _check(reader: SessionReader) -> Findings:
     except DamagedSessionError as error:
         facts.append(expected)
         damages.append(Damage(expected, str(error)))
-    is_closed = '"kind":"session_ending"' in last
+    is_closed = _kind(last) == "session_ending"
     whole_facts = min([expected, *facts])
     whole = min([whole_facts, *(damage.position for damage in damages)])
     notes = [*_find_strays(reader.folder, ends)]
@@ -121,6 +122,15 @@ def _check(reader: SessionReader) -> Findings:
         damages=tuple(damages),
         notes=tuple(notes),
     )
+
+
+def _kind(event: str) -> object:
+    """Kind of an event, which may be damaged."""
+    try:
+        tree = json.loads(event)
+    except ValueError:
+        return None
+    return tree.get("kind") if isinstance(tree, dict) else None
 
 
 def _find_array_damage(folder: Path, position: int, reference: ArrayReference) -> Damage | None:

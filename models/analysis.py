@@ -150,7 +150,7 @@ def analyse(
     result = classify(
         pixels, context, analyser.weights, analyser.familiar, analyser.device, is_doped=is_doped
     )
-    evidence = weigh_contexts(result.reading, context, is_doped=is_doped)
+    evidence = weigh_contexts(result.site_contrast, result.reading.lattice, context, is_doped=is_doped)
     evidence.check_host()
     scale = _scale(result, settled)
     columns = _columns(result, scale.pixel_size_angstrom)

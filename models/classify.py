@@ -15,7 +15,13 @@ from models.foreignness import Familiar, score_foreignness
 from models.networks.catalogue import find_recipe
 from models.posterior import Posterior, infer_posterior, learn_prior, predict_logits
 from models.reading import Reading, read_columns
-from models.sublattice import ExpectedContrast, SublatticeDecision, decide_sublattice, is_brighter
+from models.sublattice import (
+    ExpectedContrast,
+    SublatticeDecision,
+    decide_by_contrast,
+    is_brighter,
+    measure_contrast,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Classification:
         All sites, also those too near to the edge.
     decision : SublatticeDecision
         The sublattices, with their margins.
+    site_contrast : Tensor
+        Of all sites of the lattice (`models.sublattice.measure_contrast`).
     """
 
     chosen: Tensor
@@ -52,6 +60,7 @@ class Classification:
     is_decided: Tensor
     reading: Reading
     decision: SublatticeDecision
+    site_contrast: Tensor
 
 
 def classify(
@@ -87,7 +96,8 @@ def classify(
     """
     context_number(context)  # before the work
     reading = read_columns(array, device)
-    decision = decide_sublattice(reading.image, reading.lattice, _expected(context, is_doped))
+    column_contrast = measure_contrast(reading.image, reading.lattice)
+    decision = decide_by_contrast(column_contrast, reading.lattice, _expected(context, is_doped))
     chosen = reading.covered.cpu().nonzero()[:, 0]
     moments, is_whole = reading.moments.cpu()[chosen], reading.whole.cpu()[chosen]
     is_metal = decision.is_metal(reading.lattice).cpu()[chosen]
@@ -111,6 +121,7 @@ def classify(
         is_decided=decision.is_decided[reading.lattice.grain.cpu()][chosen],
         reading=reading,
         decision=decision,
+        site_contrast=column_contrast,
     )
 
 

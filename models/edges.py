@@ -15,7 +15,7 @@ from models.patches import kernel_prefilter, sample_coefficients
 from models.zernike import ORDERS, radial_polynomial
 
 #: Circles around a column, at the nodes of Gauss and Legendre, and points on each, a multiple of three.
-_CIRCLES, _POINTS = 10, 24
+_CIRCLES, _POINTS = 8, 18
 
 
 def edge_moments(image: Tensor, positions: Tensor, disc: Tensor) -> tuple[Tensor, Tensor]:

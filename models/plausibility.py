@@ -9,12 +9,14 @@ frames of all contexts (decision 0022).
 import math
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from drivers.contract.context import DETECTORS, Context, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.materials import HOSTS
 from models.contrasts import expected_contrast
-from models.reading import Reading
-from models.sublattice import contrast_ratio, log_evidence, measure_contrast
+from models.lattice import Lattice
+from models.sublattice import contrast_ratio, log_evidence
 
 #: Log evidence of another detector over the declared one above which the context is contradicted [nats].
 CONTRADICTED_NATS = math.log(10)
@@ -77,19 +79,22 @@ class ContextEvidence:
         )
 
 
-def weigh_contexts(reading: Reading, context: Context, *, is_doped: bool = True) -> ContextEvidence:
+def weigh_contexts(
+    contrast: Tensor, lattice: Lattice, context: Context, *, is_doped: bool = True
+) -> ContextEvidence:
     """Weigh the declared context against other detectors and hosts.
 
     Parameters
     ----------
-    reading : Reading
+    contrast : Tensor of shape (S,)
+        Of the sites of the lattice, from `models.sublattice.measure_contrast`.
+    lattice : Lattice
     context : Context
         One of `models.contexts.reference_contexts`.
     is_doped : bool
         Whether there may be dopants.
     """
-    lattice = reading.lattice
-    contrast = measure_contrast(reading.image, lattice).cpu().double()
+    contrast = contrast.cpu().double()
     grain, sublattice = lattice.grain.cpu(), lattice.sublattice.cpu()
     inner = ~lattice.boundary.cpu()
     evidence = dict.fromkeys(DETECTORS, 0.0)

@@ -124,7 +124,12 @@ def decide_sublattice(image: Tensor, lattice: Lattice, expected: ExpectedContras
     SublatticeDecision
         A small margin says that the evidence does not decide.
     """
-    contrast = measure_contrast(image, lattice).cpu().double()
+    return decide_by_contrast(measure_contrast(image, lattice), lattice, expected)
+
+
+def decide_by_contrast(contrast: Tensor, lattice: Lattice, expected: ExpectedContrast) -> SublatticeDecision:
+    """`decide_sublattice` from the columns' contrasts (S,), as `measure_contrast` has them."""
+    contrast = contrast.cpu().double()
     grain, sublattice = lattice.grain.cpu(), lattice.sublattice.cpu()
     inner = ~lattice.boundary.cpu()
     rows = []

@@ -25,6 +25,7 @@ SETTINGS: dict[str, object] = {
     "policy.entropy_nats": 0.002,
     "policy.settle_frames": 3,
     "policy.when_behind": "every",
+    "analysis.threads": 1,  # the simulated microscope needs the other core
     "session.max_maps": 24,
     "publish.maps": "tcp://127.0.0.1:0",
     "publish.snapshot": "tcp://127.0.0.1:0",
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; 1 if it has not shown what it should."""
-    settings = read_settings(arguments, SETTINGS | {"session.folder": arguments.out})
+    settings = read_settings(arguments, {"session.folder": arguments.out}, SETTINGS)
 
     def open_source(name: str) -> AbstractContextManager[Source]:
         return start_simulator([*SPECIMEN, *SCAN], Path(settings.session.folder) / f"{name}-simulator.log")

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +18,9 @@ from drivers.contract.errors import InputError
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
 from drivers.watch import WatchMicroscope
+
+#: Options of the context, by field of the settings; each with its name at the simulated microscope.
+CONTEXT = {"host": "--host", "dopant": "--dopant", "energy_kev": "--energy-kev", "detector": "--active"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     replay.add_argument(
         "--present", action="store_true", help="take the files that are in the folder already"
     )
-    context = parser.add_argument_group("context", "what the operator says of the specimen and the optics")
+    context = parser.add_argument_group(
+        "context", "what the operator says of specimen and optics; with --simulate, what is simulated"
+    )
     context.add_argument("--host", help="for example WSe2")
     context.add_argument("--dopant", help="for example Ti, or none")
     context.add_argument("--energy-kev", type=float, help="beam energy [keV]")
@@ -65,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one session; 0 if it ended in order, 1 if its source broke off."""
-    settings = read_settings(arguments, flags_of(arguments))
+    is_live = not (arguments.simulate or arguments.replay or arguments.watch)
+    defaults = {} if is_live else {"policy.when_behind": "every"}
+    settings = read_settings(arguments, flags_of(arguments), defaults)
     if arguments.more and not arguments.simulate:
         raise InputError(f"expected no further words without --simulate, found {' '.join(arguments.more)}")
     view = show_lines if arguments.plain else show
@@ -94,15 +102,19 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
         "session.folder": arguments.out,
         "session.report": False if arguments.no_report else None,
         "policy.mode": arguments.mode,
-        "context.host": arguments.host,
-        "context.dopant": arguments.dopant,
-        "context.energy_kev": arguments.energy_kev,
-        "context.detector": arguments.detector,
     }
-    is_live = not (arguments.simulate or arguments.replay or arguments.watch)
-    if not is_live:
-        flags["policy.when_behind"] = "every"
+    if not arguments.simulate:
+        flags |= {f"context.{name}": getattr(arguments, name) for name in CONTEXT}
     return flags
+
+
+def simulator_options(arguments: argparse.Namespace) -> list[str]:
+    """What the simulated microscope is told: what the operator says is what it shows."""
+    words: list[str] = []
+    for name, option in CONTEXT.items():
+        if getattr(arguments, name) is not None:
+            words += [option, str(getattr(arguments, name))]
+    return [*words, *arguments.more]
 
 
 def conduct(
@@ -127,7 +139,10 @@ def conduct(
     """
     name = name_session()
     with open_sockets(settings) as sockets:
-        from agent.work import ColumnAnalysis  # torch takes seconds: what is amiss so far is told before
+        # Torch takes seconds to load: what is amiss so far is told before.  Its workers must sleep while
+        # they wait: where other programs use the cores too, those that spin hold one another up for seconds.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        from agent.work import ColumnAnalysis
 
         analysis = ColumnAnalysis(settings.analysis)
         with open_source(name) as source:
@@ -153,7 +168,7 @@ def choose_source(arguments: argparse.Namespace, settings: Settings, name: str) 
     """Start what frames come from, if it is not there already."""
     if arguments.simulate:
         log = Path(settings.session.folder) / f"{name}-simulator.log"
-        with start_simulator(arguments.more, log) as source:
+        with start_simulator(simulator_options(arguments), log) as source:
             yield source
     elif arguments.replay:
         recording = read_recording(arguments.replay)

@@ -16,6 +16,7 @@ from agent.events import (
     SessionOpened,
     StateSeen,
 )
+from agent.evidence import Layer, Scan
 from agent.frames import FrameRef
 from agent.journal import Journal, JournalEntry
 from agent.settings import AnalysisSettings, LimitSettings, PolicySettings, Rules
@@ -27,6 +28,7 @@ from drivers.contract.instrument import Capabilities, InstrumentState
 from drivers.contract.maps import COLUMN_DTYPE, ClassCounts, FrameReference, MapHeader, ModelReference, Scale
 from drivers.contract.messages import LinkUp
 from models.analysis import as_settled
+from models.fusion import ON_METAL, FusionLaw, context_key
 
 SESSION = "bridge-1"
 CAPABILITIES = Capabilities(
@@ -235,3 +237,92 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     step(SessionEnding(at_s=110.0, reason="enough", is_aborted=False, wall_time="2026-11-25T00:00:10+00:00"))
     journal.close()
     return folder
+
+
+# A specimen that obeys the law of `models.fusion` to the letter, for the tests of evidence and of its value.
+
+WSE2_HAADF = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
+WSE2_MAADF = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=MAADF)
+
+LAW = FusionLaw(
+    half_dose_e_per_a2=2e4,
+    correlation=0.3,
+    log10_doses=np.array([3.0, 6.0]),
+    scales={"HAADF": np.ones((2, 2)), "MAADF": np.ones((2, 2))},
+    separations={context_key(WSE2_HAADF): (40.0, 30.0, 60.0), context_key(WSE2_MAADF): (70.0, 30.0, 30.0)},
+    transfer=0.5,
+)
+
+
+class MadeUpSpecimen:
+    """Columns of a honeycomb with defects; a look carries its source's error, always the same, and noise."""
+
+    def __init__(
+        self,
+        seed: int,
+        size_angstrom: float,
+        shares: tuple[float, ...] = (0.95, 0.04, 0.01, 0.99, 0.01),
+        turn_deg: float = 17.0,
+        lattice_angstrom: float = 3.3,
+    ) -> None:
+        self.rng = np.random.default_rng(seed)
+        angle = np.deg2rad(turn_deg + np.array([0.0, 60.0]))
+        self.basis = lattice_angstrom * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+        reach = int(1.5 * size_angstrom / lattice_angstrom)
+        cell = np.stack(np.meshgrid(*[np.arange(-reach, reach)] * 2, indexing="ij"), -1).reshape(-1, 2)
+        metal = cell @ self.basis
+        position = np.concatenate([metal, metal + self.basis.sum(axis=0) / 3])
+        inside = np.abs(position).max(axis=1) < size_angstrom / 2
+        self.cell = np.concatenate([cell, cell])[inside]
+        self.position = position[inside]
+        self.is_metal = np.repeat([True, False], len(metal))[inside]
+        count = len(self.position)
+        self.label = np.where(
+            self.is_metal,
+            self.rng.choice([3, 4], count, p=shares[3:]),
+            self.rng.choice(3, count, p=shares[:3]),
+        )
+        common = self.rng.normal(size=count)
+        self.error = {
+            name: np.sqrt(LAW.correlation) * common
+            + np.sqrt(1 - LAW.correlation) * self.rng.normal(size=count)
+            for name in ("HAADF", "MAADF")
+        }
+
+    def look(
+        self,
+        centre: tuple[float, float],
+        edge_angstrom: float,
+        context: Context = WSE2_HAADF,
+        dose: float = 1e4,
+        taken_s: float = 0.0,
+        distortion: np.ndarray | None = None,
+    ) -> tuple[Scan, np.ndarray]:
+        """Return a scan of a field, read, and which of the specimen's columns it shows."""
+        seen = np.flatnonzero(np.abs(self.position - centre).max(axis=1) < edge_angstrom / 2)
+        steps = np.sqrt(LAW.separation(context))
+        place = np.array([0.0, steps[0], steps[0] + steps[1], 0.0, steps[2]])
+        variance = 1 + LAW.half_dose_e_per_a2 / dose
+        noise = self.rng.normal(size=len(seen)) * np.sqrt(variance - 1)
+        measured = place[self.label[seen]] + self.error[context.detector.name][seen] + noise
+        logs = -((measured[:, None] - place) ** 2) / (2 * variance)
+        logs = np.where(self.is_metal[seen][:, None] == ON_METAL, logs, -np.inf)
+        layer = Layer(context, dose, logs - logs.max(axis=1, keepdims=True), np.ones(len(seen), bool))
+        stretched = (self.position[seen] - centre) @ (np.eye(2) if distortion is None else distortion)
+        position = stretched + self.rng.normal(0, 0.1, stretched.shape)
+        return Scan(position, self.is_metal[seen], np.zeros(len(seen), np.int64), (layer,), taken_s), seen
+
+
+@pytest.fixture
+def law() -> FusionLaw:
+    return LAW
+
+
+@pytest.fixture
+def contexts() -> SimpleNamespace:
+    return SimpleNamespace(haadf=WSE2_HAADF, maadf=WSE2_MAADF)
+
+
+@pytest.fixture
+def make_specimen() -> type[MadeUpSpecimen]:
+    return MadeUpSpecimen
