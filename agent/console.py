@@ -31,7 +31,7 @@ async def show(look: Callable[[], Snapshot], output: TextIO | None = None) -> No
     if console.is_terminal and not console.is_dumb_terminal:
         await _show_live(look, console)
     else:
-        await show_lines(look, lambda line: print(line, file=console.file, flush=True))
+        await show_lines(look, output)
 
 
 class _Painter:

@@ -9,6 +9,8 @@ from agent.follow_requests import propose
 from agent.frames import FrameRef
 from agent.policy import consider, remember
 from agent.state import State
+from drivers.contract.facts import Settled
+from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import SwitchDetector
 
 #: Numbers of refused frames that are remembered, so that they are not taken for missing.
@@ -30,7 +32,7 @@ def frame_seen(state: State, event: FrameSeen) -> Step:
         return _reject(state, RejectFrame(frame=frame, reason=objection[0], remedy=objection[1]))
     state, gap = _note_gap(state, frame)
     try:
-        settled = settle_frame(header, state.instruments, state.rules.context, _awaited(state))
+        settled = _settle(state, header)
     except DoubtError as doubt:
         verdict = RejectFrame(frame=frame, reason=doubt.reason, remedy=doubt.remedy, is_quarantined=True)
         state, actions = _reject(state, verdict)
@@ -178,6 +180,11 @@ def _note_gap(state: State, frame: FrameRef) -> Step:
     text = f"{missing} frames are missing: of the numbers {numbers} of {frame.session} they never came"
     remedy = "the bridge should hold frames until they are acknowledged, or announce them as dropped"
     return state, (Notice(level="warning", text=text, remedy=remedy),)
+
+
+def _settle(state: State, header: FrameHeader) -> Settled:
+    """Find the context of a frame."""
+    return settle_frame(header, state.instruments, state.rules.context, _awaited(state), state.confirmed_s)
 
 
 def _awaited(state: State) -> tuple[str, ...]:

@@ -130,10 +130,12 @@ def run_agent(address: str, folder: str, is_null: bool, threads: int) -> None:
         print(sockets.addresses["maps"], flush=True)
         source = Source(address, "bench", False)
 
-        async def show(look: Any) -> None:
-            await show_lines(look, lambda line: None)
+        with Path(os.devnull).open("w") as nowhere:
 
-        asyncio.run(run_session(settings, source, sockets, analysis, name_session(), show))
+            async def show(look: Any) -> None:
+                await show_lines(look, nowhere)
+
+            asyncio.run(run_session(settings, source, sockets, analysis, name_session(), show))
 
 
 def make_pictures(pixels: int, field_nm: float, count: int) -> np.ndarray:

@@ -25,6 +25,7 @@ SETTINGS: dict[str, object] = {
     "policy.entropy_nats": 0.002,
     "policy.settle_frames": 3,
     "policy.when_behind": "every",
+    "analysis.threads": 1,  # the simulated microscope needs the other core
     "session.max_maps": 24,
     "publish.maps": "tcp://127.0.0.1:0",
     "publish.snapshot": "tcp://127.0.0.1:0",

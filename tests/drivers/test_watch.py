@@ -101,12 +101,12 @@ def test_a_file_that_vanishes_is_forgotten(tmp_path):
     assert microscope.take_frame(3.0) is None
 
 
-def test_the_state_tells_what_the_last_frame_said(tmp_path):
+def test_the_state_tells_nothing_for_each_file_speaks_for_itself(tmp_path):
     microscope = watch(tmp_path, given=facts_given({"host": "WSe2", "energy_kev": 80}, "command line"))
-    assert microscope.state().host is None
     save(tmp_path / "a.npy")
     microscope.take_frame(3.0)
-    assert (microscope.state().host, microscope.state().shape_px) == ("WSe2", (40, 36))
+    assert (microscope.state().host, microscope.state().detectors) == (None, ())
+    assert microscope.state().is_scanning
 
 
 def test_it_takes_no_commands(tmp_path):

@@ -42,8 +42,8 @@ bridge.run()
 """
 
 
-def honeycomb(edge=160, lattice_px=14.0):
-    """A picture of a monolayer: bright metal columns, dimmer chalcogens, some of them missing."""
+def honeycomb(edge=160, lattice_px=3.32 / 0.3):
+    """A picture of WSe2 at the fake's 0.3 Å a pixel: bright metal columns, dimmer chalcogens, some missing."""
     rng = np.random.default_rng(3)
     a = np.array([0.0, lattice_px])
     b = lattice_px * np.array([np.sqrt(3) / 2, 0.5])
@@ -55,7 +55,7 @@ def honeycomb(edge=160, lattice_px=14.0):
             if (site > -8).all() and (site < edge + 8).all():
                 dimmer = 0.5 if shift and rng.random() < 0.08 else 1.0
                 distance2 = (rows - site[0]) ** 2 + (cols - site[1]) ** 2
-                image += dimmer * height * np.exp(-distance2 / (2 * 2.4**2))
+                image += dimmer * height * np.exp(-distance2 / (2 * 1.9**2))
     return rng.poisson(image).astype(np.float32)
 
 

@@ -36,7 +36,7 @@ class PlainListener:
         for topic, text, raw in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
             self.heard.setdefault(topic.decode(), []).append((json.loads(text), raw))
 
-    def until(self, is_enough, timeout_s=30.0):
+    def until(self, is_enough, timeout_s=60.0):
         """Listen until it is enough."""
         end_s = time.monotonic() + timeout_s
         while not is_enough(self.heard):
