@@ -22,13 +22,13 @@ from models.training.columns import LabelledColumns, label_columns
 from models.training.conditions import Ranges, draw_frame
 
 #: Raised when features or shards change their meaning.
-FORMAT = 1
+FORMAT = 2
 
-#: Of each class a frame gives at most this many columns: many frames, and no class that outweighs the rest.
-_MOST_A_FRAME = 96
+#: Of each class a frame gives at most this many columns, so that whole columns do not outweigh the rest.
+MOST_A_FRAME = 1000
 
-#: Of every six frames of a context the fifth calibrates and the sixth tests; training sees neither.
-FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 6, 4, 5
+#: Of every ten frames of a context the fifth calibrates and the tenth tests; training sees neither.
+FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 10, 4, 9
 
 #: Frames in a row that cannot be read before a context is given up.
 _MOST_REFUSED = 50
@@ -63,7 +63,7 @@ class Plan:
             "columns_a_context": self.columns_a_context,
             "contexts": len(reference_contexts()),
             "seed": self.seed,
-            "most_of_a_class_a_frame": _MOST_A_FRAME,
+            "most_of_a_class_a_frame": MOST_A_FRAME,
             "ranges": self.ranges.as_card(),
         }
 
@@ -176,7 +176,7 @@ def _take(
     chosen = []
     for label in range(5):
         of_class = np.flatnonzero(labelled.label == label)
-        chosen.append(rng.permutation(of_class)[:_MOST_A_FRAME])
+        chosen.append(rng.permutation(of_class)[:MOST_A_FRAME])
     keep = np.concatenate(chosen)
     return {
         "moments": labelled.moments[keep].astype(np.float16),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from drivers.contract.context import ColumnClass
 from models.contexts import context_name, context_table, reference_contexts
 from models.posterior import entropy_nats
 from models.training.samples import Samples
@@ -24,23 +25,21 @@ _REFERENCE_DOSE = 4.5
 
 
 @torch.no_grad()
-def all_logits(network: nn.Module, samples: Samples, *, batch: int = 65536) -> Tensor:
+def all_logits(network: nn.Module, samples: Samples, *, batch: int = 16384) -> Tensor:
     """Logits of all samples, shape (n, 5); the network is left in evaluation mode."""
     network.eval()
     table = context_table()
-    rows = [
-        network(contrast, table[context])
-        for contrast, context in zip(
-            torch.split(samples.contrast, batch), torch.split(samples.context, batch), strict=True
-        )
-    ]
+    rows = []
+    for start in range(0, len(samples), batch):
+        contrast, context, _ = samples.take(slice(start, start + batch))
+        rows.append(network(contrast, table[context]))
     return torch.cat(rows)
 
 
 def class_weights(label: Tensor) -> Tensor:
     """Weights that make every class count alike, shape (5,), mean 1 over the labels."""
-    count = torch.bincount(label, minlength=5).clamp(min=1)
-    return len(label) / (5 * count.float())
+    count = torch.bincount(label, minlength=len(ColumnClass)).clamp(min=1)
+    return len(label) / (len(ColumnClass) * count.float())
 
 
 def fit_temperatures(logits: Tensor, samples: Samples) -> Tensor:
@@ -49,11 +48,12 @@ def fit_temperatures(logits: Tensor, samples: Samples) -> Tensor:
     A context's columns are joined by the mean of all, weighted as `_SHARED_COLUMNS` columns.
     """
     contexts = len(reference_contexts())
-    weight = class_weights(samples.label)[samples.label]
+    label, context = samples.label.long(), samples.context.long()
+    weight = class_weights(label)[label]
     own = torch.zeros(contexts, len(_TEMPERATURES))
     for k, temperature in enumerate(_TEMPERATURES):
-        loss = weight * cross_entropy(logits / temperature, samples.label, reduction="none")
-        own[:, k].index_add_(0, samples.context, loss)
+        loss = weight * cross_entropy(logits / temperature, label, reduction="none")
+        own[:, k].index_add_(0, context, loss)
     shared = own.sum(0) / max(len(samples), 1)
     return _TEMPERATURES[(own + _SHARED_COLUMNS * shared).argmin(dim=1)]
 
@@ -76,16 +76,17 @@ def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
         `accuracy` over the whole dose range, `accuracy_reference` at 10^4.5 e/Å² and more, `accuracy_plain`
         with every column counting alike, by dose and by class, the worst context, `ece`, `entropy_nats`.
     """
-    weight = class_weights(samples.label)[samples.label]
+    label, context = samples.label.long(), samples.context.long()
+    weight = class_weights(label)[label]
     probability = torch.softmax(logits, dim=1)
-    right = (probability.argmax(dim=1) == samples.label).float()
+    right = (probability.argmax(dim=1) == label).float()
 
     def mean(mask: Tensor) -> float:
         return float((weight * right)[mask].sum() / weight[mask].sum())
 
     contexts = len(reference_contexts())
-    hits = torch.zeros(contexts).index_add_(0, samples.context, weight * right)
-    total = torch.zeros(contexts).index_add_(0, samples.context, weight)
+    hits = torch.zeros(contexts).index_add_(0, context, weight * right)
+    total = torch.zeros(contexts).index_add_(0, context, weight)
     by_context = torch.where(total > 0, hits / total.clamp(min=1e-9), torch.inf)
     worst = int(by_context.argmin())
     edges = (3.5, 4.0, 4.5, 5.0, 5.5)
@@ -99,12 +100,12 @@ def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
         "accuracy_reference": mean(samples.log10_dose >= _REFERENCE_DOSE),
         "accuracy_plain": float(right.mean()),
         "accuracy_by_dose": {name: mean(mask) for name, mask in bands if mask.any()},
-        "recall_by_class": [float(right[samples.label == k].mean()) for k in range(5)],
+        "recall_by_class": [float(right[label == k].mean()) for k in range(5)],
         "worst_context": {
             "name": context_name(reference_contexts()[worst]),
             "accuracy": float(by_context[worst]),
         },
-        "ece": expected_calibration_error(probability, samples.label, weight),
+        "ece": expected_calibration_error(probability, label, weight),
         "entropy_nats": float((weight * entropy_nats(probability)).sum() / weight.sum()),
-        "loss": float((weight * cross_entropy(logits, samples.label, reduction="none")).mean()),
+        "loss": float((weight * cross_entropy(logits, label, reduction="none")).mean()),
     }

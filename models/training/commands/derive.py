@@ -77,8 +77,9 @@ def foreignness(arguments: argparse.Namespace) -> int:
 
     parts = load_samples(arguments.dataset, "metal")
     familiar, test = fit_familiar(parts["train"]), parts["test"]
-    moments, is_metal = test.contrast[:, : len(ORDERS)], test.contrast[:, len(ORDERS)] > 0.5
-    foreign = float((familiar.score(moments, is_metal, test.context) > 1).float().mean())
+    contrast, context, _ = test.take(slice(None))
+    moments, is_metal = contrast[:, : len(ORDERS)], contrast[:, len(ORDERS)] > 0.5
+    foreign = float((familiar.score(moments, is_metal, context) > 1).float().mean())
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "foreignness.safetensors"
     card = {

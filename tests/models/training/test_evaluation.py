@@ -11,7 +11,12 @@ from models.training.samples import Samples
 
 
 def samples_of(label: torch.Tensor, context: torch.Tensor) -> Samples:
-    return Samples(torch.zeros(len(label), 8), context, label, torch.full((len(label),), 4.7))
+    return Samples(
+        torch.zeros(len(label), 8).half(),
+        context.short(),
+        label.byte(),
+        torch.full((len(label),), 4.7).half(),
+    )
 
 
 def calibrated(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,9 +11,9 @@ from models.training.samples import load_samples, read_card
 def test_frames_of_training_calibration_and_test_are_apart(made_up_dataset):
     parts = load_samples(made_up_dataset, "metal")
     assert {part: len(samples) for part, samples in parts.items()} == {
-        "train": 576 * 80,
-        "calibration": 576 * 20,
-        "test": 576 * 20,
+        "train": 576 * 100,
+        "calibration": 576 * 10,
+        "test": 576 * 10,
     }
 
 
