@@ -36,6 +36,8 @@ class Lattice:
         Whether the position is that of a maximum.
     boundary : Tensor of shape (S,)
         Whether the site lies on a boundary between grains (where only maxima count as columns).
+    rim : Tensor of shape (S,)
+        Whether the site lies beside vacuum, a hole or contamination that hides the lattice.
     vectors : Tensor of shape (G, 2, 2)
         Mean lattice vectors a1, a2 of each grain, rows, (row, column) [px].
     """
@@ -45,6 +47,7 @@ class Lattice:
     grain: Tensor
     measured: Tensor
     boundary: Tensor
+    rim: Tensor
     vectors: Tensor
 
     @property
@@ -145,6 +148,7 @@ def _join(patches: list[Patch]) -> Lattice:
         grain=number[large],
         measured=measured[keep][large],
         boundary=boundary[large],
+        rim=(torch.cat([p.rim for p in patches])[keep] & ~boundary)[large],
         vectors=vectors[order.cpu()],
     )
 

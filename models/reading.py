@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from models.columns import filter_columns, find_maxima
+from models.edges import edge_moments
 from models.frames import standardise
 from models.lattice import Lattice, fit_lattice
 from models.normalise import normalise
@@ -28,7 +29,10 @@ class Reading:
     disc : Tensor of shape (2, 2)
         Map from the unit disc around a column to pixels.
     whole : Tensor of shape (S,)
-        Whether the disc lies inside the frame; the moments of other columns mean nothing.
+        Whether the disc lies inside the frame.
+    covered : Tensor of shape (S,)
+        Whether enough of it does for `models.edges` to fill in the rest; the moments of other columns mean
+        nothing.
     moments : Tensor of shape (S, 6)
         Zernike moments, m = 0, n = 0, 2, ..., 10.
     """
@@ -37,6 +41,7 @@ class Reading:
     image: Tensor
     disc: Tensor
     whole: Tensor
+    covered: Tensor
     moments: Tensor
 
 
@@ -64,4 +69,8 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu") -> Readin
     image = normalise(frame, lattice.lattice_px)
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, (image.shape[0], image.shape[1]))
-    return Reading(lattice, image, disc, whole, zernike_moments(image, lattice.positions, disc))
+    moments = zernike_moments(image, lattice.positions, disc)
+    covered = whole.clone()
+    if not bool(whole.all()):
+        moments[~whole], covered[~whole] = edge_moments(image, lattice.positions[~whole], disc)
+    return Reading(lattice, image, disc, whole, covered, moments)
