@@ -47,7 +47,7 @@ class Settings:
     """
 
     cell_angstrom: float = 32.0
-    max_angle_mrad: float = 280.5
+    max_angle_mrad: float = 400.0
     radial_nodes: int = 4
     angular_nodes: int = 4
 
@@ -182,17 +182,16 @@ def compute_column(task: ColumnTask) -> dict[str, NDArray[np.float32]]:
     center = np.array(cell) / 2
     positions = center + np.stack([np.zeros_like(RADII_ANGSTROM), RADII_ANGSTROM], axis=1)
 
-    def kernel(displacement: NDArray[np.float64]) -> NDArray[np.float64]:
-        planes = column_planes(task.species, center, displacement)
-        return np.concatenate([engine.contrast(planes, positions), engine.integral(planes)[None]])
-
-    static = kernel(np.zeros(2))
     atoms = _atoms_of(task.species)
-    averaged = static
+    points = [(0.0, np.zeros(2))]
     if len(atoms) == 2:
-        sigma = np.sqrt(2.0) * rms_displacement_angstrom(atoms[0][0])
-        quadrature = displacement_quadrature(sigma, settings)
-        averaged = sum((w * kernel(vector) for w, vector in quadrature), np.zeros_like(static))
+        points += displacement_quadrature(np.sqrt(2.0) * rms_displacement_angstrom(atoms[0][0]), settings)
+    specimens = [column_planes(task.species, center, vector) for _, vector in points]
+    integrals = np.array([engine.integral(planes) for planes in specimens])
+    kernels = np.concatenate([engine.contrasts(specimens, positions), integrals[:, None]], axis=1)
+    static, averaged = kernels[0], kernels[0]
+    if len(atoms) == 2:
+        averaged = np.tensordot([weight for weight, _ in points], kernels, axes=1)
     return {"static": static.astype(np.float32), "averaged": averaged.astype(np.float32)}
 
 

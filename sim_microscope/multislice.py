@@ -65,10 +65,11 @@ class WaveGrid:
     def for_angle(cls, extent: tuple[float, float], energy_kev: float, max_angle_mrad: float) -> "WaveGrid":
         """Return the coarsest FFT-friendly grid that carries an angle [mrad].
 
-        abTEM keeps two thirds of the band and softens the last 3 % of that.
+        abTEM keeps two thirds of the band and softens the last 3 % of that.  Sides are multiples of 8:
+        FFTs of odd ones take twice as long.
         """
         cutoff = max_angle_mrad * 1e-3 / wavelength_angstrom(energy_kev) / 0.965
-        rows, columns = (next_fast_len(int(np.ceil(3.0 * cutoff * length)) + 2) for length in extent)
+        rows, columns = (8 * next_fast_len(int(np.ceil(3.0 * cutoff * length / 8))) for length in extent)
         return cls(extent, (rows, columns), energy_kev)
 
     @property
@@ -210,7 +211,10 @@ class Multislice:
         if aberration is not None:
             aperture = aperture * np.exp(-1j * aberration)
         self._aperture = aperture * (grid.gpts[0] * grid.gpts[1])
-        self._rings = grid.ring_weights(edges_mrad)
+        rings = grid.ring_weights(edges_mrad)
+        # Most pixels lie beyond the outermost ring: gather the others alone.
+        self._detected = np.flatnonzero(np.diff(rings.indptr))
+        self._rings = rings[self._detected]
         self._semiangle, self._edges = semiangle_mrad * 1e-3, edges_mrad
         self._propagator = FresnelPropagator()
 
@@ -230,17 +234,17 @@ class Multislice:
         waves.array[:] /= self._xp.asarray(np.stack([self._box_average(p) for p in positions]))
         return waves
 
-    def _waves(self, spectrum: NDArray[np.complex64]) -> Any:
-        """Waves of abTEM in real space, from their spectra (waves, rows, columns)."""
+    def _waves(self, array: NDArray[np.complex64], *, reciprocal_space: bool = True) -> Any:
+        """Waves of abTEM in real space, from them or their spectra (waves, rows, columns)."""
         from abtem.core.axes import OrdinalAxis
         from abtem.waves import Waves
 
         return Waves(
-            self._xp.asarray(spectrum),
+            self._xp.asarray(array),
             energy=self.grid.energy_kev * 1e3,
             extent=self.grid.extent,
-            reciprocal_space=True,
-            ensemble_axes_metadata=[OrdinalAxis(values=tuple(range(len(spectrum))))],
+            reciprocal_space=reciprocal_space,
+            ensemble_axes_metadata=[OrdinalAxis(values=tuple(range(len(array))))],
         ).ensure_real_space()
 
     def _through(
@@ -290,9 +294,8 @@ class Multislice:
         """Intensity in every ring, of shape (waves, rings), for an incident intensity of 1."""
         spectrum = waves.ensure_reciprocal_space().array
         pixels = self.grid.gpts[0] * self.grid.gpts[1]
-        intensity = self._host(self._xp.abs(spectrum) ** 2)
-        flat = intensity.reshape(len(intensity), pixels) / pixels**2
-        return np.asarray(flat @ self._rings)
+        detected = spectrum.reshape(len(spectrum), pixels)[:, self._xp.asarray(self._detected)]
+        return np.asarray(self._host(self._xp.abs(detected) ** 2) / pixels**2 @ self._rings)
 
     def contrast(
         self, planes: Sequence[Plane], positions: NDArray[np.float64], *, batch: int = 8
@@ -316,13 +319,21 @@ class Multislice:
         ndarray of shape (n, rings)
             Intensities, for an incident intensity of 1.
         """
-        transmissions = [plane_transmission(self.grid, plane) for plane in planes]
+        return self.contrasts([planes], positions, batch=batch)[0]
+
+    def contrasts(
+        self, specimens: Sequence[Sequence[Plane]], positions: NDArray[np.float64], *, batch: int = 8
+    ) -> NDArray[np.float64]:
+        """`contrast` of several specimens whose first planes have one height, (specimens, n, rings)."""
+        transmissions = [[plane_transmission(self.grid, plane) for plane in planes] for planes in specimens]
         vacuum = self.detect(self.probes(positions[:1], 0.0))
-        intensities = []
+        intensities = np.zeros((len(specimens), len(positions), self._rings.shape[1]))
         for start in range(0, len(positions), batch):
-            waves = self.probes(positions[start : start + batch], planes[0].height_angstrom)
-            intensities.append(self.detect(self._through(waves, planes, transmissions)))
-        return np.concatenate(intensities) - vacuum
+            here = slice(start, start + batch)
+            waves = self.probes(positions[here], specimens[0][0].height_angstrom)
+            for index, (planes, through) in enumerate(zip(specimens, transmissions, strict=True)):
+                intensities[index, here] = self.detect(self._through(waves, planes, through))
+        return intensities - vacuum
 
     def integral(self, planes: Sequence[Plane], *, batch: int = 8) -> NDArray[np.float64]:
         """Contrast of a column integrated over all probe positions, from plane waves along one direction.
@@ -351,9 +362,10 @@ class Multislice:
         lost, scattered = 0.0, np.zeros(self._rings.shape[1])
         for start in range(0, count + 1, batch):
             beams = np.arange(start, min(start + batch, count + 1))
-            spectrum = np.zeros((len(beams), *self.grid.gpts), np.complex64)
-            spectrum[np.arange(len(beams)), 0, beams] = self.grid.gpts[0] * self.grid.gpts[1]
-            waves = self._through(self._waves(spectrum), planes, transmissions).ensure_reciprocal_space()
+            columns = np.arange(self.grid.gpts[1]) / self.grid.gpts[1]
+            ramps = np.exp(2j * np.pi * beams[:, None] * columns)[:, None].astype(np.complex64)
+            incident = self._waves(np.repeat(ramps, self.grid.gpts[0], axis=1), reciprocal_space=False)
+            waves = self._through(incident, planes, transmissions).ensure_reciprocal_space()
             direct = self._xp.abs(waves.array[np.arange(len(beams)), 0, beams]) ** 2
             waves.array[np.arange(len(beams)), 0, beams] = 0.0
             weights = shares[beams] / shares.sum()

@@ -45,7 +45,7 @@ class Beam:
     edges_mrad: tuple[float, ...]
     convergence_mrad: float = CONVERGENCE_MRAD
     aberrations: Aberrations = field(default_factory=Aberrations)
-    max_angle_mrad: float = 280.5
+    max_angle_mrad: float = 400.0
     device: str = "cpu"
 
 
