@@ -1,139 +1,78 @@
-"""Local normalisation: the frame less its local mean, over its local deviation."""
+"""Normalisation of a frame whose lattice is known: 0 in the empty hexagons, 1 on the common bright column.
+
+Local mean and deviation, which need no lattice, would do for a perfect crystal.  But both change with the
+density of defects, so that a single vacancy would look different in every specimen
+(`docs/decisions/0013-normalisation.md`).
+"""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
+from torch.nn.functional import conv2d, interpolate
 
-from models.frames import blur
+from models.frames import blur, sample_bilinear
+from models.lattice import Lattice, hexagon_centres
 
-#: Standard deviation of the Gaussian window over the lattice constant.
+#: Standard deviation of the Gaussian window of the background over the lattice constant.
 WINDOW_SCALE = 2.5
 
-#: The frame is blurred by this part of the lattice constant before its deviation is taken, so that the
-#: deviation tells the contrast of the lattice rather than the noise of a pixel, which grows as pixels shrink.
+#: Part of the lattice constant that the frame is blurred by before it is sampled, against noise of pixels.
 _BLUR_SCALE = 0.1
 
-#: The local deviation counts for this part of its mean at least: vacuum shall not be blown up.
-_LEAST_DEVIATION = 0.1
-
-#: Brightness without the lattice is that blurred by this part of the lattice constant.
-_LEVEL_SCALE = 0.7
-
-#: Where that differs by more than this many deviations from its local mean there is contamination, a hole
-#: or an edge; columns are then normalised by what is about as bright as they (one vacancy makes 0.3).
-_MOST_STEP = 2.0
-
-#: Squares beyond this many deviations are cut off, where there is such a step.
-_CLIP = 4.0
-
-#: Levels of brightness that are told apart, at most.
-_MOST_LEVELS = 12
+#: Where no hexagon is near, the mean of all counts: as much as this part of one.
+_REMOTE = 1e-3
 
 
-def normalise(image: Tensor, lattice_px: float) -> Tensor:
-    """Subtract the local mean of a frame and divide by its local deviation.
-
-    The deviation is taken about the local mean, not about that of the window's centre, so that a sloping
-    background does not count as contrast.  Beside contamination, holes and vacuum, which would pass for
-    contrast too, both are taken over what is about as bright as the column itself (a bilateral mean, as in
-    Durand and Dorsey, 10.1145/566654.566574).
+def normalise(image: Tensor, lattice: Lattice, whole: Tensor) -> Tensor:
+    """Subtract the local level of the hexagon centres; divide by the contrast of the common bright column.
 
     Parameters
     ----------
     image : Tensor of shape (M, N)
         Frame, any gain and offset.
-    lattice_px : float
-        Lattice constant [px].
+    lattice : Lattice
+        Of the frame.
+    whole : Tensor of shape (S,)
+        Sites away from the edges; if there are none, all are taken.
 
     Returns
     -------
     Tensor of shape (M, N)
-        Its deviation is 1 after a blur of `_BLUR_SCALE`.  The window ends at the frame's edges; nothing is
-        assumed beyond.
+        The background may vary slowly; the gain is one for the frame, as a detector's is.
     """
-    blurred = blur(image, _BLUR_SCALE * lattice_px)
-    grid = _Cells((image.shape[0], image.shape[1]), lattice_px, image)
-    cells = grid.pool(blurred)
-    mean = grid.interpolate(grid.window_mean(cells))
-    squares = (blurred - mean).square_()
-    deviation = grid.interpolate(grid.window_mean(grid.pool(squares)).clamp_(min=0).sqrt_())
-    typical = float(deviation[::4, ::4].median())
-    levels = grid.levels(cells, typical)
-    if levels is not None:
-        mean = grid.interpolate(grid.bilateral_mean(cells, levels))
-        squares = (blurred - mean).square_().clamp_(max=(_CLIP * typical) ** 2)
-        deviation = grid.interpolate(grid.bilateral_mean(grid.pool(squares), levels).clamp_(min=0).sqrt_())
-    return (image - mean) / deviation.clamp_(min=_LEAST_DEVIATION * float(deviation.mean()))
+    blurred = blur(image, _BLUR_SCALE * lattice.lattice_px)
+    used = whole if bool(whole.any()) else torch.ones_like(whole)
+    centres = hexagon_centres(lattice)  # (S, 3, 2)
+    level = sample_bilinear(blurred, centres.reshape(-1, 2)).reshape(-1, 3)  # (S, 3)
+    contrast = sample_bilinear(blurred, lattice.positions) - level.mean(1)
+    sides = [contrast[used & (lattice.sublattice == side)] for side in (0, 1)]
+    gain = max(common_value(side) for side in sides if len(side))
+    background = _window_mean(centres[used].reshape(-1, 2), level[used].flatten(), image, lattice.lattice_px)
+    return (image - background) / max(gain, 1e-6)
 
 
-@dataclass(frozen=True)
-class _Levels:
-    """Brightness of each cell in steps, (H, W), 0 to `count` - 1."""
-
-    place: Tensor
-    count: int
-
-
-class _Cells:
-    """Cells of half a lattice constant, on which windows are averaged, and the way there and back."""
-
-    def __init__(self, shape: tuple[int, int], lattice_px: float, like: Tensor) -> None:
-        self.shape = shape
-        self.factor = max(1, round(lattice_px / 2))
-        self.sigma = WINDOW_SCALE * lattice_px / self.factor
-        self.fine_sigma = _LEVEL_SCALE * lattice_px / self.factor
-        self.filled = _filled(shape, self.factor, like)
-        self.weight = _blur_cells(self.filled[None], self.sigma)[0]
-
-    def pool(self, image: Tensor) -> Tensor:
-        """Sum of each cell's pixels over its full area, (H, W)."""
-        height, width = self.shape
-        rows, columns = (math.ceil(edge / self.factor) for edge in self.shape)
-        padded = pad(image, (0, columns * self.factor - width, 0, rows * self.factor - height))
-        return avg_pool2d(padded[None], self.factor)[0]
-
-    def interpolate(self, cells: Tensor) -> Tensor:
-        """Values at pixels, (M, N), of values at cells."""
-        height, width = self.shape
-        return interpolate(cells[None, None], scale_factor=self.factor, mode="bilinear")[
-            0, 0, :height, :width
-        ]
-
-    def window_mean(self, cells: Tensor) -> Tensor:
-        """Gaussian mean of pooled cells over the window."""
-        return _blur_cells(cells[None], self.sigma)[0] / self.weight
-
-    def levels(self, cells: Tensor, typical: float) -> _Levels | None:
-        """Levels of brightness, or None where the frame has no steps."""
-        fine = _blur_cells(torch.stack([cells, self.filled]), self.fine_sigma)
-        level = fine[0] / fine[1]
-        if float((level - self.window_mean(cells)).abs().max()) < _MOST_STEP * typical:
-            return None
-        low, high = float(level.min()), float(level.max())
-        step = max(_MOST_STEP * typical, (high - low) / (_MOST_LEVELS - 1))
-        return _Levels((level - low) / step, math.ceil((high - low) / step) + 1)
-
-    def bilateral_mean(self, cells: Tensor, levels: _Levels) -> Tensor:
-        """Gaussian mean of pooled cells over the window, of those within some 1.5 levels of the centre's."""
-        total = torch.zeros_like(cells)
-        for level in range(levels.count):
-            near = (1 - (levels.place - level).abs() / 1.5).clamp(min=0)
-            sums = _blur_cells(torch.stack([near * cells, near * self.filled]), self.sigma)
-            share = (1 - (levels.place - level).abs()).clamp(min=0)
-            total += share * sums[0] / sums[1].clamp(min=1e-6)
-        return total
+def common_value(values: Tensor) -> float:
+    """Mean of the densest half of some values: that of whole columns as long as defects are fewer."""
+    ranked = values.sort().values
+    half = (len(ranked) + 1) // 2
+    start = int((ranked[half - 1 :] - ranked[: len(ranked) - half + 1]).argmin())
+    return float(ranked[start : start + half].mean())
 
 
-def _filled(shape: tuple[int, int], factor: int, like: Tensor) -> Tensor:
-    """Part of each cell of `factor` pixels square that the frame fills, shape (H, W)."""
-    rows, columns = (
-        torch.arange(edge, 0, -factor, device=like.device).clamp(max=factor).to(like) / factor
-        for edge in shape
-    )
-    return torch.outer(rows, columns)
+def _window_mean(points: Tensor, values: Tensor, image: Tensor, lattice_px: float) -> Tensor:
+    """Gaussian mean of values at points (row, column), as an image (M, N) made of cells of a / 2."""
+    height, width = image.shape
+    factor = max(1, round(lattice_px / 2))
+    rows, columns = math.ceil(height / factor), math.ceil(width / factor)
+    inside = ((points >= 0) & (points <= points.new_tensor([height - 1, width - 1]))).all(1)
+    points, values = points[inside], values[inside]
+    cell = (points / factor).long()
+    cells = values.new_zeros(2, rows * columns)
+    cells.index_add_(1, cell[:, 0] * columns + cell[:, 1], torch.stack([values, torch.ones_like(values)]))
+    total = _blur_cells(cells.reshape(2, rows, columns), WINDOW_SCALE * lattice_px / factor)
+    mean = (total[0] + _REMOTE * values.mean()) / (total[1] + _REMOTE)
+    return interpolate(mean[None, None], scale_factor=factor, mode="bilinear")[0, 0, :height, :width]
 
 
 def _blur_cells(cells: Tensor, sigma: float) -> Tensor:

@@ -25,7 +25,7 @@ class Reading:
     lattice : Lattice
         Every site of every grain.
     image : Tensor of shape (M, N)
-        Frame less local mean, over local deviation.
+        Normalised: hexagon centres about 0, the common column of the brighter sublattice about 1.
     disc : Tensor of shape (2, 2)
         Map from the unit disc around a column to pixels.
     whole : Tensor of shape (S,)
@@ -45,7 +45,7 @@ class Reading:
     moments: Tensor
 
 
-def read_columns(array: ArrayLike, device: torch.device | str = "cpu") -> Reading:
+def read_columns(array: ArrayLike, device: torch.device | str = "cpu", *, with_edges: bool = True) -> Reading:
     """Find all columns of a frame and describe each.
 
     Parameters
@@ -55,6 +55,8 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu") -> Readin
     device : torch.device or str
         Where to work.  The graph of `models.indexing` (one node for every 1.5 lattice constants square) is
         always unwrapped on the CPU.
+    with_edges : bool
+        Whether columns whose disc leaves the frame are described too; if not, `covered` is `whole`.
 
     Raises
     ------
@@ -66,11 +68,11 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu") -> Readin
     estimate = lattice_constant_px(vectors)
     filtered = filter_columns(frame, estimate)
     lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
-    image = normalise(frame, lattice.lattice_px)
     disc = disc_map(lattice.vectors[0])
-    whole = is_whole(lattice.positions, disc, (image.shape[0], image.shape[1]))
+    whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
+    image = normalise(frame, lattice, whole)
     moments = zernike_moments(image, lattice.positions, disc)
     covered = whole.clone()
-    if not bool(whole.all()):
+    if with_edges and not bool(whole.all()):
         moments[~whole], covered[~whole] = edge_moments(image, lattice.positions[~whole], disc)
     return Reading(lattice, image, disc, whole, covered, moments)

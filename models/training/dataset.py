@@ -25,7 +25,7 @@ from models.training.conditions import Ranges, draw_frame
 FORMAT = 2
 
 #: Of each class a frame gives at most this many columns, so that whole columns do not outweigh the rest.
-MOST_A_FRAME = 1000
+MOST_A_FRAME = 1300
 
 #: Of every ten frames of a context the fifth calibrates and the tenth tests; training sees neither.
 FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 10, 4, 9
@@ -149,7 +149,7 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
         counts["frames"] += 1
         frame = draw_frame(reference_contexts()[number], plan.ranges, [plan.seed, number, index])
         try:
-            labelled = label_columns(frame, read_columns(frame.image))
+            labelled = label_columns(frame, read_columns(frame.image, with_edges=False))
         except InputError:
             counts["refused"] += 1
             if counts["refused"] > _MOST_REFUSED and counts["refused"] == counts["frames"]:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from drivers.contract.context import ColumnClass
 from models.contexts import context_name, context_table, reference_contexts
 from models.posterior import entropy_nats
 from models.training.samples import Samples
@@ -18,7 +17,7 @@ _BINS = 15
 _TEMPERATURES = torch.exp(torch.linspace(-1.2, 1.8, 61))
 
 #: A context's own columns count against this many of all contexts, so that few cannot mislead.
-_SHARED_COLUMNS = 200
+_SHARED_COLUMNS = 3000
 
 #: Bounds of the reference noise in log10 of the dose: 10^4.5 to 10^5.5 electrons a square ångström.
 _REFERENCE_DOSE = 4.5
@@ -36,20 +35,14 @@ def all_logits(network: nn.Module, samples: Samples, *, batch: int = 16384) -> T
     return torch.cat(rows)
 
 
-def class_weights(label: Tensor) -> Tensor:
-    """Weights that make every class count alike, shape (5,), mean 1 over the labels."""
-    count = torch.bincount(label, minlength=len(ColumnClass)).clamp(min=1)
-    return len(label) / (len(ColumnClass) * count.float())
-
-
 def fit_temperatures(logits: Tensor, samples: Samples) -> Tensor:
-    """Temperature of each context that makes held-out columns most likely, classes counting alike, (576,).
+    """Temperature of each context that makes held-out columns most likely, (576,).
 
     A context's columns are joined by the mean of all, weighted as `_SHARED_COLUMNS` columns.
     """
     contexts = len(reference_contexts())
     label, context = samples.label.long(), samples.context.long()
-    weight = class_weights(label)[label]
+    weight = samples.weight
     own = torch.zeros(contexts, len(_TEMPERATURES))
     for k, temperature in enumerate(_TEMPERATURES):
         loss = weight * cross_entropy(logits / temperature, label, reduction="none")
@@ -68,7 +61,7 @@ def expected_calibration_error(probability: Tensor, label: Tensor, weight: Tenso
 
 
 def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
-    """Figures of calibrated logits; classes count alike, as in training, unless said otherwise.
+    """Figures of calibrated logits; every class of every frame counts alike, as in training.
 
     Returns
     -------
@@ -77,7 +70,7 @@ def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
         with every column counting alike, by dose and by class, the worst context, `ece`, `entropy_nats`.
     """
     label, context = samples.label.long(), samples.context.long()
-    weight = class_weights(label)[label]
+    weight = samples.weight
     probability = torch.softmax(logits, dim=1)
     right = (probability.argmax(dim=1) == label).float()
 

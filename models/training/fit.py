@@ -19,7 +19,7 @@ from models.checkpoint import save_weights
 from models.contexts import context_table
 from models.networks.catalogue import find_recipe
 from models.networks.mlp import Standardise
-from models.training.evaluation import all_logits, class_weights, evaluate, fit_temperatures
+from models.training.evaluation import all_logits, evaluate, fit_temperatures
 from models.training.samples import Part, Samples, load_samples, read_card
 
 #: Learning rate of Adam (Dan et al., arXiv 2606.09419).
@@ -192,7 +192,7 @@ def _one_epoch(
     """Go once through all columns, in an order that depends on seed and epoch alone."""
     torch.manual_seed(1_000_003 * (schedule.training.seed + 1) + epoch)
     order = torch.randperm(len(samples), dtype=torch.int32 if len(samples) < 2**31 else torch.int64)
-    table, weights = context_table(), class_weights(samples.label)
+    table = context_table()
     network.train()
     loss_sum = right_sum = 0.0
     seen, total = 0, schedule.epochs * len(samples)
@@ -200,7 +200,7 @@ def _one_epoch(
         optimiser.param_groups[0]["lr"] = schedule.rate((epoch * len(samples) + seen) / total)
         contrast, context, label = samples.take(chosen)
         logits = network(contrast, table[context])
-        loss = cross_entropy(logits, label, weight=weights)
+        loss = (samples.weight[chosen] * cross_entropy(logits, label, reduction="none")).mean()
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()

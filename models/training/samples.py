@@ -7,19 +7,27 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
 from models.networks.catalogue import Flag
 from models.training.dataset import CALIBRATION_FRAME, FORMAT, FRAMES_A_CYCLE, TEST_FRAME, read_shard
+
+#: Columns of a class in a frame below which they count for less than others do.
+LEAST_OF_A_CLASS = 30
+
+#: Columns of a class in a frame that weigh one each.
+_COLUMNS_A_CLASS = 300
 
 Part = Literal["train", "calibration", "test"]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Columns of one part of a data set, in small types: 21 bytes a column; n columns.
+    """Columns of one part of a data set, in small types: 25 bytes a column; n columns.
 
     Parameters
     ----------
@@ -31,12 +39,15 @@ class Samples:
         `ColumnClass`, uint8.
     log10_dose : Tensor of shape (n,)
         Of the column's frame, float16.
+    weight : Tensor of shape (n,)
+        From `column_weights`, float32.
     """
 
     contrast: Tensor
     context: Tensor
     label: Tensor
     log10_dose: Tensor
+    weight: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
@@ -47,7 +58,13 @@ class Samples:
 
     def part(self, mask: Tensor) -> "Samples":
         """The columns that a mask or a slice chooses."""
-        return Samples(self.contrast[mask], self.context[mask], self.label[mask], self.log10_dose[mask])
+        return Samples(
+            self.contrast[mask],
+            self.context[mask],
+            self.label[mask],
+            self.log10_dose[mask],
+            self.weight[mask],
+        )
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -101,6 +118,7 @@ def load_samples(folder: Path, flag: Flag) -> dict[Part, Samples]:
             torch.full((len(moments),), number, dtype=torch.int16),
             torch.from_numpy(arrays["label"]),
             torch.from_numpy(arrays["log10_dose"]),
+            column_weights(arrays["label"], arrays["frame"]),
         )
         turn = torch.from_numpy(arrays["frame"].astype(np.int64)) % FRAMES_A_CYCLE
         held = (turn == CALIBRATION_FRAME) | (turn == TEST_FRAME)
@@ -114,6 +132,18 @@ def load_samples(folder: Path, flag: Flag) -> dict[Part, Samples]:
     return {part: _join(some) for part, some in pieces.items()}
 
 
+def column_weights(label: NDArray[np.uint8], frame: NDArray[np.integer[Any]]) -> Tensor:
+    """Weights of a shard's columns that make every class of every frame count alike.
+
+    Otherwise how rare defects are in a frame would say something about its columns, and networks would learn
+    it: they would overlook vacancies in good crystals.  A class of few columns counts as one of
+    `LEAST_OF_A_CLASS`.
+    """
+    of_frame = frame.astype(np.int64) * len(ColumnClass) + label
+    count = np.maximum(np.bincount(of_frame), LEAST_OF_A_CLASS)
+    return torch.from_numpy((_COLUMNS_A_CLASS / count[of_frame]).astype(np.float32))
+
+
 def _join(pieces: list[Samples]) -> Samples:
     """One of many."""
     return Samples(
@@ -121,4 +151,5 @@ def _join(pieces: list[Samples]) -> Samples:
         torch.cat([piece.context for piece in pieces]),
         torch.cat([piece.label for piece in pieces]),
         torch.cat([piece.log10_dose for piece in pieces]),
+        torch.cat([piece.weight for piece in pieces]),
     )
