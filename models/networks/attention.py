@@ -18,6 +18,9 @@ from models.networks.mlp import CLASSES, SIMPLE_WIDTHS, Dropout, Standardise
 #: Part of the running attention that a batch replaces: as batch norm's default.
 MOMENTUM = 0.1
 
+#: Layers of attention, of which Dan et al. show the third.
+LAYERS = 3
+
 _FEATURES = CONTRAST_FEATURES + CONTEXT_FEATURES
 
 
@@ -59,12 +62,12 @@ class FeatureAttention(nn.Module):
 
 
 class AttentionNetwork(nn.Module):
-    """Feature attention added to the features, then the layers of `mlp-simple`."""
+    """Three times feature attention added to the features, then the layers of `mlp-simple`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.standardise = Standardise(_FEATURES)
-        self.attention = FeatureAttention()
+        self.attention = nn.ModuleList([FeatureAttention() for _ in range(LAYERS)])
         widths = (_FEATURES, *SIMPLE_WIDTHS)
         layers: list[nn.Module] = []
         for narrow, wide in itertools.pairwise(widths):
@@ -74,5 +77,7 @@ class AttentionNetwork(nn.Module):
     def forward(self, contrast: Tensor, context: Tensor) -> Tensor:
         """Logits (B, 5) of contrast vectors (B, 8) and context vectors (B, 23)."""
         features = self.standardise(torch.cat([contrast, context], dim=1))  # (B, 31)
-        logits: Tensor = self.body(features + self.attention(features))  # (B, 5)
+        for layer in self.attention:
+            features = features + layer(features)  # (B, 31)
+        logits: Tensor = self.body(features)  # (B, 5)
         return logits

@@ -21,7 +21,7 @@ _POOL = 2**23
 SIMPLE_WIDTHS = (64, 32, 16, 8)
 
 #: Blocks of `mlp-deep` (Dan et al.) and their width, our choice.
-DEEP_BLOCKS, DEEP_WIDTH = 12, 48
+DEEP_BLOCKS, DEEP_WIDTH = 12, 32
 
 
 class Standardise(nn.Module):
