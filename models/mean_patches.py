@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drivers.contract.maps import CLASS_NAMES, ColumnFlag, DefectMap
 from models.frames import standardise
+from models.normalise import normalise
 from models.patches import cut_patches, disc_map
 
 #: Columns of a class that are averaged, at most: the surest.
@@ -15,7 +16,7 @@ _MOST = 200
 def mean_patches(
     array: ArrayLike, defect_map: DefectMap, *, size: int = 40
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, int]]:
-    """Average the standardised frame around the columns of each class.
+    """Average the normalised frame around the columns of each class.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def mean_patches(
     counts : dict
         How many columns were averaged, at most 200 of a class, the surest.
     """
-    image = standardise(array)
+    image = normalise(standardise(array), defect_map.header.scale.lattice_px)
     disc = disc_map(torch.tensor(defect_map.header.grains[0].vectors_px))
     doubtful = ColumnFlag.EDGE | ColumnFlag.BOUNDARY | ColumnFlag.FOREIGN | ColumnFlag.UNDECIDED
     sound = defect_map.columns[(defect_map.columns["flags"] & int(doubtful)) == 0]

@@ -10,6 +10,7 @@ from models.columns import filter_columns, find_maxima
 from models.edges import edge_moments
 from models.frames import standardise
 from models.lattice import Lattice, fit_lattice
+from models.levels import level
 from models.normalise import normalise
 from models.patches import disc_map, is_whole
 from models.scale import lattice_constant_px, lattice_vectors
@@ -25,7 +26,7 @@ class Reading:
     lattice : Lattice
         Every site of every grain.
     image : Tensor of shape (M, N)
-        Normalised: hexagon centres about 0, the common column of the brighter sublattice about 1.
+        Frame less local mean, over local deviation (`models.normalise`).
     disc : Tensor of shape (2, 2)
         Map from the unit disc around a column to pixels.
     whole : Tensor of shape (S,)
@@ -34,7 +35,7 @@ class Reading:
         Whether enough of it does for `models.edges` to fill in the rest; the moments of other columns mean
         nothing.
     moments : Tensor of shape (S, 6)
-        Zernike moments, m = 0, n = 0, 2, ..., 10.
+        Zernike moments, m = 0, n = 0, 2, ..., 10, of the levelled frame (`models.levels`).
     """
 
     lattice: Lattice
@@ -70,9 +71,10 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu", *, with_e
     lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
-    image = normalise(frame, lattice, whole)
-    moments = zernike_moments(image, lattice.positions, disc)
+    levelled = level(frame, lattice, whole)
+    moments = zernike_moments(levelled, lattice.positions, disc)
     covered = whole.clone()
     if with_edges and not bool(whole.all()):
-        moments[~whole], covered[~whole] = edge_moments(image, lattice.positions[~whole], disc)
+        moments[~whole], covered[~whole] = edge_moments(levelled, lattice.positions[~whole], disc)
+    image = normalise(frame, lattice.lattice_px)
     return Reading(lattice, image, disc, whole, covered, moments)

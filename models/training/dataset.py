@@ -24,7 +24,7 @@ from models.training.conditions import Ranges, draw_frame
 #: Raised when features or shards change their meaning.
 FORMAT = 2
 
-#: Of each class a frame gives at most this many columns, so that whole columns do not outweigh the rest.
+#: Columns of a class from a frame, at most, so that whole columns do not outweigh the rest.
 MOST_A_FRAME = 1300
 
 #: Of every ten frames of a context the fifth calibrates and the tenth tests; training sees neither.
@@ -48,11 +48,17 @@ class Plan:
         Seed of everything random.
     ranges : Ranges
         What varies between frames.
+    frames_a_context : int
+        Frames that are read for each shard, at least.
+    most_a_frame : int
+        Of each class a frame gives at most this many columns.
     """
 
     columns_a_context: int
     seed: int
     ranges: Ranges
+    frames_a_context: int = 0
+    most_a_frame: int = MOST_A_FRAME
 
     def as_card(self) -> dict[str, Any]:
         """Plan as plain data; two shards belong together if theirs are equal."""
@@ -63,7 +69,8 @@ class Plan:
             "columns_a_context": self.columns_a_context,
             "contexts": len(reference_contexts()),
             "seed": self.seed,
-            "most_of_a_class_a_frame": MOST_A_FRAME,
+            "frames_a_context": self.frames_a_context,
+            "most_of_a_class_a_frame": self.most_a_frame,
             "ranges": self.ranges.as_card(),
         }
 
@@ -144,7 +151,7 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
     parts: list[dict[str, NDArray[Any]]] = []
     counts = dict.fromkeys(("frames", "refused", "missed", "spurious", "matched"), 0)
     columns = 0
-    while columns < plan.columns_a_context:
+    while columns < plan.columns_a_context or len(parts) < plan.frames_a_context:
         index = counts["frames"]
         counts["frames"] += 1
         frame = draw_frame(reference_contexts()[number], plan.ranges, [plan.seed, number, index])
@@ -159,7 +166,7 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
         counts["spurious"] += labelled.spurious
         counts["matched"] += len(labelled.label)
         dose = frame.acquisition.dose_e_per_a2 or np.inf
-        parts.append(_take(labelled, index, float(np.log10(dose)), rng))
+        parts.append(_take(labelled, index, float(np.log10(dose)), plan.most_a_frame, rng))
         columns += len(parts[-1]["label"])
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in _ARRAYS}
     path = shard_path(folder, number)
@@ -170,13 +177,13 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
 
 
 def _take(
-    labelled: LabelledColumns, index: int, log10_dose: float, rng: np.random.Generator
+    labelled: LabelledColumns, index: int, log10_dose: float, most: int, rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
     """A balanced choice of a frame's columns, in the types that shards hold."""
     chosen = []
     for label in range(5):
         of_class = np.flatnonzero(labelled.label == label)
-        chosen.append(rng.permutation(of_class)[:MOST_A_FRAME])
+        chosen.append(rng.permutation(of_class)[:most])
     keep = np.concatenate(chosen)
     return {
         "moments": labelled.moments[keep].astype(np.float16),

@@ -108,19 +108,8 @@ def load_samples(folder: Path, flag: Flag) -> dict[Part, Samples]:
     read_card(folder)
     pieces: dict[Part, list[Samples]] = {"train": [], "calibration": [], "test": []}
     for number in range(len(reference_contexts())):
-        arrays = read_shard(folder, number)
-        moments = torch.from_numpy(arrays["moments"])
-        if not bool(moments.isfinite().all()):
-            raise InputError(f"{folder}: shard {number} holds features that are not finite; build it anew")
-        side = torch.from_numpy(arrays[f"is_{flag}"])[:, None]
-        shard = Samples(
-            torch.cat([moments, side.half(), (~side).half()], dim=1),
-            torch.full((len(moments),), number, dtype=torch.int16),
-            torch.from_numpy(arrays["label"]),
-            torch.from_numpy(arrays["log10_dose"]),
-            column_weights(arrays["label"], arrays["frame"]),
-        )
-        turn = torch.from_numpy(arrays["frame"].astype(np.int64)) % FRAMES_A_CYCLE
+        shard, frame = _load_shard(folder, number, flag)
+        turn = frame % FRAMES_A_CYCLE
         held = (turn == CALIBRATION_FRAME) | (turn == TEST_FRAME)
         masks: dict[Part, Tensor] = {
             "train": ~held,
@@ -130,6 +119,29 @@ def load_samples(folder: Path, flag: Flag) -> dict[Part, Samples]:
         for part, mask in masks.items():
             pieces[part].append(shard.part(mask))
     return {part: _join(some) for part, some in pieces.items()}
+
+
+def load_all(folder: Path, flag: Flag) -> Samples:
+    """Read a whole data set in one; parameters and errors as `load_samples`."""
+    read_card(folder)
+    return _join([_load_shard(folder, number, flag)[0] for number in range(len(reference_contexts()))])
+
+
+def _load_shard(folder: Path, number: int, flag: Flag) -> tuple[Samples, Tensor]:
+    """Columns of one context, and the number of the frame that each is from."""
+    arrays = read_shard(folder, number)
+    moments = torch.from_numpy(arrays["moments"])
+    if not bool(moments.isfinite().all()):
+        raise InputError(f"{folder}: shard {number} holds features that are not finite; build it anew")
+    side = torch.from_numpy(arrays[f"is_{flag}"])[:, None]
+    shard = Samples(
+        torch.cat([moments, side.half(), (~side).half()], dim=1),
+        torch.full((len(moments),), number, dtype=torch.int16),
+        torch.from_numpy(arrays["label"]),
+        torch.from_numpy(arrays["log10_dose"]),
+        column_weights(arrays["label"], arrays["frame"]),
+    )
+    return shard, torch.from_numpy(arrays["frame"].astype(np.int64))
 
 
 def column_weights(label: NDArray[np.uint8], frame: NDArray[np.integer[Any]]) -> Tensor:

@@ -38,7 +38,7 @@ def test_temperatures_undo_what_was_done_to_the_logits_of_each_context():
     logits, label = calibrated(576 * 200)
     context = torch.arange(576).repeat_interleave(200)
     factor = torch.where(context % 2 == 0, 2.0, 0.8)
-    temperature = fit_temperatures(logits * factor[:, None], samples_of(label, context))
+    temperature = fit_temperatures(logits * factor[:, None], samples_of(label, context), shared_columns=200)
     assert float(temperature[0::2].mean()) == pytest.approx(1.65, abs=0.4)  # drawn to the mean of all
     assert float(temperature[0::2].mean()) > float(temperature[1::2].mean()) + 0.3
 
