@@ -63,7 +63,7 @@ class Ranges:
     lattice_px: Range = (8.0, 16.0)
     source_sigma_angstrom: Range = (0.35, 0.75)
     log10_dose: Range = (3.5, 5.5)
-    annulus: float = 0.04
+    annulus: float = 0.02
     defocus_angstrom: float = 15.0
     row_jitter_px: Range = (0.0, 0.25)
     distortion: float = 0.05
@@ -77,7 +77,7 @@ class Ranges:
     dopant: Range = (0.005, 0.10)
     dense_vacancy1: Range = (0.05, 0.25)
     dense_vacancy2: Range = (0.05, 0.20)
-    dense_dopant: Range = (0.05, 0.40)
+    dense_dopant: Range = (0.05, 0.30)
 
     def as_card(self) -> dict[str, Any]:
         """Ranges as plain data for a JSON card (tuples become lists there)."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from drivers.contract.errors import InputError
 from models.contexts import context_name, reference_contexts
 from models.reading import read_columns
-from models.training.columns import LabelledColumns, label_columns
+from models.training.columns import LabelledColumns, MisreadError, label_columns
 from models.training.conditions import Ranges, draw_frame
 
 #: Raised when features or shards change their meaning.
@@ -27,7 +27,7 @@ FORMAT = 2
 #: Columns of a class from a frame, at most, so that whole columns do not outweigh the rest.
 MOST_A_FRAME = 1300
 
-#: Of every ten frames of a context the fifth calibrates and the tenth tests; training sees neither.
+#: Of ten frames one calibrates and one tests; training sees neither.
 FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 10, 4, 9
 
 #: Frames in a row that cannot be read before a context is given up.
@@ -149,7 +149,7 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
     """Draw frames of one context until the shard is full, and write it at once or not at all."""
     rng = np.random.default_rng([plan.seed, number])
     parts: list[dict[str, NDArray[Any]]] = []
-    counts = dict.fromkeys(("frames", "refused", "missed", "spurious", "matched"), 0)
+    counts = dict.fromkeys(("frames", "refused", "misread", "missed", "spurious", "matched"), 0)
     columns = 0
     while columns < plan.columns_a_context or len(parts) < plan.frames_a_context:
         index = counts["frames"]
@@ -157,8 +157,9 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
         frame = draw_frame(reference_contexts()[number], plan.ranges, [plan.seed, number, index])
         try:
             labelled = label_columns(frame, read_columns(frame.image, with_edges=False))
-        except InputError:
+        except InputError as error:
             counts["refused"] += 1
+            counts["misread"] += isinstance(error, MisreadError)
             if counts["refused"] > _MOST_REFUSED and counts["refused"] == counts["frames"]:
                 raise
             continue
