@@ -63,25 +63,26 @@ def _pool(device: torch.device) -> Tensor:
 
 
 class SimpleMlp(nn.Module):
-    """Four hidden layers.
+    """Hidden layers of given widths, by default the four of Dan et al.
 
     Parameters
     ----------
     with_context : bool
         Whether the context vector is read; if not, it may be anything.
+    widths : tuple of int
+        Of the hidden layers.
     """
 
-    def __init__(self, *, with_context: bool) -> None:
+    def __init__(self, *, with_context: bool, widths: tuple[int, ...] = SIMPLE_WIDTHS) -> None:
         super().__init__()
         self.with_context = with_context
         features = CONTRAST_FEATURES + CONTEXT_FEATURES * with_context
         self.standardise = Standardise(features)
-        widths = (features, *SIMPLE_WIDTHS)
         layers: list[nn.Module] = []
-        for narrow, wide in itertools.pairwise(widths):
+        for narrow, wide in itertools.pairwise((features, *widths)):
             layers += [nn.Linear(narrow, wide), nn.ReLU(), Dropout()]
         # Eight units are few: dropping some of the last would cost more than it regularises.
-        self.body = nn.Sequential(*layers[:-1], nn.Linear(SIMPLE_WIDTHS[-1], CLASSES))
+        self.body = nn.Sequential(*layers[:-1], nn.Linear(widths[-1], CLASSES))
 
     def forward(self, contrast: Tensor, context: Tensor) -> Tensor:
         """Logits (B, 5) of contrast vectors (B, 8) and context vectors (B, 23)."""

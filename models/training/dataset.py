@@ -3,7 +3,7 @@
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -76,7 +76,12 @@ class Plan:
 
 
 def build(
-    plan: Plan, folder: Path, *, workers: int, on_done: Callable[[int], None] = lambda columns: None
+    plan: Plan,
+    folder: Path,
+    *,
+    workers: int,
+    cluster: str | None = None,
+    on_done: Callable[[int], None] = lambda columns: None,
 ) -> dict[str, Any]:
     """Build every shard that a folder lacks, then write its card and return it.
 
@@ -87,7 +92,9 @@ def build(
     folder : Path
         Shards and cards; an interrupted build goes on here.
     workers : int
-        Processes.
+        Processes, if they run here.
+    cluster : str, optional
+        Address of a Dask scheduler to work on instead.
     on_done : callable
         Told the number of columns of every finished shard, those found finished included.
 
@@ -104,19 +111,50 @@ def build(
             on_done(plan.columns_a_context)
         else:
             missing.append(number)
+    run = (
+        _run_here(plan, missing, folder, workers)
+        if cluster is None
+        else _run_on(cluster, plan, missing, folder)
+    )
+    for _ in run:
+        on_done(plan.columns_a_context)
+    card = plan.as_card() | _totals(folder)
+    _write(folder / "card.json", json.dumps(card, indent=1).encode())
+    return card
+
+
+def _run_here(plan: Plan, numbers: list[int], folder: Path, workers: int) -> Iterator[None]:
+    """Build shards in processes of this machine."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        futures = [pool.submit(build_shard, plan, number, folder) for number in missing]
+        futures = [pool.submit(build_shard, plan, number, folder) for number in numbers]
         try:
             for future in as_completed(futures):
                 future.result()
-                on_done(plan.columns_a_context)
+                yield
         except BaseException:
             for future in futures:
                 future.cancel()
             raise
-    card = plan.as_card() | _totals(folder)
-    _write(folder / "card.json", json.dumps(card, indent=1).encode())
-    return card
+
+
+def _run_on(address: str, plan: Plan, numbers: list[int], folder: Path) -> Iterator[None]:
+    """Make shards on a Dask cluster, and write each here as it arrives."""
+    from distributed import Client
+    from distributed import as_completed as dask_completed
+
+    try:
+        client = Client(address, timeout="10s")
+    except OSError as error:
+        raise InputError(
+            f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`, or "
+            "leave out --cluster to work on this machine"
+        ) from error
+    with client:
+        futures = {client.submit(make_shard, plan, number, pure=False): number for number in numbers}
+        for future in dask_completed(list(futures)):
+            _write_shard(future.result(), shard_path(folder, futures[future]))
+            future.release()
+            yield
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -146,7 +184,12 @@ def _check_plan(plan: Plan, folder: Path) -> None:
 
 
 def build_shard(plan: Plan, number: int, folder: Path) -> None:
-    """Draw frames of one context until the shard is full, and write it at once or not at all."""
+    """Make one context's shard, and write it at once or not at all."""
+    _write_shard(make_shard(plan, number), shard_path(folder, number))
+
+
+def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
+    """Draw frames of one context until the shard is full."""
     rng = np.random.default_rng([plan.seed, number])
     parts: list[dict[str, NDArray[Any]]] = []
     counts = dict.fromkeys(("frames", "refused", "misread", "missed", "spurious", "matched"), 0)
@@ -170,10 +213,14 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
         parts.append(_take(labelled, index, float(np.log10(dose)), plan.most_a_frame, rng))
         columns += len(parts[-1]["label"])
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in _ARRAYS}
-    path = shard_path(folder, number)
+    return arrays | {"counts": np.array(json.dumps(counts))}
+
+
+def _write_shard(arrays: dict[str, NDArray[Any]], path: Path) -> None:
+    """Write a shard at once or not at all."""
     partial = path.with_suffix(f".{os.getpid()}.part")
     with partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, counts=np.array(json.dumps(counts)), **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
     partial.replace(path)
 
 

@@ -21,12 +21,15 @@ from models.networks.catalogue import find_recipe
 from models.networks.mlp import Standardise
 from models.training.evaluation import all_logits, evaluate, fit_temperatures
 from models.training.samples import Part, Samples, load_samples, read_card
+from models.training.workers import Worker
 
 #: Learning rate of Adam (Dan et al., arXiv 2606.09419).
 LEARNING_RATE = 1e-3
 
 #: Columns of the paper's data set, about.
 PAPER_COLUMNS = 55_000_000
+
+_ALONE = Worker(torch.device("cpu"))
 
 #: Columns that statistics are summed over at a time.
 _CHUNK = 1_000_000
@@ -86,11 +89,15 @@ class Training:
     decay: bool = False
 
 
-def train(training: Training, on_batch: Callable[[Progress], None] = lambda progress: None) -> dict[str, Any]:
+def train(
+    training: Training,
+    on_batch: Callable[[Progress], None] = lambda progress: None,
+    worker: Worker = _ALONE,
+) -> dict[str, Any]:
     """Train, calibrate, test, and write the weights; returns their card.
 
     A checkpoint is written after each epoch; an interrupted training goes on from there and ends with the
-    same weights as one that was not.
+    same weights as one that was not.  Of several workers each calls this, and only number 0 writes.
 
     Raises
     ------
@@ -103,6 +110,7 @@ def train(training: Training, on_batch: Callable[[Progress], None] = lambda prog
     torch.manual_seed(training.seed)
     network = recipe.make()
     set_statistics(network, parts["train"])
+    network.to(worker.device)
     optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate, fused=True)
     training.out.mkdir(parents=True, exist_ok=True)
     checkpoint = training.out / f"{training.name}.checkpoint.safetensors"
@@ -110,9 +118,14 @@ def train(training: Training, on_batch: Callable[[Progress], None] = lambda prog
     first = _resume(checkpoint, network, optimiser, made_by)
     schedule = _Schedule(training, epochs, batch)
     for epoch in range(first, epochs):
-        _one_epoch(network, optimiser, parts["train"], schedule, epoch, on_batch)
-        _write_checkpoint(checkpoint, network, optimiser, epoch + 1, made_by)
-    card = made_by | {"scale": scale(len(parts["train"])), "device": "cpu"}
+        _one_epoch(network, optimiser, parts["train"], (schedule, epoch, worker), on_batch)
+        if worker.rank == 0:
+            _write_checkpoint(checkpoint, network, optimiser, epoch + 1, made_by)
+    card = made_by | {"scale": scale(len(parts["train"])), "device": worker.device.type}
+    card |= {"processes": worker.world}
+    if worker.rank > 0:
+        return card
+    network.cpu()
     card["data"] = read_card(training.dataset)
     card["figures"], temperature = _figures(network, parts)
     save_weights(training.out / f"{training.name}.safetensors", training.name, network, temperature, card)
@@ -185,29 +198,33 @@ def _one_epoch(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     samples: Samples,
-    schedule: _Schedule,
-    epoch: int,
+    state: tuple[_Schedule, int, Worker],
     on_batch: Callable[[Progress], None],
 ) -> None:
     """Go once through all columns, in an order that depends on seed and epoch alone."""
+    schedule, epoch, worker = state
     torch.manual_seed(1_000_003 * (schedule.training.seed + 1) + epoch)
     order = torch.randperm(len(samples), dtype=torch.int32 if len(samples) < 2**31 else torch.int64)
-    table = context_table()
+    table = context_table().to(worker.device)
     network.train()
     loss_sum = right_sum = 0.0
     seen, total = 0, schedule.epochs * len(samples)
     for chosen in torch.split(order, schedule.batch):
-        optimiser.param_groups[0]["lr"] = schedule.rate((epoch * len(samples) + seen) / total)
-        contrast, context, label = samples.take(chosen)
-        logits = network(contrast, table[context])
-        loss = (samples.weight[chosen] * cross_entropy(logits, label, reduction="none")).mean()
+        optimiser.param_groups[0]["lr"] = schedule.rate((epoch * len(samples) + seen * worker.world) / total)
+        chosen = worker.part(chosen)
+        contrast, context, label = (t.to(worker.device) for t in samples.take(chosen))
+        with worker.precision():
+            logits = network(contrast, table[context])
+        losses = cross_entropy(logits.float(), label, reduction="none")
+        loss = (samples.weight[chosen].to(worker.device) * losses).mean()
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        worker.share_gradients(network)
         optimiser.step()
         loss_sum += float(loss.detach()) * len(chosen)
         right_sum += float((logits.detach().argmax(1) == label).sum())
         seen += len(chosen)
-        done = epoch * len(samples) + seen
+        done = epoch * len(samples) + min(len(samples), seen * worker.world)
         on_batch(Progress(epoch, schedule.epochs, done, total, loss_sum / seen, right_sum / seen))
 
 

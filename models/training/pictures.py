@@ -12,7 +12,7 @@ from torch import Tensor
 
 from drivers.contract.context import ColumnClass
 from models.encoding import CONTEXT_FEATURES
-from models.networks.attention import AttentionNetwork
+from models.networks.attention import AttentionNetwork, FeatureAttention
 from models.training.evaluation import REFERENCE_DOSE
 from models.training.simulated import Scored
 
@@ -133,7 +133,9 @@ def draw_attention(scored: list[Scored]) -> Figure:
     for panel, one in zip(axes, scored, strict=True):
         network = one.weights.network
         assert isinstance(network, AttentionNetwork)
-        image = panel.imshow(network.attention[-1].running, cmap="magma")
+        third = network.attention[-1]
+        assert isinstance(third, FeatureAttention)
+        image = panel.imshow(third.running.numpy(), cmap="magma")
         panel.set_xticks(range(len(_FEATURE_NAMES)), _FEATURE_NAMES, rotation=90, fontsize=5)
         panel.set_yticks(range(len(_FEATURE_NAMES)), _FEATURE_NAMES, fontsize=5)
         panel.set(title=one.name, xlabel=f"looked at ({CONTEXT_FEATURES} of context)", ylabel="feature")

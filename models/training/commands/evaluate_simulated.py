@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder for report.json and the figures (default: none)")
     parser.add_argument("--model", action="append", choices=list(NETWORKS), help="default: all six")
     parser.add_argument("--weights", type=Path, help="folder of weights of your own, instead of the shipped")
+    parser.add_argument(
+        "--reference", type=Path, help="weights of `reference-features`, to measure the gap to it anew"
+    )
     parser.add_argument("--frames", type=count, default=6, help="fields of each of the 576 contexts (6)")
     parser.add_argument("--fields", type=Path, help="folder to keep the fields in, or to find them")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fields")
@@ -38,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         make_folder(arguments.out)
     weights = [_load(name, arguments.weights) for name in arguments.model or NETWORKS]
+    larger = None if arguments.reference is None else load_weights(arguments.reference)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.fields or Path(temporary)
         with progress_bar() as progress:
@@ -50,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
                 on_done=lambda fields: progress.advance(bar, fields),
             )
         scored = [simulated.score(one, folder) for one in weights]
-    report = simulated.compare(scored, DEFAULT_MODEL, card)
+        reference = None if larger is None else simulated.score(larger, folder)
+    report = simulated.compare(scored, DEFAULT_MODEL, card, reference)
     if arguments.out is not None:
         from models.training.pictures import draw_all
 
