@@ -47,6 +47,8 @@ class LabelledColumns:
         `models.sublattice` decides otherwise is measured by `columnist derive sublattice`.
     is_bright : ndarray of shape (n,), bool
         Whether the column's sublattice is the brighter in its frame: all that is known without a context.
+    positions : ndarray of shape (n, 2), float32
+        (row, column) as read [px].
     label : ndarray of shape (n,), uint8
         `ColumnClass`.
     motif : ndarray of shape (n,), uint8
@@ -58,6 +60,7 @@ class LabelledColumns:
     moments: NDArray[np.float32]
     is_metal: NDArray[np.bool_]
     is_bright: NDArray[np.bool_]
+    positions: NDArray[np.float32]
     label: NDArray[np.uint8]
     motif: NDArray[np.uint8]
     missed: int
@@ -107,6 +110,7 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
         moments=reading.moments.numpy()[keep],
         is_metal=is_metal[keep],
         is_bright=is_bright[keep],
+        positions=lattice.positions.numpy()[keep],
         label=frame.crystal.classes[sites],
         motif=motif_numbers(frame)[sites],
         missed=missed,
