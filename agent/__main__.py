@@ -1,6 +1,7 @@
 """The `columnist` command: the composition root, and the one module of `agent` that names the simulator."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,17 +20,34 @@ COMMANDS = {
     "dataset": ("build the data set that classifiers learn from", "models.training.commands.dataset"),
     "derive": ("derive expected contrasts and constants", "models.training.commands.derive"),
     "train": ("train a classifier", "models.training.commands.train"),
+    "run": ("read every frame of a microscope, a simulation, a recording or a folder", "agent.commands.run"),
+    "demo": ("show it all on a simulated microscope, in under a minute", "agent.commands.demo"),
+    "listen": ("print what a running agent publishes", "agent.commands.listen"),
+    "requests": ("show how the agent stands, and its requests", "agent.commands.order"),
+    "approve": ("have the agent carry a request out", "agent.commands.order"),
+    "deny": ("keep the agent from carrying a request out", "agent.commands.order"),
+    "mode": ("show or set what the agent may do by itself", "agent.commands.order"),
+    "stop": ("end the session of the running agent", "agent.commands.order"),
+    "config": ("settings of the agent", ""),
+    "doctor": ("check device, weights, ports, disk and settings", "agent.commands.doctor"),
     "analyse": ("find and classify every column of micrograph files", "agent.commands.analyse"),
     "evaluate": ("score classifiers against known labels", ""),
+    "replay": ("run a recorded session through the same decisions again", "agent.commands.replay"),
+    "sessions": ("list recorded sessions, and check them", "agent.commands.sessions"),
+    "export": ("write what a recorded session found", "agent.commands.export"),
+    "sim": ("run the simulated microscope", ""),
+    "serve": ("serve a recording or a folder as an instrument", "drivers.commands.serve"),
     "bench": ("measure speed", "agent.commands.bench"),
 }
 
 #: Subcommands of subcommands, where a command has more than one module.
 NESTED = {
+    "config": {"init": ("in a new file that explains every field", "agent.commands.config")},
     "evaluate": {
         "labelled": ("on labelled micrographs", "agent.commands.evaluate_labelled"),
         "simulated": ("on simulated frames", "models.training.commands.evaluate_simulated"),
     },
+    "sim": {"serve": ("as an instrument on the wire", "sim_microscope.commands.serve")},
 }
 
 
@@ -81,6 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except BrokenPipeError:  # whoever read our lines has gone: `columnist replay SESSION | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"columnist {command}: {error}", file=sys.stderr)
         return 2

@@ -185,16 +185,49 @@ def contamination_background(acquisition: Acquisition, rng: np.random.Generator)
 def detect(
     intensity: NDArray[np.float64], acquisition: Acquisition, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Turn intensities into counts: Poisson noise, gain, offset, read-out noise and saturation.
+    """Turn intensities into counts as the acquisition's detector does, see `Readout.counts`."""
+    readout = Readout(
+        acquisition.gain_counts_per_e,
+        acquisition.offset_counts,
+        acquisition.readout_sigma_counts,
+        acquisition.saturation_counts,
+    )
+    electrons = None if acquisition.dose_e_per_a2 is None else acquisition.electrons_per_pixel
+    return readout.counts(intensity, electrons, rng)
 
-    Without a dose the electrons are not counted and the gain applies to the intensity itself.
+
+@dataclass(frozen=True)
+class Readout:
+    """A detector from electrons to numbers.
+
+    Parameters
+    ----------
+    gain_counts_per_e : float
+        Counts an electron.
+    offset_counts, sigma_counts : float
+        Mean and standard deviation of what it reads in the dark.
+    saturation_counts : float, optional
+        Counts above which it reads no more.
     """
-    electrons = np.maximum(intensity, 0.0)
-    if acquisition.dose_e_per_a2 is not None:
-        electrons = rng.poisson(electrons * acquisition.electrons_per_pixel).astype(np.float64)
-    counts = electrons * acquisition.gain_counts_per_e + acquisition.offset_counts
-    if acquisition.readout_sigma_counts > 0:
-        counts += rng.normal(0.0, acquisition.readout_sigma_counts, counts.shape)
-    if acquisition.saturation_counts is not None:
-        counts = np.minimum(counts, acquisition.saturation_counts)
-    return counts.astype(np.float32)
+
+    gain_counts_per_e: float = 1.0
+    offset_counts: float = 0.0
+    sigma_counts: float = 0.0
+    saturation_counts: float | None = None
+
+    def counts(
+        self, intensity: NDArray[np.float64], electrons_per_pixel: float | None, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Turn intensities into counts: Poisson noise, gain, offset, read-out noise and saturation.
+
+        With None for the incident electrons they are not counted; the gain then applies to the intensity.
+        """
+        electrons = np.maximum(intensity, 0.0)
+        if electrons_per_pixel is not None:
+            electrons = rng.poisson(electrons * electrons_per_pixel).astype(np.float64)
+        counts = electrons * self.gain_counts_per_e + self.offset_counts
+        if self.sigma_counts > 0:
+            counts += rng.normal(0.0, self.sigma_counts, counts.shape)
+        if self.saturation_counts is not None:
+            counts = np.minimum(counts, self.saturation_counts)
+        return counts.astype(np.float32)

@@ -28,14 +28,32 @@ class Failure:
     error: str
 
 
-def report_html(title: str, images: Sequence[ReportImage], failures: Sequence[Failure] = ()) -> str:
+@dataclass(frozen=True)
+class SessionStory:
+    """What a report tells of a session: figures by name, what happened when, and its course as PNG."""
+
+    figures: tuple[tuple[str, str], ...]
+    lines: tuple[tuple[str, str], ...]
+    course: bytes | None = None
+
+
+def report_html(
+    title: str,
+    images: Sequence[ReportImage],
+    failures: Sequence[Failure] = (),
+    story: SessionStory | None = None,
+) -> str:
     """Fill the template in."""
     from jinja2 import Environment
 
     template = (files("agent.results") / "report.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template).render(
-        title=title, images=[_described(image) for image in images], failures=list(failures)
+        title=title,
+        images=[_described(image) for image in images],
+        failures=list(failures),
+        story=story,
+        course=_encoded(story.course) if story else None,
     )
 
 

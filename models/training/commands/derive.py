@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 from drivers.contract.errors import InputError
@@ -39,12 +40,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pixels.add_argument("--epochs", type=int, default=6)
     pixels.add_argument("--seed", type=int, default=0)
     pixels.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    fusion = actions.add_parser(
+        "fusion", help="how evidence adds up over frames, for one network, from simulated series"
+    )
+    fusion.add_argument("--network", default="mlp-simple", help="shipped network that reads the frames")
+    fusion.add_argument(
+        "--weights", type=Path, help="weights (.safetensors) to use in place of the shipped ones"
+    )
+    fusion.add_argument(
+        "--observations",
+        type=Path,
+        default=Path("out/fusion/observations.npz"),
+        help="simulated and read series; used if it is there, else made and kept (default: %(default)s)",
+    )
+    fusion.add_argument("--series", type=int, default=288, help="series of ten frames to simulate")
+    fusion.add_argument("--seed", type=int, default=0)
+    fusion.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    fusion.add_argument(
+        "--out", type=Path, help="JSON file to write (default: this checkout's, of the network)"
+    )
+    fusion.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit status."""
-    actions = {"contrasts": contrasts, "sublattice": sublattice, "foreignness": foreignness}
-    actions |= {"pixels": pixels}
+    actions = {
+        "contrasts": contrasts,
+        "sublattice": sublattice,
+        "foreignness": foreignness,
+        "fusion": fusion,
+        "pixels": pixels,
+    }
     return actions[arguments.action](arguments)
 
 
@@ -125,4 +151,52 @@ def pixels(arguments: argparse.Namespace) -> int:
             on_done=lambda: progress.advance(bar),
         )
     print(json.dumps(figures, indent=1))
+    return 0
+
+
+def fusion(arguments: argparse.Namespace) -> int:
+    """Fit the constants of `models.fusion` for a network; score them on series that none was fitted to."""
+    from models.checkpoint import load_shipped, load_weights
+    from models.fusion import law_as_plain
+    from models.training.fusion import as_text, fit, score, tabulate
+    from models.training.observations import RANGES, load_observations, observe, save_observations
+
+    weights = load_weights(arguments.weights) if arguments.weights else load_shipped(arguments.network)
+    if not arguments.observations.is_file():
+        if arguments.series < 6:
+            raise InputError(
+                f"--series {arguments.series}: expected at least 6, some to fit and some to score"
+            )
+        with progress_bar() as progress:
+            bar = progress.add_task("series", total=arguments.series)
+            made = observe(
+                arguments.series,
+                arguments.seed,
+                workers=arguments.workers,
+                on_done=lambda: progress.advance(bar),
+            )
+        card = {
+            "what": "Columns of simulated series of frames, read as the agent reads them",
+            "made_by": "columnist derive fusion",
+            "series": arguments.series,
+            "seed": arguments.seed,
+            "ranges": RANGES.as_card(),
+        }
+        save_observations(arguments.observations, made, card)
+    table = tabulate(load_observations(arguments.observations), weights)
+    law = fit(table)
+    figures = score(table, law)
+    network = weights.card["network"]
+    out = arguments.out or Path(__file__).parents[2] / "data" / f"fusion-{network}.json"
+    card = {
+        "what": "How evidence adds up over frames: constants of models.fusion",
+        "made_by": f"columnist derive fusion --network {network}",
+        "weights_sha256": weights.card["sha256"],
+        "observations": json.loads(arguments.observations.with_suffix(".json").read_text()),
+        "figures": figures,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(law_as_plain(law, card), indent=1) + "\n")
+    print(json.dumps(figures, indent=1) if arguments.json else as_text(law, figures))
+    print(f"{out} ({out.stat().st_size / 2**10:.0f} KiB)", file=sys.stderr)
     return 0
