@@ -121,7 +121,7 @@ def watch_for_changes(
     """
     before_sums, before_dose = sums - watch.sums, dose - watch.dose
     since_sums, since_dose = watch.sums + new_sums, watch.dose + new_dose
-    looked = (new_dose > 0).any(axis=0)
+    looked = np.max(new_dose, axis=0, initial=0.0) > 0
     sources = np.maximum((since_dose > 0).sum(axis=0), 1)
     odds = np.zeros_like(watch.odds)
     for step, (old, new, pairs) in enumerate(STEPS):
@@ -136,11 +136,11 @@ def watch_for_changes(
             )
     odds = np.maximum(odds / (1 + (sources - 1) * law.correlation)[:, None], 0.0)
     odds = np.where(looked[:, None], odds, watch.odds)
-    suspected = (odds > 0).any(axis=1)[None]
+    suspected = np.max(odds, axis=1, initial=0.0)[None] > 0
     recent = Watch(
         odds,
-        np.where(suspected[..., None], since_sums, np.float32(0.0)).astype(np.float32),
-        np.where(suspected, since_dose, 0.0),
+        (since_sums * suspected[:, :, None]).astype(np.float32),
+        since_dose * suspected,
     )
     return recent, np.flatnonzero(looked & (odds.max(axis=1, initial=0.0) >= ALARM_NATS))
 

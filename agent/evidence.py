@@ -8,6 +8,7 @@ specimen's shares are learnt from all evidence and put in once.  A column that c
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from agent.registration import Expectation, Placed, Registration, register, turn
 from agent.sites import Sites, count_sites
 from drivers.contract.context import Context
 from models.fusion import ON_METAL, START_SHARES, FusionLaw, said, source_weights
+
+T = TypeVar("T", np.float32, np.float64)
 
 #: The shares that the specimen is expected to have count as much as this many columns of a sublattice.
 _SHARE_COLUMNS = 20.0
@@ -424,7 +427,7 @@ def _lengthened(
     """Register with further columns, of which nothing is known."""
     count, sources = len(cell), len(register_.sources)
 
-    def more(array: NDArray[np.generic], fill: object, axis: int = 0) -> NDArray[np.generic]:
+    def more(array: NDArray[T], fill: float, axis: int = 0) -> NDArray[T]:
         shape = array.shape[:axis] + (count,) + array.shape[axis + 1 :]
         return np.concatenate([array, np.full(shape, fill, array.dtype)], axis=axis)
 

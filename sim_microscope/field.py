@@ -98,10 +98,15 @@ def field_kernels(
     columns = {}
     for index, state in enumerate(STATES):
         species = crystal.species(state)
-        if species is not None:
-            columns[index] = column_kernel(
-                table, species, context.energy_kev, context.detector, thermal=thermal
-            )
+        if species is None:
+            continue
+        beyond = 0.0
+        if pairs is not None:
+            content = species.split(":")[-1]
+            beyond = pairs.remainder(crystal.host.name, content, context.energy_kev, context.detector)
+        columns[index] = column_kernel(
+            table, species, context.energy_kev, context.detector, thermal=thermal, beyond=beyond
+        )
     terms, kinds = _pair_terms(context, crystal, pairs)
     distances = tuple(shell_distance_angstrom(crystal.host, shell) for shell in Shell)
     tables = " ".join(str(t.card.get("digest", "?")) for t in (table, pairs) if t is not None)

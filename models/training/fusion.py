@@ -182,10 +182,15 @@ def _loss_of(table: Table, choices: list[list[int]], law: FusionLaw) -> float:
     """Cross entropy of what slots say together, mean over choices of slots."""
     losses = []
     for slots in choices:
-        seen = table.take(~np.isnan(table.dose[:, slots]).any(axis=1))
+        seen = table.take(_all_seen(table, slots))
         if len(seen.label):
             losses.append(cross_entropy(fuse_slots(seen, slots, law), seen.label))
     return float(np.mean(losses))
+
+
+def _all_seen(table: Table, slots: list[int]) -> NDArray[np.bool_]:
+    """Whether each column was seen in all of these slots."""
+    return np.asarray(~np.isnan(table.dose[:, slots]).any(axis=1))
 
 
 def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.float64]:
@@ -336,7 +341,7 @@ def score(table: Table, law: FusionLaw) -> dict[str, Any]:
     }
     figures: dict[str, Any] = {}
     for name, slots in choices.items():
-        seen = held_out.take(~np.isnan(held_out.dose[:, slots]).any(axis=1))
+        seen = held_out.take(_all_seen(held_out, slots))
         if not len(seen.label):
             continue
         plain = seen.logs[:, slots]

@@ -25,7 +25,14 @@ from models.training.conditions import Ranges
 from models.training.series import SeriesFrame, draw_series
 
 #: Series are of this dose [log10 of e/Å²] and else as frames to learn from; and have rarer defects.
-RANGES = Ranges(log10_dose=(3.3, 5.0), vacancy1=(0.03, 0.15), vacancy2=(0.02, 0.10), dopant=(0.03, 0.15))
+RANGES = Ranges(
+    pixels=224,
+    log10_dose=(3.3, 5.0),
+    dilute=1.0,
+    vacancy1=(0.03, 0.15),
+    vacancy2=(0.02, 0.10),
+    dopant=(0.03, 0.15),
+)
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,12 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
     if not len(contrast) or not np.isfinite(contrast).all():
         return None
     sites = match[keep]
-    head = (number, image.scan, context_number(frame.context), np.log10(frame.acquisition.dose_e_per_a2))
+    head = (
+        number,
+        image.scan,
+        context_number(frame.context),
+        float(np.log10(frame.acquisition.dose_e_per_a2 or 1.0)),
+    )
     return (
         head,
         contrast.astype(np.float32),

@@ -198,7 +198,7 @@ def draw_series(pair: tuple[Specimen, float, float], ranges: Ranges, seed: list[
     if acquisition.contamination:  # over the brighter column, as `Ranges` has it
         acquisition = _changed(acquisition, contamination=min(1.0, rng.uniform(*ranges.contamination)))
     sample = draw_specimen(first, acquisition, ranges, rng)
-    frames = []
+    frames: list[SeriesFrame] = []
     for energy_kev, scans in ((energies[0], (1.0, 1.0, 1.0, 3.0)), (energies[1], (1.0,))):
         context = Context(specimen=specimen, energy_kev=energy_kev, detector=HAADF)
         focused = _changed(acquisition, defocus_angstrom=rng.normal(0, ranges.defocus_angstrom))

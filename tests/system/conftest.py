@@ -151,7 +151,7 @@ def columnist(tmp_path):
             text=True,
             env=environment(),
             cwd=tmp_path,
-            timeout=60,
+            timeout=180,  # only so that a test that hangs ends; the machine may be busy
             check=False,
         )
 

@@ -31,6 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     foreignness = actions.add_parser("foreignness", help="what familiar columns look like, from a data set")
     foreignness.add_argument("--dataset", type=Path, required=True, help="folder of a finished data set")
     foreignness.add_argument("--out", type=Path, default=Path("out/weights"), help="folder to write to")
+    pixels = actions.add_parser("pixels", help="what six moments cost against the pixels themselves")
+    pixels.add_argument(
+        "--weights", type=Path, help="of the classifier to compare (default: the shipped one)"
+    )
+    pixels.add_argument("--every", type=int, default=1, help="take every so many-th of the 576 contexts (1)")
+    pixels.add_argument("--frames", type=int, default=6, help="frames of each, the last for the test (6)")
+    pixels.add_argument("--epochs", type=int, default=6)
+    pixels.add_argument("--seed", type=int, default=0)
+    pixels.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     fusion = actions.add_parser(
         "fusion", help="how evidence adds up over frames, for one network, from simulated series"
     )
@@ -60,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         "sublattice": sublattice,
         "foreignness": foreignness,
         "fusion": fusion,
+        "pixels": pixels,
     }
     return actions[arguments.action](arguments)
 
@@ -103,8 +113,9 @@ def foreignness(arguments: argparse.Namespace) -> int:
 
     parts = load_samples(arguments.dataset, "metal")
     familiar, test = fit_familiar(parts["train"]), parts["test"]
-    moments, is_metal = test.contrast[:, : len(ORDERS)], test.contrast[:, len(ORDERS)] > 0.5
-    foreign = float((familiar.score(moments, is_metal, test.context) > 1).float().mean())
+    contrast, context, _ = test.take(slice(None))
+    moments, is_metal = contrast[:, : len(ORDERS)], contrast[:, len(ORDERS)] > 0.5
+    foreign = float((familiar.score(moments, is_metal, context) > 1).float().mean())
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "foreignness.safetensors"
     card = {
@@ -116,6 +127,30 @@ def foreignness(arguments: argparse.Namespace) -> int:
     }
     save_familiar(path, familiar, card)
     print(f"{path}: {foreign:.2%} of {len(test)} held-out columns score above 1")
+    return 0
+
+
+def pixels(arguments: argparse.Namespace) -> int:
+    """Compare a convolutional network on pixels with a classifier of moments; prints the figures."""
+    from models.analysis import DEFAULT_MODEL
+    from models.checkpoint import load_shipped, load_weights
+    from models.training.pixels import study
+
+    if min(arguments.every, arguments.frames - 1, arguments.epochs, arguments.workers) < 1:
+        raise InputError("--every, --epochs and --workers must be at least 1, and --frames at least 2")
+    chosen = load_shipped(DEFAULT_MODEL) if arguments.weights is None else load_weights(arguments.weights)
+    with progress_bar() as progress:
+        bar = progress.add_task("contexts", total=len(range(0, len(reference_contexts()), arguments.every)))
+        figures = study(
+            chosen,
+            every=arguments.every,
+            frames=arguments.frames,
+            epochs=arguments.epochs,
+            seed=arguments.seed,
+            workers=arguments.workers,
+            on_done=lambda: progress.advance(bar),
+        )
+    print(json.dumps(figures, indent=1))
     return 0
 
 

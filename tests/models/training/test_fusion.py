@@ -80,6 +80,7 @@ def law(table):
     return fit(table)
 
 
+@pytest.mark.slow
 def test_constants_that_the_series_were_made_with_are_found(law):
     assert law.half_dose_e_per_a2 == pytest.approx(HALF, rel=0.5)
     # Frames of these doses have said a quarter of all they can: so much of what they are off by is error.
@@ -91,6 +92,7 @@ def test_constants_that_the_series_were_made_with_are_found(law):
     assert 0.0 <= law.transfer <= 1.0
 
 
+@pytest.mark.slow
 def test_the_law_beats_the_sum_and_the_mean_on_series_it_was_not_fitted_to(table, law):
     figures = score(table, law)
     for name in ("three HAADF", "four MAADF", "three HAADF, one MAADF"):
@@ -99,6 +101,7 @@ def test_the_law_beats_the_sum_and_the_mean_on_series_it_was_not_fitted_to(table
         assert row["law"]["ece"] < 0.02
 
 
+@pytest.mark.slow
 def test_columns_are_lined_up_by_series_and_column(table, law):
     assert table.logs.shape == (12 * 300, 10, 5)
     assert not np.isnan(table.dose).any()
