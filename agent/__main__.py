@@ -21,6 +21,7 @@ COMMANDS = {
     "derive": ("derive expected contrasts and constants", "models.training.commands.derive"),
     "train": ("train a classifier", "models.training.commands.train"),
     "run": ("read every frame of a microscope, a simulation, a recording or a folder", "agent.commands.run"),
+    "demo": ("show it all on a simulated microscope, in under a minute", "agent.commands.demo"),
     "listen": ("print what a running agent publishes", "agent.commands.listen"),
     "requests": ("show how the agent stands, and its requests", "agent.commands.order"),
     "approve": ("have the agent carry a request out", "agent.commands.order"),

@@ -31,7 +31,7 @@ async def show(look: Callable[[], Snapshot], output: TextIO | None = None) -> No
     if console.is_terminal and not console.is_dumb_terminal:
         await _show_live(look, console)
     else:
-        await show_lines(look, lambda line: print(line, file=console.file, flush=True))
+        await show_lines(look, output)
 
 
 class _Painter:
@@ -57,9 +57,12 @@ class _Painter:
 
 async def _show_live(look: Callable[[], Snapshot], console: Console) -> None:
     painter = _Painter(console)
-    with Live(
-        console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-    ) as live:
+    with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            await asyncio.to_thread(painter.paint, live, look())
+            painting = asyncio.ensure_future(asyncio.to_thread(painter.paint, live, look()))
+            try:
+                await asyncio.shield(painting)
+            except asyncio.CancelledError:
+                await painting  # the terminal is given back only when nobody writes to it any more
+                raise
             await asyncio.sleep(_PERIOD_S)

@@ -1,6 +1,6 @@
 """From what frame, instrument and operator say to one context; what they dispute is not guessed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from agent.settings import ContextSettings
@@ -41,11 +41,17 @@ def settle_frame(
     states: Sequence[InstrumentState],
     operator: ContextSettings,
     expected_detectors: Sequence[str] = (),
+    confirmed_s: float | None = None,
 ) -> Settled:
     """Find the context of a frame.
 
     Of each field the frame's own word counts first, then the instrument's state at its time, then the
     operator's; a field that the operator overrides comes from there alone.
+
+    The frame contradicts the instrument if it differs from the state before it as well as from the one after
+    it, as far as that is known.  A detector is switched in no time and by anybody, so a frame that names
+    another one than the state before is believed until a state after it differs too; unless that state is
+    the answer to a command of ours: then the header may be stale.
 
     Parameters
     ----------
@@ -55,6 +61,8 @@ def settle_frame(
     operator : ContextSettings
     expected_detectors : sequence of str
         Names of detectors that a command on its way is about to switch to.
+    confirmed_s : float, optional
+        Time of the state that the last command was confirmed by.
 
     Raises
     ------
@@ -62,30 +70,38 @@ def settle_frame(
         If something changed while the frame was taken, sources contradict each other, or a field is known to
         nobody.
     """
-    around = states_around(states, header.monotonic_s)
-    _check_settled(header, around)
+    before, after = states_around(states, header.monotonic_s)
+    _check_settled(header, before)
     try:
         given = _facts_of_operator(operator)
         frame = facts_of_frame(header, operator.dopant)
-        instrument = _facts_of_instrument(header, around)
+        instrument = _facts_of_instrument(header, before, after)
         override = _only(given, operator.override)
-        awaited = header.detector is not None and header.detector.name in expected_detectors
-        _check_agreement((frame, *map(_facts_of_state, around)), operator.override, awaited)
-        _check_agreement((_merged(frame, instrument), given), operator.override, False)
+        if before is not None:
+            is_stale = before.monotonic_s == confirmed_s and (
+                header.detector is None or header.detector.name not in expected_detectors
+            )
+            freed = (
+                {*operator.override} if after is not None or is_stale else {*operator.override, "detector"}
+            )
+            told = [_facts_of_state(state) for state in (before, after) if state is not None]
+            _check_agreement((frame, *told), freed)
+        _check_agreement((_merged(frame, instrument), given), operator.override)
         return settle(override, frame, instrument, given)
     except DoubtError:
         raise
     except InputError as error:
-        raise DoubtError(
-            str(error), "give what is missing in settings [context], or mend the header"
-        ) from None
+        remedy = "give what is missing in settings [context], or mend the header"
+        raise DoubtError(str(error).rstrip("."), remedy) from None
 
 
-def states_around(states: Sequence[InstrumentState], monotonic_s: float) -> tuple[InstrumentState, ...]:
-    """Return the last state that was read before a time and the first after it, as far as there are any."""
-    before = [state for state in states if state.monotonic_s <= monotonic_s][-1:]
-    after = [state for state in states if state.monotonic_s > monotonic_s][:1]
-    return tuple(before + after)
+def states_around(
+    states: Sequence[InstrumentState], monotonic_s: float
+) -> tuple[InstrumentState | None, InstrumentState | None]:
+    """Return the last state that was read before a time, and the first after it."""
+    before = [state for state in states if state.monotonic_s <= monotonic_s]
+    after = [state for state in states if state.monotonic_s > monotonic_s]
+    return (before[-1] if before else None), (after[0] if after else None)
 
 
 def facts_of_frame(header: FrameHeader, preferred_dopant: str | None = None) -> Facts:
@@ -122,11 +138,13 @@ def _facts_of_state(state: InstrumentState) -> Facts:
     return _sourced(values, f"the instrument at {state.monotonic_s:.1f} s")
 
 
-def _facts_of_instrument(header: FrameHeader, around: Sequence[InstrumentState]) -> Facts:
+def _facts_of_instrument(
+    header: FrameHeader, before: InstrumentState | None, after: InstrumentState | None
+) -> Facts:
     """What the instrument says of the time of a frame: only what it says before as well as after."""
-    if not around:
+    if before is None:
         return Facts()
-    first, last = _facts_of_state(around[0]), _facts_of_state(around[-1])
+    first, last = _facts_of_state(before), _facts_of_state(after or before)
     kept = [field for field in Facts.model_fields if field != "notes" and _agree(field, first, last)]
     if header.detector is not None:  # names and angles of one detector are not mixed with another's
         kept = [field for field in kept if field not in ("detector", "inner_mrad", "outer_mrad")]
@@ -139,32 +157,40 @@ def _facts_of_operator(operator: ContextSettings) -> Facts:
     return facts_given(values, _OPERATOR)
 
 
-def _check_settled(header: FrameHeader, around: Sequence[InstrumentState]) -> None:
+def _check_settled(header: FrameHeader, before: InstrumentState | None) -> None:
     """Raise `DoubtError` if something was moving while the frame was taken."""
-    moving = [state for state in around[:1] if state.is_settling and header.is_settled is not True]
-    if header.is_settled is False or moving:
-        note = f" ({moving[0].note})" if moving and moving[0].note else ""
+    is_moving = before is not None and before.is_settling and header.is_settled is not True
+    if header.is_settled is False or is_moving:
+        note = f" ({before.note})" if before is not None and before.is_settling and before.note else ""
         raise DoubtError(
             f"stage, optics or detector were still settling while frame {header.sequence} was taken{note}",
             "frames are taken up again as soon as the instrument says that it has settled",
         )
 
 
-def _check_agreement(sources: Sequence[Facts], override: Sequence[str], awaited: bool) -> None:
+def _check_agreement(sources: Sequence[Facts], freed: Collection[str]) -> None:
     """Raise `DoubtError` if the first source contradicts all the others that know a field."""
-    freed = set(override) | ({"inner_mrad", "outer_mrad"} if "detector" in override or awaited else set())
     for field in _DISPUTABLE:
+        name = "detector" if field in ("inner_mrad", "outer_mrad") else field
         mine = getattr(sources[0], field)
-        others = [other for source in sources[1:] if (other := getattr(source, field)) is not None]
-        if mine is None or not others or field in freed:
+        others = [source for source in sources[1:] if getattr(source, field) is not None]
+        if mine is None or not others or name in freed:
             continue
-        if not any(_is_same(field, mine.value, other.value) for other in others):
-            name = "detector" if field.endswith("er_mrad") else field
+        if not any(_is_same(field, mine.value, getattr(other, field).value) for other in others):
             raise DoubtError(
-                f"{mine.source} says {field} {mine.value}, {others[-1].source} says {others[-1].value}",
-                f"mend the one that is wrong, or let the operator's word count: in settings [context] give "
+                f"{_told(sources[0], field)}, {_told(others[-1], field)}",
+                "mend the one that is wrong, or let the operator's word count: in settings [context] give "
                 f'{name} and override = ["{name}"]',
             )
+
+
+def _told(facts: Facts, field: str) -> str:
+    """Who says what of a field; of an angle, of the detector that it belongs to."""
+    fact = getattr(facts, field)
+    if field in ("inner_mrad", "outer_mrad") and facts.detector and facts.inner_mrad and facts.outer_mrad:
+        angles = f"{facts.inner_mrad.value:g}-{facts.outer_mrad.value:g} mrad"
+        return f"{fact.source} says detector {facts.detector.value} ({angles})"
+    return f"{fact.source} says {field} {fact.value}"
 
 
 def _agree(field: str, first: Facts, last: Facts) -> bool:

@@ -77,8 +77,9 @@ def decide(state: State, event: Event) -> Step:
         case SourceEnded():
             return _source_ended(state, event)
         case SessionEnding():
-            closed = replace(state, is_finishing=True)
-            return follow_requests.give_up(closed, "the session ended", is_last=True)
+            closed, skipped = follow_frames.leave(replace(state, is_finishing=True))
+            closed, given_up = follow_requests.give_up(closed, "the session ended", is_last=True)
+            return closed, (*skipped, *given_up)
         case _:
             assert_never(event)
 
@@ -142,9 +143,8 @@ def _finish_if_done(state: State, actions: tuple[Action, ...]) -> Step:
     """End the session once enough frames are mapped, or nothing is left to do and nothing more will come."""
     if state.is_finishing:
         return state, actions
-    most = state.rules.max_maps
-    if most and state.counts.mapped >= most:
-        reason, is_aborted = f"{most} maps made, as asked for", False
+    if follow_frames.is_enough(state):
+        reason, is_aborted = f"{state.counts.mapped} maps made, as asked for", False
     elif state.is_source_ended and state.busy is None and not state.waiting:
         reason, is_aborted = state.end_reason or "the source has ended", state.is_aborted
     else:

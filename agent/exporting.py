@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import Failure, ReportImage, SessionStory, report_html
 from agent.results.runs import write_all
 from agent.results.tables import csv_text
+from drivers.session_layout import DamagedSessionError
 from models.mean_patches import mean_patches
 
 #: Rejections and lines of the story that the report shows, at most.
@@ -34,6 +35,7 @@ class _Story:
     points: list[CoursePoint] = field(default_factory=list)
     lines: list[tuple[str, str]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    lost: int = 0
 
     def take(self, entry: RecordedEntry) -> None:
         """Take one entry into account."""
@@ -64,6 +66,11 @@ class _Story:
         began_s = self.opened.at_s if self.opened else 0.0
         self.lines.append((f"{at_s - began_s:.1f} s", text))
 
+    def lose(self, lost: Sequence[Exception]) -> None:
+        """Take maps into account that are damaged."""
+        self.lost = len(lost)
+        self.failures += [Failure("a map", str(error)) for error in lost]
+
     def summary(self, name: str) -> dict[str, Any]:
         """Return the figures of the session as plain types."""
         opened, ending = self.opened, self.ending
@@ -76,6 +83,7 @@ class _Story:
             "is_aborted": ending.is_aborted if ending else True,
             "frames": self.counts["frame_seen"],
             "maps": self.counts["frame_mapped"],
+            "maps_lost": self.lost,
             "columns": sum(point.header.columns for point in self.points),
             "rejected": self.actions["reject_frame"],
             "skipped": self.actions["skip_frame"],
@@ -88,6 +96,7 @@ def export(
     out: Path,
     *,
     stop: int | None = None,
+    skip_lost: bool = False,
     pictures: int = 8,
     on_map: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -100,6 +109,8 @@ def export(
         Made if it does not exist.
     stop : int, optional
         Leave out what lies at this position and after.
+    skip_lost : bool
+        Name maps whose frame or columns are damaged in the report, instead of raising.
     pictures : int
         How many maps, evenly spread over the session, get pictures and a place in the report.
     on_map : callable
@@ -113,7 +124,7 @@ def export(
     Raises
     ------
     DamagedSessionError
-        If the session is damaged before `stop`.
+        If the session is damaged before `stop`, beyond what `skip_lost` allows.
     OSError
         If the results cannot be written.
     """
@@ -123,10 +134,12 @@ def export(
     pictured = _spread(total, pictures)
     images: list[ReportImage] = []
     taken: Counter[str] = Counter()
-    for number, mapped in enumerate(recording.maps(stop)):
+    lost: list[DamagedSessionError] = []
+    for number, mapped in enumerate(recording.maps(stop, on_lost=lost.append if skip_lost else None)):
         shown, _ = _export_map(mapped, out, _stem(mapped, taken), with_pictures=number in pictured)
         images += shown
         on_map(number + 1, total)
+    story.lose(lost)
     summary, files = _export_course(recording.name, story, images, out)
     return summary | {"files": {kind: str(path) for kind, path in files.items()}}
 

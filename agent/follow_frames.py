@@ -9,6 +9,8 @@ from agent.follow_requests import propose
 from agent.frames import FrameRef
 from agent.policy import consider, remember
 from agent.state import State
+from drivers.contract.facts import Settled
+from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import SwitchDetector
 
 #: Numbers of refused frames that are remembered, so that they are not taken for missing.
@@ -30,7 +32,7 @@ def frame_seen(state: State, event: FrameSeen) -> Step:
         return _reject(state, RejectFrame(frame=frame, reason=objection[0], remedy=objection[1]))
     state, gap = _note_gap(state, frame)
     try:
-        settled = settle_frame(header, state.instruments, state.rules.context, _awaited(state))
+        settled = _settle(state, header)
     except DoubtError as doubt:
         verdict = RejectFrame(frame=frame, reason=doubt.reason, remedy=doubt.remedy, is_quarantined=True)
         state, actions = _reject(state, verdict)
@@ -47,8 +49,9 @@ def frame_spoiled(state: State, event: FrameSpoiled) -> Step:
         frame = FrameRef(session=told.session, sequence=told.sequence)
         if told.session == state.bridge_session:  # it may yet come again, and if not it is no gap
             state = replace(state, refused=(*state.refused, told.sequence)[-_REFUSED_KEPT:])
-    state = replace(state, quiet_since_s=None if state.quiet_since_s is None else event.at_s)
-    return _reject(state, RejectFrame(frame=frame, reason=told.reason, remedy=told.remedy))
+    return _reject(
+        _awake(state, event.at_s), RejectFrame(frame=frame, reason=told.reason, remedy=told.remedy)
+    )
 
 
 def frames_dropped(state: State, event: FramesDropped) -> Step:
@@ -70,8 +73,10 @@ def frame_mapped(state: State, event: FrameMapped) -> Step:
     )
     policy, limits = state.rules.policy, state.rules.limits
     memory = remember(state.memory, event.header, policy)
-    state = replace(state, counts=counts, memory=memory, busy=None)
+    state = replace(_awake(state, event.at_s), counts=counts, memory=memory, busy=None)
     actions: tuple[Action, ...] = (PublishMap(frame=event.frame),)
+    if is_enough(state):
+        return state, actions
     if state.capabilities is not None and state.mode != "observe" and not state.is_finishing:
         wish = consider(memory, event.header, state.capabilities, policy, limits)
         if wish is not None:
@@ -88,24 +93,48 @@ def analysis_failed(state: State, event: AnalysisFailed) -> Step:
         reason=event.reason,
         remedy="the frame is recorded; mend what is named, and run `columnist replay` on the session",
     )
-    state, actions = _reject(replace(state, busy=None), verdict)
+    state, actions = _reject(replace(_awake(state, event.at_s), busy=None), verdict)
     state, more = _enqueue(state)
     return state, (*actions, *more)
 
 
+def is_enough(state: State) -> bool:
+    """Whether as many maps are made as were asked for."""
+    return 0 < state.rules.max_maps <= state.counts.mapped
+
+
+def leave(state: State) -> Step:
+    """Announce what will not be mapped any more, now that the session ends."""
+    left = [frame for frame, _ in state.waiting]
+    if state.busy is not None:
+        left.insert(0, state.busy)
+    actions: tuple[Action, ...] = ()
+    for frame in left:
+        state, more = _skip(state, frame, "the session ended")
+        actions += more
+    return replace(state, busy=None, waiting=()), actions
+
+
 def watch(state: State, now_s: float) -> Step:
-    """Warn once when no frame has come for too long; armed by the link and by every frame."""
+    """Warn once when nothing has come or been done for too long; armed by the link, frames and maps."""
     if state.quiet_since_s is None or state.is_quiet or state.is_finishing:
         return state, ()
     silence_s = now_s - state.quiet_since_s
     if silence_s < state.rules.watch.no_frame_s:
         return state, ()
-    notice = Notice(
-        level="warning",
-        text=f"no frame for {silence_s:.0f} s",
-        remedy="check that the instrument scans and that the beam is not blanked",
-    )
+    if state.busy is not None:
+        text = f"{state.busy} has been analysed for {silence_s:.0f} s, and others wait"
+        remedy = "the machine is overloaded, or analysis.threads is more than it has cores to spare"
+    else:
+        text = f"no frame for {silence_s:.0f} s"
+        remedy = "check that the instrument scans and that the beam is not blanked"
+    notice = Notice(level="warning", text=text, remedy=remedy)
     return replace(state, is_quiet=True), (notice,)
+
+
+def _awake(state: State, now_s: float) -> State:
+    """Start the watchdog's time anew, if it is armed."""
+    return state if state.quiet_since_s is None else replace(state, quiet_since_s=now_s, is_quiet=False)
 
 
 def _enqueue(state: State) -> Step:
@@ -151,6 +180,11 @@ def _note_gap(state: State, frame: FrameRef) -> Step:
     text = f"{missing} frames are missing: of the numbers {numbers} of {frame.session} they never came"
     remedy = "the bridge should hold frames until they are acknowledged, or announce them as dropped"
     return state, (Notice(level="warning", text=text, remedy=remedy),)
+
+
+def _settle(state: State, header: FrameHeader) -> Settled:
+    """Find the context of a frame."""
+    return settle_frame(header, state.instruments, state.rules.context, _awaited(state), state.confirmed_s)
 
 
 def _awaited(state: State) -> tuple[str, ...]:

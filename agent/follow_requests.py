@@ -76,6 +76,8 @@ def command_ended(state: State, event: CommandEnded) -> Step:
     told = event.outcome
     if told.state is not None:
         state = state.with_instrument(told.state)
+        if told.status == "confirmed":
+            state = replace(state, confirmed_s=told.state.monotonic_s)
     if not sent:
         text = f"an answer ({told.status}) came to request {event.request}, which is not under way"
         return state, (Notice(level="warning", text=text, remedy="nothing is done about it"),)

@@ -1,20 +1,19 @@
 """The journal: every event, what was decided on it, and its array, durable before it is announced."""
 
-import errno
 import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from agent.journal_errors import JournalBrokenError, JournalError, typed_errors
 from agent.segments import SegmentWriter, align, sync_folder
 from drivers.contract.context import Message
-from drivers.contract.errors import InputError
 from drivers.session_layout import (
     FACTS,
     SCHEMA,
@@ -30,28 +29,12 @@ from drivers.session_reader import SessionReader, find_problem, read_record
 #: session is checked by `columnist sessions SESSION --check`.
 _CHECKED_ON_REOPENING = 1000
 
-#: Pages of 4 KiB in the write-ahead log after which a commit copies them back itself [1]: a backstop for a
+#: Pages of 4 KiB in the write-ahead log after which a commit copies them back itself: a backstop for a
 #: caller that never calls `checkpoint`.
 _BACKSTOP_PAGES = 16384
 
 _ENTRY = "INSERT INTO entry (position, event, actions, digest) VALUES (?, ?, ?, ?)"
 _ARRAY = "INSERT INTO array (position, segment, offset, length, sha256) VALUES (?, ?, ?, ?, ?)"
-
-
-class JournalError(InputError):
-    """The journal cannot record; the message says why and how to mend it."""
-
-
-class DiskFullError(JournalError):
-    """There is no room.  Nothing of the call was recorded; it may be repeated once there is room."""
-
-
-class ReadOnlyError(JournalError):
-    """The folder of the session may not be written to."""
-
-
-class JournalBrokenError(JournalError):
-    """The disk failed, so that what it holds is uncertain; only `Journal.reopen` may go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +105,7 @@ class Journal:
             If the folder holds a session already, or cannot be written to.
         """
         name = session or folder.name
-        with _typed_errors(folder), ExitStack() as stack:
+        with typed_errors(folder), ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
             stack.callback(os.close, _lock(folder))
             if (folder / FACTS).exists() or (folder / segment_name(0)).exists():
@@ -149,7 +132,7 @@ class Journal:
         JournalError
             If the folder cannot be written to, or another process is recording to it.
         """
-        with _typed_errors(folder), ExitStack() as stack:
+        with typed_errors(folder), ExitStack() as stack:
             stack.callback(os.close, _lock(folder))
             with SessionReader(folder) as reader:
                 name = reader.name
@@ -192,7 +175,7 @@ class Journal:
             if entry.position != expected:
                 raise ValueError(f"expected position {expected}, found {entry.position}")
         try:
-            with _typed_errors(self.folder):
+            with typed_errors(self.folder):
                 self._append(entries)
         except JournalBrokenError:
             self._is_broken = True
@@ -206,7 +189,7 @@ class Journal:
         JournalError
             As `append` does.
         """
-        with _typed_errors(self.folder):
+        with typed_errors(self.folder):
             self._facts.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
@@ -314,37 +297,3 @@ def _segments_from(folder: Path, segment: int) -> Iterator[Path]:
     while (path := folder / segment_name(segment)).exists():
         yield path
         segment += 1
-
-
-@contextmanager
-def _typed_errors(folder: Path) -> Iterator[None]:
-    """Turn what the system and SQLite say into errors that a user can mend."""
-    try:
-        yield
-    except OSError as error:
-        raise _name_os_error(folder, error) from error
-    except sqlite3.Error as error:
-        raise _name_sqlite_error(folder, error) from error
-
-
-def _name_os_error(folder: Path, error: OSError) -> JournalError:
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            return DiskFullError(f"{folder}: the disk is full ({error}); make room, then recording goes on")
-        case errno.EROFS | errno.EACCES | errno.EPERM:
-            return ReadOnlyError(f"{folder}: may not be written to ({error}); choose another sessions folder")
-        case errno.EIO:
-            return JournalBrokenError(f"{folder}: the disk failed ({error}); reopen the session")
-        case _:
-            return JournalError(f"{folder}: cannot record ({error})")
-
-
-def _name_sqlite_error(folder: Path, error: sqlite3.Error) -> JournalError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    match code:
-        case sqlite3.SQLITE_FULL:
-            return DiskFullError(f"{folder}: the disk is full ({error}); make room, then recording goes on")
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return ReadOnlyError(f"{folder}: may not be written to ({error}); choose another sessions folder")
-        case _:
-            return JournalBrokenError(f"{folder}: the facts cannot be written ({error}); reopen the session")

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from numpy.typing import NDArray
-
 from agent.actions import (
     Action,
     AnalyseFrame,
@@ -43,39 +41,18 @@ from agent.events import (
 from agent.frames import FrameRef
 from agent.herald import Herald, Timing
 from agent.journal import JournalEntry
-from agent.parts import Instrument, Recorder
+from agent.parts import Analysis, Instrument, Recorder
 from agent.state import State
-from agent.work import Analysis
+from agent.steps import Inbound, Step
 from drivers.contract.errors import InputError
 from drivers.contract.frame import Frame
 from drivers.contract.instrument import BlankBeam
-from drivers.contract.maps import DefectMap
 
 #: Frames that are held at most, being analysed, waiting, or not on disk yet; then the instrument waits.
 FRAMES_HELD = 8
 
 #: Longest wait for the beam to be blanked at the end [s].
 _BLANKING_S = 2.0
-
-
-@dataclass
-class Inbound:
-    """An event on its way to `decide`, with the array beside it, and who waits for what it answers."""
-
-    event: Event
-    array: NDArray[Any] | None = None
-    defect_map: DefectMap | None = None
-    answer: "asyncio.Future[tuple[Action, ...]] | None" = None
-
-
-@dataclass
-class Step:
-    """What was decided on an event, on its way to the disk and from there into the world."""
-
-    entry: JournalEntry
-    actions: tuple[Action, ...]
-    defect_map: DefectMap | None
-    state: State
 
 
 @dataclass
@@ -110,6 +87,7 @@ class Loop:
         self.orders: asyncio.Queue[SendCommand] = asyncio.Queue()
         self.finished: asyncio.Future[FinishSession] = asyncio.get_running_loop().create_future()
         self.last_recorded = asyncio.Event()
+        self.recorded = self.state
         self.room = asyncio.Condition()
         self.unrecorded = 0
         self.position = 0
@@ -250,6 +228,7 @@ class Loop:
     async def _carry_out(self, step: Step, recorded_s: float) -> None:
         """Tell and do what a step asks for, now that it is recorded."""
         event = step.entry.event
+        self.recorded = step.state
         if isinstance(event, FrameSeen):
             self.instrument.acknowledge(event.header)
             async with self.room:

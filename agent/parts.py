@@ -3,9 +3,13 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from agent.journal import JournalEntry
+from drivers.contract.facts import Settled
 from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import Command, CommandOutcome
+from drivers.contract.maps import DefectMap
 
 
 class Recorder(Protocol):
@@ -29,3 +33,19 @@ class Instrument(Protocol):
 
     async def execute(self, command: Command, *, id: str, timeout_s: float) -> CommandOutcome:
         """Have a command carried out; always ends."""
+
+
+class Analysis(Protocol):
+    """Makes maps of frames; the same frame, context and settings give the same map to the bit."""
+
+    def prepare(self) -> None:
+        """Set up the thread that `run` will be called in."""
+
+    def run(self, pixels: NDArray[Any], settled: Settled, header: FrameHeader) -> DefectMap:
+        """Make a map.
+
+        Raises
+        ------
+        InputError
+            If the frame cannot be read under this context.
+        """

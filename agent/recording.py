@@ -9,14 +9,14 @@ from typing import Any, Self
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from agent.actions import Action
+from agent.actions import Action, RejectFrame, SkipFrame
 from agent.events import EVENTS, Event, FrameMapped, FrameSeen
 from agent.frames import FrameRef
 from agent.journal import JournalEntry
 from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader
 from drivers.contract.maps import DefectMap
-from drivers.session_layout import Row
+from drivers.session_layout import DamagedSessionError, Row
 from drivers.session_reader import SessionReader
 
 _ACTIONS: TypeAdapter[tuple[Action, ...]] = TypeAdapter(tuple[Action, ...])
@@ -101,7 +101,10 @@ class Recording:
         return JournalEntry(entry.position, entry.event, entry.actions, self._reader.array(entry.row))
 
     def maps(
-        self, stop: int | None = None, is_wanted: Callable[[int], bool] = lambda number: True
+        self,
+        stop: int | None = None,
+        is_wanted: Callable[[int], bool] = lambda number: True,
+        on_lost: Callable[[DamagedSessionError], None] | None = None,
     ) -> Iterator[MappedFrame]:
         """Yield maps with their frames, in the order in which they were made.
 
@@ -111,6 +114,13 @@ class Recording:
             Leave out what lies at this position and after.
         is_wanted : callable
             Whether to read the map of this number, counted from 0.
+        on_lost : callable, optional
+            Is told of a map whose pixels or columns are damaged, which is then left out.
+
+        Raises
+        ------
+        DamagedSessionError
+            As `entries` and, without `on_lost`, `array`.
         """
         waiting: dict[FrameRef, RecordedEntry] = {}
         number = 0
@@ -118,12 +128,26 @@ class Recording:
             event = entry.event
             if isinstance(event, FrameSeen):
                 frame = FrameRef(session=event.header.session, sequence=event.header.sequence)
-                waiting.setdefault(frame, entry)
+                if not any(isinstance(action, RejectFrame) for action in entry.actions):
+                    waiting.setdefault(frame, entry)
             elif isinstance(event, FrameMapped):
-                seen = waiting[event.frame]
-                assert isinstance(seen.event, FrameSeen)
+                seen = waiting.pop(event.frame)
                 if is_wanted(number):
-                    defect_map = DefectMap(event.header, self.array(entry))
-                    yield MappedFrame(seen.event.header, self.array(seen), defect_map, event.at_s)
+                    try:
+                        mapped = self._mapped_frame(seen, entry)
+                    except DamagedSessionError as error:
+                        if on_lost is None:
+                            raise
+                        on_lost(error)
+                    else:
+                        yield mapped
                 number += 1
-                del waiting[event.frame]
+            for action in entry.actions:
+                if isinstance(action, SkipFrame):
+                    waiting.pop(action.frame, None)
+
+    def _mapped_frame(self, seen: RecordedEntry, mapped: RecordedEntry) -> MappedFrame:
+        assert isinstance(seen.event, FrameSeen)
+        assert isinstance(mapped.event, FrameMapped)
+        defect_map = DefectMap(mapped.event.header, self.array(mapped))
+        return MappedFrame(seen.event.header, self.array(seen), defect_map, mapped.event.at_s)

@@ -24,7 +24,7 @@ from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader
 
 if TYPE_CHECKING:  # brings torch, which a replay of decisions alone does not need
-    from agent.work import Analysis
+    from agent.parts import Analysis
 
 
 @dataclass(frozen=True, slots=True)

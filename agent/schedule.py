@@ -45,7 +45,7 @@ async def keep_time(
         (take_health, watch.health_s),
         (checkpoint, watch.checkpoint_s),
     ):
-        scheduler.add_job(job, "interval", seconds=seconds, coalesce=True, max_instances=1)
+        scheduler.add_job(job, "interval", seconds=seconds, coalesce=True, misfire_grace_time=None)
     scheduler.start()
     try:
         await asyncio.Event().wait()

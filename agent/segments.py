@@ -56,7 +56,7 @@ class SegmentWriter:
             self._begin_segment()
         records, total = self._fill(arrays)
         # Hashing 4 MiB takes as long as writing them: do both at once.
-        hashes = [self._hasher.submit(hashlib.sha256, self._buffer[start:end]) for start, end in records]
+        hashes = [self._hasher.submit(hashlib.sha256, self._buffer.data[start:end]) for start, end in records]
         try:
             self._write(total)
         finally:
@@ -104,17 +104,17 @@ class SegmentWriter:
     def _write(self, total: int) -> None:
         try:
             for start in range(0, total, _LARGEST_WRITE):
-                part = self._buffer[start : min(total, start + _LARGEST_WRITE)]
+                part = self._buffer.data[start : min(total, start + _LARGEST_WRITE)]
                 written = self._write_part(part, self._end + start)
-                if written < part.size:
-                    raise OSError(errno.ENOSPC, f"wrote {written} of {part.size} bytes")
+                if written < part.nbytes:
+                    raise OSError(errno.ENOSPC, f"wrote {written} of {part.nbytes} bytes")
             os.fdatasync(self._file)
         except OSError:
             with suppress(OSError):  # give back the room of the half-written
                 os.ftruncate(self._file, self._end)
             raise
 
-    def _write_part(self, part: NDArray[np.uint8], place: int) -> int:
+    def _write_part(self, part: memoryview, place: int) -> int:
         try:
             return os.pwrite(self._file, part, place)
         except OSError as error:

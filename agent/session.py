@@ -24,13 +24,13 @@ from agent.herald import Herald
 from agent.journal import Journal
 from agent.logs import open_log
 from agent.loop import Loop
+from agent.parts import Analysis
 from agent.publish import Publisher, address_of, answer_snapshots, bind
 from agent.schedule import keep_time
 from agent.settings import Settings, rules_of
 from agent.snapshot import Snapshot
 from agent.sources import Source
 from agent.state import Counts
-from agent.work import Analysis
 from drivers.client import BridgeClient, Options
 
 #: Shows a session while it runs, until cancelled.
@@ -131,7 +131,7 @@ async def run_session(
                     lambda: answer_snapshots(sockets.snapshot, herald.publisher),
                     lambda: take_orders(sockets.control, lambda order: _ask(loop, order), lambda: loop.state),
                     lambda: keep_time(loop.post, time.monotonic, settings.watch, folder),
-                    lambda: show(lambda: herald.look(loop.state)),
+                    lambda: show(lambda: herald.look(loop.recorded)),
                 )
         return Ended(folder, finish, loop.state.counts)
 

@@ -30,7 +30,7 @@ class SessionSummary:
     source: str
     frames: int
     maps: int
-    requests: int
+    commands: int
     bytes: int
     state: str
     problem: str
@@ -79,7 +79,7 @@ def summarise(folder: Path, *, is_checked: bool) -> SessionSummary:
         source=source,
         frames=counts.get("frame_seen", 0),
         maps=counts.get("frame_mapped", 0),
-        requests=counts.get("command_ended", 0),
+        commands=counts.get("command_ended", 0),
         bytes=sum(path.stat().st_size for path in _files(folder)),
         state=state,
         problem=problem,
@@ -99,8 +99,8 @@ def describe(findings: Findings) -> Iterator[str]:
         yield f"... and {len(findings.damages) - 20} more"
     if findings.damages:
         yield (
-            f"the {findings.whole_entries} entries before the first damage can be replayed and exported with "
-            "--recover"
+            f"--recover replays the {findings.whole_entries} entries before the first damage, and exports "
+            f"what is whole of {findings.whole_facts}"
         )
     for note in findings.notes:
         yield f"note: {note}"

@@ -1,14 +1,27 @@
 """Settings: what one run of the agent is told; every field explains itself (`columnist config init`)."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from drivers.contract.context import EnergyKev, Message
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Nats = Annotated[float, Field(ge=0, le=1.61)]
 Mode = Literal["observe", "advise", "auto"]
+
+
+def _check_loopback(address: str) -> str:
+    """Return an address that only this machine reaches, or raise `ValueError`."""
+    if not re.fullmatch(
+        r"tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)|(ipc|inproc)://.+", address
+    ):
+        raise ValueError("an address of this machine alone, such as tcp://127.0.0.1:5882")
+    return address
+
+
+Loopback = Annotated[str, AfterValidator(_check_loopback)]
 
 
 class ContextSettings(Message):
@@ -65,11 +78,11 @@ class PolicySettings(Message):
         "auto: within [limits] the agent acts.",
     )
     entropy_nats: Nats = Field(
-        default=0.1,
+        default=0.02,
         description="A mean entropy of a frame's columns above this asks for the other detector [nats].",
     )
     margin_nats: Nats = Field(
-        default=0.02,
+        default=0.005,
         description="A detector that was seen before must promise this much less entropy [nats].",
     )
     settle_frames: Annotated[int, Field(ge=1, le=10000)] = Field(
@@ -131,7 +144,7 @@ class PublishSettings(Message):
         default="tcp://127.0.0.1:5881",
         description="Answers with the last of every topic, for who joins late.",
     )
-    control: str = Field(
+    control: Loopback = Field(
         default="tcp://127.0.0.1:5882", description="Takes approve, deny, mode and stop; loopback only."
     )
     documents: bool = Field(

@@ -23,7 +23,10 @@ _Tree = dict[str, dict[str, Any]]
 
 
 def load_settings(
-    path: Path | None, environment: Mapping[str, str] = {}, flags: Mapping[str, object] = {}
+    path: Path | None,
+    environment: Mapping[str, str] = {},
+    flags: Mapping[str, object] = {},
+    defaults: Mapping[str, object] = {},
 ) -> Settings:
     """Read settings: defaults, then the file, then the environment, then the flags; the last counts.
 
@@ -35,6 +38,8 @@ def load_settings(
         Of it only names that start with ``COLUMNIST_``: ``COLUMNIST_POLICY_MODE=auto``.
     flags : mapping
         By dotted name, ``{"policy.mode": "auto"}``; None is left out.
+    defaults : mapping
+        As `flags`, but what a command takes in place of the general defaults.
 
     Raises
     ------
@@ -43,6 +48,7 @@ def load_settings(
     """
     tree: _Tree = {}
     origins: dict[str, str] = {}
+    _merge(tree, origins, *_from_flags(defaults))
     if path is not None:
         _merge(tree, origins, *_from_file(path))
     _merge(tree, origins, *_from_environment(environment))

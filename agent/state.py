@@ -59,6 +59,8 @@ class State:
     ----------
     instruments : tuple of InstrumentState
         The last few states that were read back, oldest first.
+    confirmed_s : float or None
+        Time of the state that the last command was confirmed by, on the instrument's clock [s].
     next_sequence : int or None
         The number that the next frame should have.
     refused : tuple of int
@@ -83,6 +85,7 @@ class State:
     is_reader: bool = False
     capabilities: Capabilities | None = None
     instruments: tuple[InstrumentState, ...] = ()
+    confirmed_s: float | None = None
     next_sequence: int | None = None
     refused: tuple[int, ...] = ()
     busy: FrameRef | None = None

@@ -1,6 +1,6 @@
-"""The analysis of frames, in a thread of its own."""
+"""The analysis of frames."""
 
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -10,22 +10,6 @@ from drivers.contract.header import FrameHeader
 from drivers.contract.maps import DefectMap, FrameReference, digest_pixels
 from models.analysis import analyse, load_analyser
 from models.threads import use_threads
-
-
-class Analysis(Protocol):
-    """Makes maps of frames; the same frame, context and settings give the same map to the bit."""
-
-    def prepare(self) -> None:
-        """Set up the thread that `run` will be called in."""
-
-    def run(self, pixels: NDArray[Any], settled: Settled, header: FrameHeader) -> DefectMap:
-        """Make a map.
-
-        Raises
-        ------
-        InputError
-            If the frame cannot be read under this context.
-        """
 
 
 class ColumnAnalysis:

@@ -10,7 +10,7 @@ import contextlib
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +21,7 @@ import zmq.asyncio
 from drivers.addresses import endpoint
 from drivers.contract.codec import Buffer, pack, rejected, unpack
 from drivers.contract.context import Message
-from drivers.contract.errors import ChecksumError, FrameLengthError, MessageError, WireError
+from drivers.contract.errors import MessageError, WireError
 from drivers.contract.frame import Frame
 from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import (
@@ -32,7 +32,6 @@ from drivers.contract.instrument import (
     OutcomeStatus,
 )
 from drivers.contract.messages import (
-    Acknowledge,
     Dropped,
     GetState,
     Goodbye,
@@ -41,8 +40,6 @@ from drivers.contract.messages import (
     LinkLost,
     LinkUp,
     Rejected,
-    Resume,
-    Resumed,
     Role,
     SessionEnded,
     SessionStarted,
@@ -50,7 +47,7 @@ from drivers.contract.messages import (
     Welcome,
 )
 from drivers.contract.quantities import MAX_FRAME_BYTES
-from drivers.sequencer import Sequencer
+from drivers.data_stream import DataStream
 
 Content = (
     Frame
@@ -171,17 +168,13 @@ class BridgeClient:
         self._link: _Link | None = None
         self._is_up = False
         self._has_said_lost = False
-        self._session = ""
-        self._announced = ""
-        self._has_ended = False
-        self._outstanding: list[int] = []
-        self._sequencer = Sequencer()
+        self._token = ""
+        self._stream = DataStream(
+            self._options.credits, self._options.max_frame_bytes, *(self._options.resume_at or ("", 0))
+        )
         self._state: InstrumentState | None = None
         self._outcomes: dict[str, asyncio.Future[CommandOutcome]] = {}
         self._requests: dict[str, CommandRequest] = {}
-        if self._options.resume_at is not None:
-            self._session, self._sequencer.expected = self._options.resume_at
-            self._announced = self._session
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="bridge client")
@@ -220,11 +213,7 @@ class BridgeClient:
 
     def acknowledge(self, header: FrameHeader) -> None:
         """Say that every frame up to this one is safe, which lets the bridge send more."""
-        if header.session != self._session:
-            return
-        self._outstanding = [number for number in self._outstanding if number > header.sequence]
-        if self._link is not None:
-            self._settle(self._link)
+        self._send_data(self._stream.acknowledge(header))
 
     async def execute(
         self, command: Command, *, id: str | None = None, timeout_s: float = 20.0
@@ -242,7 +231,7 @@ class BridgeClient:
         started_s = self._clock()
         if not self._is_up or self._link is None:
             return self._own_outcome(key, "refused", "there is no link to the bridge", started_s)
-        request = CommandRequest(session=self._session, id=key, command=command, timeout_s=timeout_s)
+        request = CommandRequest(session=self._stream.session, id=key, command=command, timeout_s=timeout_s)
         future = self._outcomes.setdefault(key, asyncio.get_running_loop().create_future())
         self._requests[key] = request
         self._send(self._link.control, request)
@@ -289,7 +278,6 @@ class BridgeClient:
         self._link = link
         try:
             link.poller.register(link.control, zmq.POLLIN)
-            self._sequencer.unanswered = 0
             self._say_hello(link)
             while await self._step(link):
                 pass
@@ -329,7 +317,7 @@ class BridgeClient:
             if link.role != self._options.role:
                 self._say_hello(link)
             silent_s = now_s - link.data_heard_s
-            if self._sequencer.is_resuming and silent_s > self._options.link_timeout_s:
+            if self._stream.is_resuming and silent_s > self._options.link_timeout_s:
                 raise _LinkDownError("the bridge did not answer on its data socket")
 
     def _connect(self, port: int) -> zmq.asyncio.Socket:
@@ -349,13 +337,14 @@ class BridgeClient:
                 client=self._options.name,
                 role=self._options.role,
                 max_frame_bytes=self._options.max_frame_bytes,
+                replaces=self._token or None,
             ),
         )
 
     async def _announce_loss(self, reason: str) -> None:
         if not self._has_said_lost:
             self._has_said_lost = True
-            await self._put(LinkLost(session=self._session or None, reason=reason[:500]))
+            await self._put(LinkLost(session=self._stream.session or None, reason=reason[:500]))
 
     # --- control -----------------------------------------------------------------------------------
 
@@ -363,7 +352,7 @@ class BridgeClient:
         try:
             message = unpack(parts)
         except WireError as error:
-            await self._put(rejected(error, parts, session=self._session or None))
+            await self._put(rejected(error, parts, session=self._stream.session or None))
             return
         match message:
             case Welcome():
@@ -380,21 +369,22 @@ class BridgeClient:
                 await self._put(message)
                 self._ask_for_lost(link, message)
             case Unwelcome():
-                await self._hear_unwelcome(message, parts)
+                await self._hear_unwelcome(link, message, parts)
             case _:
                 useless = MessageError(
                     f"a client has no use for a message of the kind {message_kind(message)!r} here",
                     "send those that docs/wire.md lists under 'From bridge to client'",
                 )
-                await self._put(rejected(useless, parts, session=self._session or None))
+                await self._put(rejected(useless, parts, session=self._stream.session or None))
 
     async def _hear_welcome(self, link: _Link, welcome: Welcome) -> None:
         is_new_link = not link.token
         if not is_new_link and welcome.role == link.role:
             return  # asked for control, and was told again that somebody else has it
-        is_resumed = welcome.session == self._session
+        is_resumed = welcome.session == self._stream.session
         if not is_resumed:
             await self._begin_session(welcome)
+        self._token = welcome.token
         link.token, link.role, link.heartbeat_s = welcome.token, welcome.role, welcome.heartbeat_s
         self._is_up, self._has_said_lost = True, False
         self._state = welcome.state
@@ -404,7 +394,7 @@ class BridgeClient:
                 role=welcome.role,
                 capabilities=welcome.capabilities,
                 state=welcome.state,
-                next_sequence=self._sequencer.expected,
+                next_sequence=self._stream.expected,
                 is_resumed=is_resumed,
             )
         )
@@ -412,29 +402,20 @@ class BridgeClient:
             link.data = self._connect(welcome.data_port)
             link.poller.register(link.data, zmq.POLLIN)
             link.data_heard_s = self._clock()
-            self._resume(link)
+            self._send_data([self._stream.connect(welcome.token)])
             for request in self._requests.values():
                 self._send(link.control, request)
 
     async def _begin_session(self, welcome: Welcome) -> None:
         """Leave the session from before, whose end was never marked, for a new one."""
-        if self._announced and not self._has_ended:
-            ended = SessionEnded(
-                session=self._session,
-                next_sequence=self._sequencer.expected,
-                is_aborted=True,
-                reason="cut off: the bridge is in another session now",
-            )
-            await self._put(ended)
+        cut_off = self._stream.begin(welcome.session, welcome.first_sequence)
+        if cut_off is not None:
+            await self._put(cut_off)
         for key, future in self._outcomes.items():
             if not future.done():
                 reason = "the bridge was restarted before it answered"
                 future.set_result(self._own_outcome(key, "timed_out", reason, self._clock()))
         self._requests.clear()
-        self._outstanding.clear()
-        self._has_ended = False
-        self._session = welcome.session
-        self._sequencer = Sequencer(expected=welcome.first_sequence)
 
     async def _hear_state(self, state: InstrumentState) -> None:
         known, self._state = self._state, state
@@ -442,122 +423,37 @@ class BridgeClient:
         if known is None or known.model_dump(exclude=ignored) != state.model_dump(exclude=ignored):
             await self._put(state)
 
-    async def _hear_unwelcome(self, message: Unwelcome, parts: Sequence[Buffer]) -> None:
-        error = WireError(message.reason, message.remedy)
-        await self._put(rejected(error, parts, session=self._session or None))
+    async def _hear_unwelcome(self, link: _Link, message: Unwelcome, parts: Sequence[Buffer]) -> None:
+        if not link.token and not self._has_said_lost:  # not let in at all, as for its version
+            error = WireError(message.reason, message.remedy)
+            await self._put(rejected(error, parts, session=self._stream.session or None))
         raise _LinkDownError(f"the bridge says: {message.reason}")
 
     def _ask_for_lost(self, link: _Link, heartbeat: Heartbeat) -> None:
         """Ask again for frames that the bridge has, we have credit for, and that do not come."""
-        lacks = heartbeat.next_sequence > self._sequencer.expected
         silent_s = self._clock() - link.data_heard_s
-        has_credit = len(self._outstanding) < self._options.credits
-        if lacks and has_credit and link.data is not None and silent_s > self._options.link_timeout_s / 2:
-            link.data_heard_s = self._clock()
-            self._resume(link)
+        if link.data is not None and silent_s > self._options.link_timeout_s / 2:
+            question = self._stream.ask_for_lost(heartbeat)
+            if question is not None:
+                link.data_heard_s = self._clock()
+                self._send_data([question])
 
     # --- data --------------------------------------------------------------------------------------
 
     async def _hear_data(self, link: _Link, parts: list[memoryview]) -> bool:
         """Handle one message of the data socket; False at the end of the one session."""
-        try:
-            message = unpack(parts, max_bytes=self._options.max_frame_bytes)
-        except WireError as error:
-            await self._reject(link, error, parts)
-            return True
-        match message:
-            case Frame():
-                await self._hear_frame(link, message, parts)
-            case Rejected():
-                await self._hear_numbered(link, message, message.sequence, parts)
-            case Resumed():
-                self._sequencer.resumed(message.next_sequence)
-            case Dropped():
-                self._sequencer.pass_over(message.last_sequence)
-                await self._put(message)
-                self._settle(link)
-            case SessionStarted():
-                if message.session != self._announced:
-                    self._announced = message.session
-                    await self._put(message)
-            case SessionEnded():
-                if not self._has_ended:
-                    self._has_ended = True
-                    await self._put(message)
-                return not self._options.is_one_session
-            case Unwelcome():
-                await self._hear_unwelcome(message, parts)
-            case _:
-                useless = MessageError(
-                    f"a client has no use for a message of the kind {message_kind(message)!r} here",
-                    "send those that docs/wire.md lists under 'From bridge to client'",
-                )
-                await self._put(rejected(useless, parts, session=self._session))
-        return True
-
-    async def _hear_frame(self, link: _Link, frame: Frame, parts: list[memoryview]) -> None:
-        if frame.header.session != self._session:
-            error = MessageError(
-                f"expected a frame of the session {self._session}, found one of {frame.header.session}",
-                "send frames of the session that the welcome names",
-            )
-            await self._put(rejected(error, parts))
-            return
-        await self._hear_numbered(link, frame, frame.header.sequence, parts)
-
-    async def _hear_numbered(
-        self, link: _Link, content: Frame | Rejected, sequence: int | None, parts: Sequence[Buffer]
-    ) -> None:
-        """Take something that has its place in the sequence, or say that it is out of place."""
-        if sequence is None:
+        heard = self._stream.hear(parts)
+        self._send_data(heard.answers)
+        for content in heard.passed:
             await self._put(content)
-            return
-        step, error = self._sequencer.judge(sequence)
-        if error is not None:
-            await self._put(rejected(error, parts, session=self._session))
-        if step == "resume":
-            self._resume(link)
-        if step not in ("take", "skip"):
-            return
-        if isinstance(content, Frame):
-            self._outstanding.append(sequence)
-        await self._put(content)
-        if isinstance(content, Rejected):
-            self._settle(link)
+        if heard.unwelcome is not None:
+            await self._hear_unwelcome(link, heard.unwelcome, parts)
+        return not (heard.is_over and self._options.is_one_session)
 
-    async def _reject(self, link: _Link, error: WireError, parts: list[memoryview]) -> None:
-        """Announce a message that cannot be used; ask again for one whose bytes were altered."""
-        announcement = rejected(error, parts, session=self._session)
-        sequence = announcement.sequence
-        is_altered = sequence is None or isinstance(error, ChecksumError | FrameLengthError)
-        if not is_altered:
-            await self._hear_numbered(link, announcement, sequence, parts)
-            return
-        if not self._sequencer.is_resuming:
-            await self._put(announcement)
-        if self._sequencer.may_retry(sequence):
-            self._resume(link)
-        else:
-            self._settle(link)
-
-    def _resume(self, link: _Link) -> None:
-        """Ask for every frame from the next one on."""
-        assert link.data is not None
-        self._sequencer.unanswered += 1
-        expected = self._sequencer.expected
-        message = Resume(
-            token=link.token,
-            next_sequence=expected,
-            credits=self._options.credits,
-            safe_sequence=min(self._outstanding, default=expected),
-        )
-        self._send(link.data, message)
-
-    def _settle(self, link: _Link) -> None:
-        """Give back the credits of all that is safe."""
-        if link.data is not None and not self._sequencer.is_resuming:
-            position = min(self._outstanding, default=self._sequencer.expected)
-            self._send(link.data, Acknowledge(token=link.token, next_sequence=position))
+    def _send_data(self, messages: Iterable[Message]) -> None:
+        if self._link is not None and self._link.data is not None:
+            for message in messages:
+                self._send(self._link.data, message)
 
     # --- both --------------------------------------------------------------------------------------
 

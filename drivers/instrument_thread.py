@@ -118,6 +118,11 @@ class InstrumentThread:
         self.seen_s = time.monotonic()  # when the instrument last let go of this thread
         self._thread = threading.Thread(target=self._run, name="instrument", daemon=True)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()
@@ -326,7 +331,13 @@ class InstrumentThread:
         finally:
             for running in tuple(self._running):
                 self._end(running, "timed_out", f"the bridge was stopped; {running.reason}")
+            self._close()
+
+    def _close(self) -> None:
+        try:
             self._microscope.close()
+        except Exception as error:  # whatever a vendor's API throws: nothing more can be done
+            self._report(Trouble(f"the instrument could not be closed: {_describe(error)}"[:500]))
 
 
 def _describe(error: Exception) -> str:

@@ -21,15 +21,17 @@ class Sequencer:
     """
 
     expected: int = 0
-    unanswered: int = 0
-    """Requests to resume that were not answered yet."""
+    asked: int = 0
+    """Requests to resume so far; the answer to the last one counts."""
+    answered: int = 0
+    """The last request that was answered."""
     _asked_for: int = -1
     _times: int = 0
 
     @property
     def is_resuming(self) -> bool:
         """Whether what comes now is out of date."""
-        return self.unanswered > 0
+        return self.answered < self.asked
 
     def judge(self, sequence: int) -> tuple[Step, SequenceError | None]:
         """Say what to do with a frame of this number, and what is wrong with it if anything is.
@@ -78,10 +80,15 @@ class Sequencer:
         if not self.is_resuming:
             self.expected = max(self.expected, sequence + 1)
 
-    def resumed(self, next_sequence: int) -> None:
-        """Go on where the bridge does, once it has answered the last request."""
-        self.unanswered = max(0, self.unanswered - 1)
-        if not self.is_resuming:
+    def ask(self) -> int:
+        """Return the number of a new request to resume; what comes before its answer is out of date."""
+        self.asked += 1
+        return self.asked
+
+    def resumed(self, number: int, next_sequence: int) -> None:
+        """Go on where the bridge does, if it answers the last request, and for the first time."""
+        if self.answered < self.asked == number:
+            self.answered = number
             self.expected = next_sequence
 
     def _may_ask(self) -> bool:

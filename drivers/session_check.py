@@ -1,5 +1,6 @@
 """Checks a recorded session from end to end and says what is whole, what is damaged, and where."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,8 +37,10 @@ class Findings:
         Name of the session.
     entries, arrays : int
         How many were read and found whole.
+    whole_facts : int
+        Entries before the first that is missing or altered; some of their arrays may be lost.
     whole_entries : int
-        Entries before the first damage to entries or arrays: these replay.
+        Entries before the first damage of any kind.
     is_closed : bool
         Whether the session was ended, not cut short.
     head : str
@@ -51,6 +54,7 @@ class Findings:
     session: str
     entries: int
     arrays: int
+    whole_facts: int
     whole_entries: int
     is_closed: bool
     head: str
@@ -75,11 +79,12 @@ def check_session(folder: Path) -> Findings:
         with SessionReader(folder) as reader:
             return _check(reader)
     except DamagedSessionError as error:
-        return Findings(folder.name, 0, 0, 0, False, "", (Damage(0, str(error)),), (*_find_loose(folder),))
+        return Findings(folder.name, 0, 0, 0, 0, False, "", (Damage(0, str(error)),), (*_find_loose(folder),))
 
 
 def _check(reader: SessionReader) -> Findings:
     damages: list[Damage] = []
+    facts: list[int] = []  # positions where they are damaged
     entries = arrays = expected = 0
     ends: dict[int, int] = {}  # of segments: where the last array that an entry names ends
     digest, last = first_digest(reader.name), "{}"
@@ -87,7 +92,9 @@ def _check(reader: SessionReader) -> Findings:
         for row in reader.stored_rows():
             problem = find_problem(row, expected, digest)
             entries += problem is None
-            damages += [Damage(min(expected, row.position), problem)] if problem else []
+            if problem is not None:
+                facts.append(min(expected, row.position))
+                damages.append(Damage(facts[-1], problem))
             if row.array is not None:
                 damage = _find_array_damage(reader.folder, row.position, row.array)
                 arrays += damage is None
@@ -96,15 +103,34 @@ def _check(reader: SessionReader) -> Findings:
                 ends[row.array.segment] = max(end, ends.get(row.array.segment, 0))
             digest, expected, last = row.digest, row.position + 1, row.event
     except DamagedSessionError as error:
+        facts.append(expected)
         damages.append(Damage(expected, str(error)))
-    is_closed = '"kind":"session_ending"' in last
-    whole = min([expected, *(damage.position for damage in damages)])
+    is_closed = _kind(last) == "session_ending"
+    whole_facts = min([expected, *facts])
+    whole = min([whole_facts, *(damage.position for damage in damages)])
     notes = [*_find_strays(reader.folder, ends)]
     if not is_closed and not damages:
         notes.append("the session was not ended: it is being recorded, or its recorder was killed")
     return Findings(
-        reader.name, entries, arrays, whole, is_closed, digest.hex(), tuple(damages), tuple(notes)
+        session=reader.name,
+        entries=entries,
+        arrays=arrays,
+        whole_facts=whole_facts,
+        whole_entries=whole,
+        is_closed=is_closed,
+        head=digest.hex(),
+        damages=tuple(damages),
+        notes=tuple(notes),
     )
+
+
+def _kind(event: str) -> object:
+    """Kind of an event, which may be damaged."""
+    try:
+        tree = json.loads(event)
+    except ValueError:
+        return None
+    return tree.get("kind") if isinstance(tree, dict) else None
 
 
 def _find_array_damage(folder: Path, position: int, reference: ArrayReference) -> Damage | None:

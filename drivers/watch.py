@@ -10,7 +10,6 @@ from typing import Any
 
 from drivers.contract.errors import CommandRefusedError, InputError
 from drivers.contract.facts import Facts
-from drivers.contract.header import FrameFacts
 from drivers.contract.instrument import Capabilities, Command, InstrumentState
 from drivers.files import SUFFIXES
 from drivers.folder import frames_of_file
@@ -92,20 +91,8 @@ class WatchMicroscope:
         return Capabilities(instrument=f"watched folder {self._folder.resolve().name}"[:100])
 
     def state(self) -> InstrumentState:
-        """Tell what the last frame said."""
-        facts = self._last.facts if self._last else FrameFacts()
-        return InstrumentState(
-            monotonic_s=self._clock(),
-            host=facts.host,
-            dopants=facts.dopants,
-            energy_kev=facts.energy_kev,
-            convergence_mrad=facts.convergence_mrad,
-            detectors=(facts.detector,) if facts.detector else (),
-            field_of_view_nm=facts.field_of_view_nm,
-            shape_px=self._last.shape if self._last else None,
-            dwell_us=facts.dwell_us,
-            is_scanning=True,
-        )
+        """Tell nothing of the instrument that writes the files: each speaks for itself alone."""
+        return InstrumentState(monotonic_s=self._clock(), is_scanning=True)
 
     def take_frame(self, timeout_s: float) -> Exposure | None:
         """Hand over the next image, if a file is complete within the time.

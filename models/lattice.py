@@ -56,6 +56,16 @@ class Lattice:
         return lattice_constant_px(self.vectors[0])
 
 
+def hexagon_centres(lattice: Lattice) -> Tensor:
+    """Centres of the three hexagons that meet at each site, (row, column) [px], shape (S, 3, 2)."""
+    vectors = lattice.vectors.to(lattice.positions)
+    second = (vectors[:, 0] + vectors[:, 1]) / 3
+    first = vectors[:, 0] - second
+    steps = torch.stack([-first, second, first - second], dim=1)[lattice.grain]  # (S, 3, 2)
+    sign = 1 - 2 * lattice.sublattice[:, None, None]
+    return lattice.positions[:, None] + sign * steps
+
+
 def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor) -> Lattice:
     """Fit the honeycomb of every grain to the maxima of a frame, and complete it.
 

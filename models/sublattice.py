@@ -14,7 +14,7 @@ from torch import Tensor
 
 from drivers.contract.errors import InputError
 from models.frames import blur, sample_bilinear
-from models.lattice import Lattice
+from models.lattice import Lattice, hexagon_centres
 
 #: A margin below this, nominal odds of ten to one, is no decision.
 LEAST_MARGIN_NATS = math.log(10)
@@ -145,12 +145,7 @@ def decide_by_contrast(contrast: Tensor, lattice: Lattice, expected: ExpectedCon
 def measure_contrast(image: Tensor, lattice: Lattice) -> Tensor:
     """Brightness of each column above the centres of the three hexagons that meet there, shape (S,)."""
     blurred = blur(image, BLUR_SCALE * lattice.lattice_px)
-    vectors = lattice.vectors.to(image)
-    second = (vectors[:, 0] + vectors[:, 1]) / 3
-    first = vectors[:, 0] - second
-    steps = torch.stack([-first, second, first - second], dim=1)[lattice.grain]  # (S, 3, 2)
-    sign = 1 - 2 * lattice.sublattice[:, None, None]
-    centres = lattice.positions[:, None] + sign * steps
+    centres = hexagon_centres(lattice)
     around = sample_bilinear(blurred, centres.reshape(-1, 2)).reshape(-1, 3).mean(1)
     return sample_bilinear(blurred, lattice.positions) - around
 

@@ -16,16 +16,11 @@ from numpy.typing import NDArray
 from drivers.contract.context import CONVERGENCE_MRAD
 from drivers.contract.errors import InputError
 from drivers.contract.materials import ATOMIC_NUMBERS, DOPANTS, HOSTS, dopants_of, find_host
-from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM
+from sim_microscope.interference import RECIPE
 from sim_microscope.kernels import EDGES_MRAD, RADII_ANGSTROM, KernelTable
 from sim_microscope.multislice import Multislice, Plane, WaveGrid
-from sim_microscope.pairs import (
-    PAIR_EDGES_MRAD,
-    PairTable,
-    all_pair_keys,
-    compress_pairs,
-    compute_pairs,
-)
+from sim_microscope.pair_build import compress_pairs, compute_pairs, compute_remainders
+from sim_microscope.pairs import PAIR_EDGES_MRAD, SHELL_DISTANCES, PairTable, all_pair_keys, all_site_keys
 from sim_microscope.scattering import rms_displacement_angstrom
 
 #: What a finished kernel holds; raised when that changes, so that old ones are made again.
@@ -99,12 +94,18 @@ class PairTask:
     @property
     def stem(self) -> str:
         """File name of the result, which also says by which settings it was made."""
-        grids = [PAIR_EDGES_MRAD.tolist(), ALONG_ANGSTROM.tolist(), ACROSS_ANGSTROM.tolist()]
-        recipe = [grids, asdict(find_host(self.host)), dopants_of(self.host)]
+        shells = {shell.name: distance for shell, distance in SHELL_DISTANCES.items()}
+        recipe = [
+            PAIR_EDGES_MRAD.tolist(),
+            RECIPE,
+            shells,
+            asdict(find_host(self.host)),
+            dopants_of(self.host),
+        ]
         return f"{self.host}-pairs_{self.energy_kev}_{_digest(recipe, self.host)}"
 
     def compute(self) -> dict[str, NDArray[np.float32]]:
-        """Pair terms of the host, see `sim_microscope.pairs.compute_pairs`."""
+        """Pair terms of the host, see `sim_microscope.pair_build.compute_pairs`."""
         _, terms = compute_pairs(self.host, dopants_of(self.host), self.energy_kev)
         return {"terms": terms}
 
@@ -314,16 +315,25 @@ def assemble_pairs(
     folder: Path, hosts: Sequence[str], energies_kev: tuple[int, ...], *, rank: int
 ) -> PairTable:
     """Gather finished pair terms into a table, compressed to a common basis of a given rank."""
-    terms = []
+    terms, remainders = [], []
     for energy in energies_kev:
-        of_energy = []
+        of_energy, left = [], []
         for name in hosts:
             with np.load(folder / f"{PairTask(name, energy).stem}.npz", allow_pickle=False) as data:
                 of_energy.append(data["terms"])
+            left.append(compute_remainders(name, dopants_of(name), energy, of_energy[-1]))
         terms.append(np.concatenate(of_energy))
-    table = compress_pairs(all_pair_keys(hosts), energies_kev, np.stack(terms, axis=1), rank=rank)
+        remainders.append(np.concatenate(left))
+    table = compress_pairs(
+        all_pair_keys(hosts),
+        energies_kev,
+        np.stack(terms, axis=1),
+        all_site_keys(hosts),
+        np.stack(remainders, axis=1),
+        rank=rank,
+    )
     table.card.update(
-        what="Interference of neighbouring columns of doped 1H monolayers",
+        what="Interference and double scattering of neighbouring columns of doped 1H monolayers",
         made_by="columnist kernels build",
         convergence_mrad=CONVERGENCE_MRAD,
         temperature_k=300,

@@ -11,14 +11,13 @@ from scipy.special import j0
 
 from drivers.contract.context import CONVERGENCE_MRAD, DETECTORS, Detector
 from sim_microscope.build import Settings, column_planes, displacement_quadrature
-from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM, PairIntegral, Scatterer
+from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM, PairIntegral, averaged_atom
 from sim_microscope.kernels import EDGES_MRAD
 from sim_microscope.multislice import Multislice, Plane, WaveGrid
 from sim_microscope.scattering import (
     FREQUENCIES,
     radial_quadrature,
     rms_displacement_angstrom,
-    scattering_amplitude,
 )
 
 #: Beam energy of the study [keV], and distances between probe and column [Å].
@@ -109,7 +108,7 @@ def study_sampling() -> Iterator[Row]:
             (
                 f"{angle:g} mrad",
                 kernel(species, replace(Settings(), max_angle_mrad=angle), thermal=False),
-                angle == 280.5,
+                angle == 400.0,
             )
             for angle in angles
         ]
@@ -142,9 +141,9 @@ def study_spacing() -> Iterator[Row]:
 
 def study_slices() -> Iterator[Row]:
     """Thickness of the slices that an atom is cut into; the reference is the thinnest."""
-    for angle in (280.5, 560.0):
+    for angle in (400.0, 560.0):
         settings = replace(Settings(), max_angle_mrad=angle, cell_angstrom=24.0)
-        results = [(f"one plane, {angle:g} mrad", kernel("W", settings, thermal=False), angle == 280.5)]
+        results = [(f"one plane, {angle:g} mrad", kernel("W", settings, thermal=False), angle == 400.0)]
         results += [
             (f"{thickness:g} Å slices, {angle:g} mrad", _sliced_atom("W", thickness, settings), False)
             for thickness in (2.0, 1.0)
@@ -255,6 +254,7 @@ _PAIRS: tuple[tuple[str, "_Content", "_Content", float], ...] = (
     ("W-W", ("W", (0.0,)), ("W", (0.0,)), 3.32),
     ("Se2-Se2", ("Se", (-1.66, 1.66)), ("Se", (-1.66, 1.66)), 3.32),
     ("W-Se2", ("W", (0.0,)), ("Se", (-1.66, 1.66)), 3.83),
+    ("W-Se2", ("W", (0.0,)), ("Se", (-1.66, 1.66)), 5.07),
 )
 
 _Content = tuple[str, tuple[float, ...]]
@@ -269,7 +269,7 @@ def study_neighbours() -> Iterator[Row]:
     edges = np.array([30.0, 68.0, 120.0])
     grid = WaveGrid.for_angle((32.0, 32.0), ENERGY_KEV, 150.0)
     engine, integral = Multislice(grid, CONVERGENCE_MRAD, edges), PairIntegral(ENERGY_KEV, edges)
-    rows, columns = slice(0, 9, 4), slice(0, 39, 2)
+    rows, columns = slice(0, 15, 4), slice(0, 31, 2)
     center = np.full(2, 16.0)
     probes = np.array([center + [r, c] for r in ACROSS_ANGSTROM[rows] for c in ALONG_ANGSTROM[columns]])
 
@@ -289,20 +289,18 @@ def study_neighbours() -> Iterator[Row]:
         ends = [(first, -distance / 2), (second, distance / 2)]
         both = contrast(ends)
         exact = both - contrast(ends[:1]) - contrast(ends[1:])
-        waves = [
-            integral.wave(
-                Scatterer(scattering_amplitude(symbol, ENERGY_KEV).astype(np.complex64), atoms, 0.0), x
-            )
-            for (symbol, atoms), x in ends
+        atoms = [
+            [averaged_atom(symbol, ENERGY_KEV, height, 0.0) for height in heights]
+            for symbol, heights in (first, second)
         ]
-        law = integral.term(*waves)[:, rows, columns].reshape(2, -1).T
+        law = integral.columns(*atoms, distance)[:, rows, columns].reshape(2, -1).T
         for label, inside in (("30-120", slice(0, 2)), ("68-120", slice(1, 2))):
             term, left = exact[:, inside].sum(1), (exact - law)[:, inside].sum(1)
             scale = both[:, inside].sum(1).max()
             sizes = [float(np.sqrt(np.mean(values**2)) / scale) for values in (term, left)]
-            setting = "left out" if distance > 3.5 else "law of interference"
+            setting = "left out" if distance > 4.0 else "second order"
             yield Row(
-                "neighbours", f"{name}, {distance:g} Å", setting, label, sizes[0], sizes[1], distance < 3.5
+                "neighbours", f"{name}, {distance:g} Å", setting, label, sizes[0], sizes[1], distance < 4.0
             )
 
 

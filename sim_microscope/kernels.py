@@ -19,7 +19,7 @@ from scipy.special import j0
 from drivers.contract.context import CONVERGENCE_MRAD, Detector
 from drivers.contract.errors import MissingKernelError
 from sim_microscope.scattering import wavelength_angstrom
-from sim_microscope.table_files import read_arrays, write_arrays
+from sim_microscope.table_files import read_arrays, require_shapes, write_arrays
 
 #: Where the shipped tables lie.
 DATA_FOLDER = Path(__file__).parent / "data"
@@ -222,7 +222,13 @@ def _tail_shape(frequency: NDArray[np.float64], edge_angstrom: float) -> NDArray
 
 
 def column_kernel(
-    table: KernelTable, species: str, energy_kev: float, detector: Detector, *, thermal: bool = True
+    table: KernelTable,
+    species: str,
+    energy_kev: float,
+    detector: Detector,
+    *,
+    thermal: bool = True,
+    beyond: float = 0.0,
 ) -> ColumnKernel:
     """Kernel of a column on a detector.
 
@@ -238,6 +244,8 @@ def column_kernel(
         Annulus.
     thermal : bool
         Whether atoms move as at 300 K.
+    beyond : float
+        Integral to add to the kernel's tail, what pairs leave to it [Å²].
 
     Returns
     -------
@@ -249,6 +257,7 @@ def column_kernel(
         If the species, the energy or the annulus is not in the table.
     """
     values = table.radial(species, energy_kev, detector, thermal=thermal)
+    values[-1] += beyond
     position, _ = table.index(species, energy_kev)
     motion = float(table.motion_angstrom[position]) if thermal else 0.0
     cutoff = 2e-3 * CONVERGENCE_MRAD / wavelength_angstrom(energy_kev)
@@ -284,12 +293,7 @@ def load_table(path: Path) -> KernelTable:
         RADII_ANGSTROM.size + 1,
         EDGES_MRAD.size - 1,
     )
-    for name in ("static", "averaged"):
-        if arrays[name].shape != expected:
-            raise MissingKernelError(
-                f"kernel table {path} has shape {arrays[name].shape}, this code needs {expected}; "
-                "make it again with `columnist kernels build`"
-            )
+    require_shapes(path, arrays, static=expected, averaged=expected)
     return KernelTable(
         species=tuple(str(name) for name in arrays["species"]),
         energies_kev=tuple(int(energy) for energy in arrays["energies_kev"]),

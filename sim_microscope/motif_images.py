@@ -16,7 +16,7 @@ from sim_microscope.kernels import (
     vacuum_intensity,
 )
 from sim_microscope.motifs import all_motifs, surroundings
-from sim_microscope.pairs import TERM_STEP_ANGSTROM
+from sim_microscope.pairs import SHELL_DISTANCES, TERM_STEP_ANGSTROM, Shell
 from sim_microscope.splat import SUPPORT_ANGSTROM, look_up
 
 #: The centre and its three neighbours, which differ between motifs.
@@ -105,9 +105,10 @@ def _pairs(sites: NDArray[np.float64], is_metal: NDArray[np.bool_], patch: float
         for second in close[k + 1 :]:
             distance = np.linalg.norm(sites[first] - sites[second])
             same = is_metal[first] == is_metal[second]
-            if abs(distance - (1.0 if same else 1 / np.sqrt(3))) < 1e-6:
-                swap = not same and not is_metal[first]
-                found.append((second, first, 0) if swap else (first, second, int(same)))
+            for shell, expected in SHELL_DISTANCES.items():
+                if abs(distance - expected) < 1e-6 and same == (shell is Shell.LATTICE):
+                    swap = not same and not is_metal[first]
+                    found.append((second, first, shell) if swap else (first, second, shell))
     return np.array(found, np.int64)
 
 

@@ -8,7 +8,7 @@ the detector rings, likewise.  Each plane of atoms is one slice at its true heig
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -160,20 +160,21 @@ def plane_transmission(grid: WaveGrid, plane: Plane) -> NDArray[np.complex64]:
             f"{FREQUENCIES[-1]:g} /Å; take a smaller outer angle or a lower energy"
         )
     band = grid.radial_frequency < grid.cutoff
-    per_area = grid.gpts[0] * grid.gpts[1] / (grid.extent[0] * grid.extent[1])
-    amplitudes = {
-        symbol: CubicSpline(FREQUENCIES, scattering_amplitude(symbol, grid.energy_kev))(
-            np.minimum(grid.radial_frequency, FREQUENCIES[-1])
-        )
-        * band
-        * per_area
-        for symbol in set(plane.symbols)
-    }
-    total = np.ones(grid.gpts, dtype=np.complex128)
+    total = None
     for symbol, position in zip(plane.symbols, plane.positions, strict=True):
-        atom = 1.0 + ifft2(amplitudes[symbol] * grid.shift(position))
-        total = ifft2(fft2(total * atom) * band)
-    return total.astype(np.complex64)
+        atom = 1.0 + ifft2(_amplitude_on(grid, symbol) * grid.shift(position))
+        total = atom if total is None else ifft2(fft2(total * atom) * band)
+    whole = np.ones(grid.gpts, np.complex64) if total is None else total
+    return np.asarray(whole, dtype=np.complex64)
+
+
+@lru_cache(maxsize=4)
+def _amplitude_on(grid: WaveGrid, symbol: str) -> NDArray[np.complex128]:
+    """Fourier coefficients of an atom's transmission function less one, on a grid."""
+    frequency = np.minimum(grid.radial_frequency, FREQUENCIES[-1])
+    amplitude = CubicSpline(FREQUENCIES, scattering_amplitude(symbol, grid.energy_kev))(frequency)
+    per_area = grid.gpts[0] * grid.gpts[1] / (grid.extent[0] * grid.extent[1])
+    return np.asarray(amplitude * (grid.radial_frequency < grid.cutoff) * per_area)
 
 
 class Multislice:

@@ -1,6 +1,6 @@
 """The table of pair terms: which neighbours there are in a doped host, and what each pair adds.
 
-`sim_microscope.interference` is the physics; here it is gathered for every host, compressed and read back.
+Read from the shipped table; `sim_microscope.pair_build` makes it.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,9 @@ from scipy.interpolate import CubicSpline, PchipInterpolator
 from drivers.contract.context import Detector
 from drivers.contract.errors import MissingKernelError
 from drivers.contract.materials import Host, dopants_of, find_host
-from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM, PairIntegral, Scatterer
+from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM
 from sim_microscope.kernels import DATA_FOLDER, check_annulus
-from sim_microscope.scattering import (
-    rms_displacement_angstrom,
-    scattering_amplitude,
-)
-from sim_microscope.table_files import read_arrays, write_arrays
+from sim_microscope.table_files import read_arrays, require_shapes, write_arrays
 
 #: Step of the grid on which pair terms are looked up [Å].
 TERM_STEP_ANGSTROM = 0.0625
@@ -42,16 +38,24 @@ class Shell(IntEnum):
     """Metal and chalcogen columns, a/sqrt(3) apart."""
     LATTICE = 1
     """Two columns of one sublattice, a apart."""
+    OPPOSITE = 2
+    """Metal and chalcogen columns on opposite corners of a hexagon, 2a/sqrt(3) apart."""
+
+
+#: Distances of the shells in lattice constants.
+SHELL_DISTANCES = {Shell.BOND: 3**-0.5, Shell.LATTICE: 1.0, Shell.OPPOSITE: 2 * 3**-0.5}
 
 
 def pair_kinds(host: Host, dopants: Sequence[str]) -> list[tuple[Shell, str, str]]:
     """Kinds of pairs in a doped host: shell and the contents of the two columns.
 
     Contents are an element for a metal site, ``"X2"``, ``"X1top"`` or ``"X1bottom"`` for a chalcogen
-    site; a bond begins at the metal, and of two columns of one sublattice the first in this order.
+    site; a metal and a chalcogen in this order, and of two columns of one sublattice the first in this
+    order.
     """
     metals, chalcogens = [host.metal, *dopants], ["X2", "X1top", "X1bottom"]
-    kinds = [(Shell.BOND, metal, state) for metal in metals for state in chalcogens]
+    mixed = (Shell.BOND, Shell.OPPOSITE)
+    kinds = [(shell, metal, state) for shell in mixed for metal in metals for state in chalcogens]
     lattice = [(host.metal, host.metal)]
     lattice += [pair for dopant in dopants for pair in ((host.metal, dopant), (dopant, dopant))]
     lattice += [(first, second) for i, first in enumerate(chalcogens) for second in chalcogens[i:]]
@@ -60,8 +64,7 @@ def pair_kinds(host: Host, dopants: Sequence[str]) -> list[tuple[Shell, str, str
 
 def shell_distance_angstrom(host: Host, shell: Shell) -> float:
     """Distance between the two columns of a pair [Å]."""
-    a = host.lattice_constant_angstrom
-    return a / float(np.sqrt(3)) if shell is Shell.BOND else a
+    return host.lattice_constant_angstrom * SHELL_DISTANCES[shell]
 
 
 def pair_key(host_name: str, kind: tuple[Shell, str, str]) -> str:
@@ -70,48 +73,14 @@ def pair_key(host_name: str, kind: tuple[Shell, str, str]) -> str:
     return f"{host_name} {shell.name.lower()} {first} {second}"
 
 
-def compute_pairs(
-    host_name: str, dopants: Sequence[str], energy_kev: float, *, thermal: bool = True
-) -> tuple[list[str], NDArray[np.float32]]:
-    """Pair terms of a doped host.
+def site_contents(host: Host, dopants: Sequence[str]) -> list[str]:
+    """Contents of a doped host's columns, as in `pair_kinds`."""
+    return [host.metal, *dopants, "X2", "X1top", "X1bottom"]
 
-    Parameters
-    ----------
-    host_name : str
-        Host.
-    dopants : sequence of str
-        Its dopants.
-    energy_kev : float
-        Beam energy [keV].
-    thermal : bool
-        Whether atoms move as at 300 K.
 
-    Returns
-    -------
-    keys : list of str
-        Names, see `pair_key`.
-    terms : ndarray of shape (kinds, rings, across, along)
-        Addends of the intensity in every ring of `PAIR_EDGES_MRAD`, the first column at negative
-        positions along the axis.
-    """
-    host = find_host(host_name)
-    integral = PairIntegral(energy_kev, PAIR_EDGES_MRAD)
-    half = host.thickness_angstrom / 2
-    heights = {"X2": (-half, half), "X1top": (-half,), "X1bottom": (half,)}
-
-    @cache
-    def wave(content: str, offset: float) -> NDArray[np.complex64]:
-        element = host.chalcogen if content in heights else content
-        motion = rms_displacement_angstrom(element) if thermal else 0.0
-        amplitude = scattering_amplitude(element, energy_kev).astype(np.complex64)
-        return integral.wave(Scatterer(amplitude, heights.get(content, (0.0,)), motion), offset)
-
-    keys, terms = [], []
-    for shell, first, second in pair_kinds(host, dopants):
-        distance = shell_distance_angstrom(host, shell)
-        keys.append(pair_key(host_name, (shell, first, second)))
-        terms.append(integral.term(wave(first, -distance / 2), wave(second, distance / 2)))
-    return keys, np.array(terms)
+def site_key(host_name: str, content: str) -> str:
+    """Name of a column in a table of pair terms."""
+    return f"{host_name} {content}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +97,10 @@ class PairTable:
         Weights of the basis.
     basis : ndarray of shape (rank, rings, across, along)
         Basis of the pair terms.
+    site_keys : tuple of str
+        Names of columns, see `site_key`.
+    remainders : ndarray of shape (site_keys, energies, rings)
+        What each column's pairs add beyond their terms, integrated over the plane [Å²].
     card : dict
         How the table was made.
     """
@@ -136,6 +109,8 @@ class PairTable:
     energies_kev: tuple[int, ...]
     coefficients: NDArray[np.float32]
     basis: NDArray[np.floating[Any]]
+    site_keys: tuple[str, ...]
+    remainders: NDArray[np.float32]
     card: dict[str, Any]
 
     def terms(
@@ -164,7 +139,14 @@ class PairTable:
             )
         rows = [self._rows[key] for key in keys]
         weights = self.coefficients[rows, self.energies_kev.index(int(energy_kev))]
-        return np.tensordot(weights, self._on_detector(detector), axes=1)
+        return np.tensordot(weights, self._basis_on(detector), axes=1)
+
+    def remainder(self, host_name: str, content: str, energy_kev: float, detector: Detector) -> float:
+        """What a column's pairs add beyond their terms on a detector, integrated over the plane [Å²]."""
+        check_annulus(detector)
+        row = self.site_keys.index(site_key(host_name, content))
+        rings = self.remainders[row, self.energies_kev.index(int(energy_kev))]
+        return float(_on_detector(rings.astype(np.float64), detector))
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -176,18 +158,23 @@ class PairTable:
         """Bases of the detectors seen last, `_MOST_BASES` at most."""
         return {}
 
-    def _on_detector(self, detector: Detector) -> NDArray[np.float32]:
+    def _basis_on(self, detector: Detector) -> NDArray[np.float32]:
         """Basis summed over a detector's rings and refined to `TERM_STEP_ANGSTROM`, (rank, across, along)."""
         if detector not in self._bases:
             check_annulus(detector)
-            rings = self.basis.astype(np.float64)
-            cumulative = np.concatenate([np.zeros_like(rings[:, :1]), np.cumsum(rings, axis=1)], axis=1)
-            at_edges = PchipInterpolator(PAIR_EDGES_MRAD, cumulative, axis=1)
-            low, high = (min(a, PAIR_EDGES_MRAD[-1]) for a in (detector.inner_mrad, detector.outer_mrad))
             while len(self._bases) >= _MOST_BASES:
                 del self._bases[next(iter(self._bases))]
-            self._bases[detector] = _refine(at_edges(high) - at_edges(low))
+            rings = np.moveaxis(self.basis.astype(np.float64), 1, 0)
+            self._bases[detector] = _refine(_on_detector(rings, detector))
         return self._bases[detector]
+
+
+def _on_detector(rings: NDArray[np.float64], detector: Detector) -> NDArray[np.float64]:
+    """Rings, along the first axis, summed over a detector."""
+    cumulative = np.concatenate([np.zeros_like(rings[:1]), np.cumsum(rings, axis=0)])
+    at_edges = PchipInterpolator(PAIR_EDGES_MRAD, cumulative, axis=0)
+    low, high = (min(a, PAIR_EDGES_MRAD[-1]) for a in (detector.inner_mrad, detector.outer_mrad))
+    return np.asarray(at_edges(high) - at_edges(low))
 
 
 def _refine(terms: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -199,31 +186,6 @@ def _refine(terms: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.asarray(CubicSpline(ALONG_ANGSTROM, fine, axis=2)(along), dtype=np.float32)
 
 
-def compress_pairs(
-    keys: Sequence[str], energies_kev: Sequence[int], terms: NDArray[np.float32], *, rank: int
-) -> PairTable:
-    """Write pair terms (keys, energies, rings, across, along) as sums over a basis of a given rank.
-
-    The card records the root-mean-square error relative to the terms' own root mean square.
-    """
-    flat = terms.reshape(-1, int(np.prod(terms.shape[2:])))
-    gram = flat.astype(np.float64) @ flat.T.astype(np.float64)
-    values, vectors = np.linalg.eigh(gram)
-    keep = vectors[:, np.argsort(values)[::-1][:rank]]
-    basis = keep.T @ flat
-    error = np.linalg.norm(flat - keep @ basis) / np.linalg.norm(flat)
-    # Half precision needs its range: the basis carries unit size, the coefficients the scale.
-    scale = np.abs(basis).max(axis=1)
-    shape = (len(keys), len(energies_kev), keep.shape[1])
-    return PairTable(
-        tuple(keys),
-        tuple(energies_kev),
-        (keep * scale).reshape(shape).astype(np.float32),
-        (basis / scale[:, None]).reshape(-1, *terms.shape[2:]).astype(np.float16),
-        {"rank": int(keep.shape[1]), "relative_rms_error": float(error)},
-    )
-
-
 def save_pairs(table: PairTable, path: Path) -> None:
     """Write a table as `path` (npz) beside its card (`path` with the suffix .json)."""
     write_arrays(
@@ -233,6 +195,8 @@ def save_pairs(table: PairTable, path: Path) -> None:
         energies_kev=np.array(table.energies_kev),
         coefficients=table.coefficients,
         basis=table.basis,
+        site_keys=np.array(table.site_keys),
+        remainders=table.remainders,
     )
 
 
@@ -244,23 +208,24 @@ def load_pairs(path: Path) -> PairTable:
     MissingKernelError
         If a file is absent or altered, or was made for other rings.
     """
-    card, arrays = read_arrays(path, ("keys", "energies_kev", "coefficients", "basis"))
+    names = ("keys", "energies_kev", "coefficients", "basis", "site_keys", "remainders")
+    card, arrays = read_arrays(path, names)
     rank = arrays["basis"].shape[0] if arrays["basis"].ndim else 0
-    shapes = {
-        "basis": (rank, PAIR_EDGES_MRAD.size - 1, ACROSS_ANGSTROM.size, ALONG_ANGSTROM.size),
-        "coefficients": (len(arrays["keys"]), len(arrays["energies_kev"]), rank),
-    }
-    for name, expected in shapes.items():
-        if arrays[name].shape != expected:
-            raise MissingKernelError(
-                f"pair table {path} has {name} of shape {arrays[name].shape}, this code needs {expected}; "
-                "make it again with `columnist kernels build`"
-            )
+    energies, rings = len(arrays["energies_kev"]), PAIR_EDGES_MRAD.size - 1
+    require_shapes(
+        path,
+        arrays,
+        basis=(rank, rings, ACROSS_ANGSTROM.size, ALONG_ANGSTROM.size),
+        coefficients=(len(arrays["keys"]), energies, rank),
+        remainders=(len(arrays["site_keys"]), energies, rings),
+    )
     return PairTable(
         tuple(str(key) for key in arrays["keys"]),
         tuple(int(energy) for energy in arrays["energies_kev"]),
         arrays["coefficients"],
         arrays["basis"],
+        tuple(str(key) for key in arrays["site_keys"]),
+        arrays["remainders"],
         card,
     )
 
@@ -269,6 +234,15 @@ def load_pairs(path: Path) -> PairTable:
 def default_pairs() -> PairTable:
     """Return the table that ships with the package."""
     return load_pairs(DATA_FOLDER / "pairs.npz")
+
+
+def all_site_keys(hosts: Sequence[str]) -> list[str]:
+    """Names of every column of some hosts with all their dopants."""
+    return [
+        site_key(name, content)
+        for name in hosts
+        for content in site_contents(find_host(name), dopants_of(name))
+    ]
 
 
 def all_pair_keys(hosts: Sequence[str]) -> list[str]:

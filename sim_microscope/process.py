@@ -73,8 +73,8 @@ def simulator_process(options: Sequence[str] = (), *, start_s: float = START_S) 
     reader.start()
     try:
         said: list[str] = []
-        truth = _wait_line(lines, r"truth on (\S+)", start_s, said)
         serving = _wait_line(lines, r"serving .* on (\S+), session (\S+)", start_s, said)
+        truth = _wait_line(lines, r"truth on (\S+)", start_s, said)
         yield SimulatorProcess(serving[1], serving[2], truth[1], process)
     finally:
         _end(process, reader)

@@ -81,8 +81,13 @@ def multislice_image(
         Aberrations(defocus_angstrom),
         max_angle_mrad=max(detector.outer_mrad * 1.002, 2.5 * convergence),
     )
-    rows, columns = np.meshgrid(*(np.arange(n, dtype=float) for n in path.shape), indexing="ij")
-    pixels = np.stack([rows, columns + shifts_px[:, None]], axis=-1).reshape(-1, 2)
+    # The source blurs what lies beside the scan into it.
+    sigma_px = source_sigma_angstrom / path.true_step_angstrom
+    pad = int(np.ceil(2.5 * sigma_px))
+    rows, columns = np.meshgrid(*(np.arange(-pad, n + pad, dtype=float) for n in path.shape), indexing="ij")
+    shape, shifts = rows.shape, np.pad(shifts_px, pad, mode="edge")[:, None]
+    pixels = np.stack([rows, columns + shifts], axis=-1).reshape(-1, 2)
     contrast = scan_crystal(crystal, scan_map.to_specimen(pixels), beam, workers=workers, on_done=on_done)
-    image = contrast.reshape(path.shape) + vacuum_intensity(detector, convergence)
-    return blur_source(image, source_sigma_angstrom / path.true_step_angstrom).astype(np.float32)
+    image = contrast.reshape(shape) + vacuum_intensity(detector, convergence)
+    blurred = blur_source(image, sigma_px).astype(np.float32)
+    return np.ascontiguousarray(blurred[pad : pad + path.shape[0], pad : pad + path.shape[1]])

@@ -173,9 +173,11 @@ class ScanMaker:
         if rows <= 0:
             return 0
         path, pixels = scan.path, scan.scan_map.to_pixels(scan.region.crystal.positions)
-        dose = scan_dose(self._settings.beam_current_pa, path.dwell_us, path.true_step_angstrom)
         is_hit = path.contains(pixels) & (pixels[:, 0] < rows - 0.5)
-        box = path.box(scan.scan_map, rows)
+        low, high = box = path.box(scan.scan_map, rows)
+        # By the area that the drift left the scan, so that every electron counts once.
+        electrons = electrons_per_pixel(self._settings.beam_current_pa, path.dwell_us)
+        dose = electrons * rows * path.shape[1] / float(np.prod(high - low))
         return self._specimen.expose(scan.region, is_hit, box, dose, scan.energy_kev)
 
     def _expose(self, stand: Stand, scan: Scan, detector: Detector, number: int) -> NDArray[np.float32]:

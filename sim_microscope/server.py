@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from typing import Protocol
 
 from drivers.contract.instrument import BlankBeam, Capabilities, Command, InstrumentState
-from drivers.microscope import Exposure
+from drivers.microscope import EndOfFramesError, Exposure
 from sim_microscope.instrument import Instrument
 from sim_microscope.scans import SimulatedFrame
 from sim_microscope.truth import Truth
@@ -67,11 +67,14 @@ class SimulatedMicroscope:
         Made at the clock's time.
     clock : Clock
         `RealClock` or `FastClock`.
+    frames : int, optional
+        The session ends after so many; None never.
     """
 
-    def __init__(self, instrument: Instrument, clock: Clock) -> None:
+    def __init__(self, instrument: Instrument, clock: Clock, *, frames: int | None = None) -> None:
         self._instrument = instrument
         self._clock = clock
+        self._frames = frames
         self._ready: deque[SimulatedFrame] = deque()
         self._handed_over = 0
         self._truths: OrderedDict[int, Truth] = OrderedDict()
@@ -91,7 +94,15 @@ class SimulatedMicroscope:
         return state
 
     def take_frame(self, timeout_s: float) -> Exposure | None:
-        """Wait for the next frame: a scan takes as long as it takes, in parts if the time is shorter."""
+        """Wait for the next frame: a scan takes as long as it takes, in parts if the time is shorter.
+
+        Raises
+        ------
+        EndOfFramesError
+            After the last frame of a session that has one.
+        """
+        if self._handed_over == self._frames:
+            raise EndOfFramesError(f"all {self._frames} frames were taken")
         if not self._ready:
             end_s = self._instrument.begin_scan(self._clock.now_s())
             if end_s is None:

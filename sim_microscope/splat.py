@@ -111,9 +111,10 @@ def _find_pairs(
     size: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
     """Middles [pixels], kinds and directions [rad] of all pairs of neighbours."""
-    middles = np.empty((points.shape[0] * 6, 2))
-    kinds_found = np.empty(points.shape[0] * 6, np.int64)
-    angles = np.empty(points.shape[0] * 6)
+    # A perfect crystal has 6 pairs a column; grain boundaries have more.
+    middles = np.empty((points.shape[0] * 9, 2))
+    kinds_found = np.empty(points.shape[0] * 9, np.int64)
+    angles = np.empty(points.shape[0] * 9)
     count = 0
     for n in range(points.shape[0]):
         if states[n] == _EMPTY:
@@ -125,11 +126,12 @@ def _find_pairs(
                 m = heads[i, j]
                 while m >= 0:
                     other = states[m] <= _LAST_METAL
-                    # A bond is taken from its metal, two columns of one sublattice from the lower index.
+                    # Metal and chalcogen are taken from the metal, equals from the lower index.
                     if (metal and not other) or (metal == other and n < m):
                         dr, dc = points[m, 0] - points[n, 0], points[m, 1] - points[n, 1]
-                        shell = 1 if metal == other else 0
-                        if abs(np.hypot(dr, dc) - shells[shell]) < _TOLERANCE * shells[shell]:
+                        distance = np.hypot(dr, dc)
+                        shell = 1 if metal == other else 0 if distance < shells[1] else 2
+                        if abs(distance - shells[shell]) < _TOLERANCE * shells[shell]:
                             kind = kinds[shell, states[n], states[m]]
                             if kind < 0:
                                 kind, dr, dc = kinds[shell, states[m], states[n]], -dr, -dc

@@ -57,3 +57,13 @@ def read_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[
     if not isinstance(card, dict):
         raise MissingKernelError(f"{card_path} is no card; make it again with `columnist kernels build`")
     return card, arrays
+
+
+def require_shapes(path: Path, arrays: dict[str, NDArray[Any]], **expected: tuple[int, ...]) -> None:
+    """Raise `MissingKernelError` unless arrays have the shapes that this code expects."""
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise MissingKernelError(
+                f"table {path} has {name} of shape {arrays[name].shape}, this code needs {shape}; "
+                "make it again with `columnist kernels build`"
+            )

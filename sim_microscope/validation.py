@@ -12,14 +12,16 @@ from scipy.ndimage import map_coordinates
 from scipy.stats import norm, qmc
 
 from drivers.contract.context import CONVERGENCE_MRAD, DETECTORS, Context, Detector, Specimen
+from drivers.contract.materials import find_host
 from sim_microscope.aberrations import Aberrations, ProbeTransfer
 from sim_microscope.build import Settings, column_planes
 from sim_microscope.crystal import STATES, Crystal, States, build_periodic
 from sim_microscope.field import Raster, field_kernels, render
 from sim_microscope.kernels import KernelTable, column_kernel, vacuum_intensity
 from sim_microscope.multislice import Multislice, WaveGrid
-from sim_microscope.pairs import compress_pairs, compute_pairs
-from sim_microscope.reference import Beam, scan_crystal
+from sim_microscope.pair_build import compress_pairs, compute_pairs, compute_remainders
+from sim_microscope.pairs import site_contents, site_key
+from sim_microscope.reference import Beam, periodic_mean, scan_crystal
 from sim_microscope.scattering import rms_displacement_angstrom, wavelength_angstrom
 
 #: Standard deviation of a realistic source [Å].
@@ -142,7 +144,11 @@ def _static_pairs(host: str, dopant: str, energy_kev: int) -> Any:
     key = (host, dopant, energy_kev)
     if key not in _PAIRS:
         names, terms = compute_pairs(host, (dopant,), energy_kev, thermal=False)
-        _PAIRS[key] = compress_pairs(names, (energy_kev,), terms[:, None], rank=len(names))
+        left = compute_remainders(host, (dopant,), energy_kev, terms, thermal=False)
+        sites = [site_key(host, content) for content in site_contents(find_host(host), (dopant,))]
+        _PAIRS[key] = compress_pairs(
+            names, (energy_kev,), terms[:, None], sites, left[:, None], rank=len(names)
+        )
     return _PAIRS[key]
 
 
@@ -188,6 +194,7 @@ def compare(
     edges = sorted({angle for d in DETECTORS.values() for angle in (d.inner_mrad, d.outer_mrad)})
     beam = Beam(float(case.energy_kev), tuple(edges), aberrations=aberrations or Aberrations())
     rings = scan_crystal(case.repeated(), case.positions(), beam, workers=workers, on_done=on_done)
+    rings += periodic_mean(case.crystal, case.period_angstrom, beam) - rings.mean(axis=0)
     result = {}
     for name, detector in DETECTORS.items():
         first, last = edges.index(detector.inner_mrad), edges.index(detector.outer_mrad)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="maps that get pictures and a place in the report, evenly spread (default: 8)",
     )
     parser.add_argument(
-        "--recover", action="store_true", help="of a damaged session, export what is whole before the damage"
+        "--recover", action="store_true", help="of a damaged session, export the maps that are whole"
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"expected --pictures of 0 or more, found {arguments.pictures}")
     if is_session(arguments.out):
         raise InputError(f"{arguments.out} is a session itself; name another folder with --out")
-    stop = check_session(arguments.session).whole_entries if arguments.recover else None
+    stop = check_session(arguments.session).whole_facts if arguments.recover else None
     bar = Progress(
         TextColumn("maps"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True), transient=True
     )
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             recording,
             arguments.out,
             stop=stop,
+            skip_lost=arguments.recover,
             pictures=arguments.pictures,
             on_map=lambda done, total: bar.update(task, completed=done, total=total),
         )

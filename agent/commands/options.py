@@ -22,8 +22,12 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_settings(arguments: argparse.Namespace, flags: Mapping[str, object] = {}) -> Settings:
-    """Read the settings: file, then environment, then flags.
+def read_settings(
+    arguments: argparse.Namespace,
+    flags: Mapping[str, object] = {},
+    defaults: Mapping[str, object] = {},
+) -> Settings:
+    """Read the settings: the command's own defaults, file, environment, flags; the last counts.
 
     Raises
     ------
@@ -35,4 +39,4 @@ def read_settings(arguments: argparse.Namespace, flags: Mapping[str, object] = {
         path = Path(DEFAULT_FILE)
     given = {name: value for name, value in flags.items() if value is not None}
     given |= dict(parse_flag(text) for text in arguments.set)
-    return load_settings(path, os.environ, given)
+    return load_settings(path, os.environ, given, defaults)

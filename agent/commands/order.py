@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at", metavar="ADDRESS", help="the agent's control socket, if not that of the settings"
     )
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="wait so long")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     add_settings_options(parser)
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Send the order and print the answer."""
     address = arguments.at or read_settings(arguments).publish.control
-    answer = send_order(address, _order(arguments))
+    answer = send_order(address, _order(arguments), arguments.timeout)
     if arguments.json:
         print(json.dumps(answer, indent=1))
         return 0

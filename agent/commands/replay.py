@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay; the exit status is 1 if anything differs from the record."""
-    stop = check_session(arguments.session).whole_entries if arguments.recover else None
+    stop = None
+    if arguments.recover:
+        findings = check_session(arguments.session)
+        stop = findings.whole_entries if arguments.verify else findings.whole_facts
     began_s = time.perf_counter()
     with Recording(arguments.session) as recording:
         outcome = replay(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -37,20 +38,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(found: list[SessionSummary], folder: Path) -> None:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     if not found:
         console.print(f"no sessions in {folder}", markup=False)
         return
-    table = Table("session", "began (UTC)", "source", box=None)
-    for heading in ("frames", "maps", "requests", "MB"):
-        table.add_column(heading, justify="right")
-    table.add_column("state")
+    table = Table(box=None)
+    table.add_column("session", no_wrap=True, min_width=21)
+    table.add_column("source", overflow="ellipsis", no_wrap=True, max_width=40)
+    for heading in ("frames", "maps", "commands", "MB"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    table.add_column("state", no_wrap=True, min_width=9)
     for each in found:
         table.add_row(
             each.folder.name,
-            each.began[:19].replace("T", " "),
             each.source,
-            *(f"{number:,}" for number in (each.frames, each.maps, each.requests)),
+            *(f"{number:,}" for number in (each.frames, each.maps, each.commands)),
             f"{each.bytes / 1e6:,.1f}",
             each.state,
             style="red" if each.state == "damaged" else None,

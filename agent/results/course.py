@@ -58,14 +58,14 @@ def course_png(points: Sequence[CoursePoint]) -> bytes:
         chosen = [n for n, p in enumerate(points) if p.header.settled.context.detector.name == name]
         above.plot(chosen, [points[n].header.mean_entropy_nats for n in chosen], ".", label=name)
     above.set_ylabel("mean entropy [nats]")
-    above.set_ylim(bottom=0)
+    above.set_ylim(0, 1.1 * max(point.header.mean_entropy_nats for point in points) or 1.0)
     above.legend(frameon=False)
-    for defect, colour in _COLOURS.items():
+    for shift, (defect, colour) in zip((-0.15, 0.0, 0.15), _COLOURS.items(), strict=True):
         found = [
             (n, one) for n, p in enumerate(points) for one in p.header.concentrations if one.defect == defect
         ]
         if found:
-            places = [n for n, _ in found]
+            places = [n + shift for n, _ in found]
             values = [100 * one.value for _, one in found]
             downs = [100 * max(one.value - one.low, 0.0) for _, one in found]
             ups = [100 * max(one.high - one.value, 0.0) for _, one in found]

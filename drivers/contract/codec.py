@@ -13,7 +13,14 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from drivers.contract.context import Message
-from drivers.contract.errors import ChecksumError, FrameLengthError, MessageError, WireError, WireVersionError
+from drivers.contract.errors import (
+    ChecksumError,
+    EnvelopeError,
+    FrameLengthError,
+    MessageError,
+    WireError,
+    WireVersionError,
+)
 from drivers.contract.frame import Frame, check_frame
 from drivers.contract.header import WIRE_VERSIONS, FrameHeader
 from drivers.contract.messages import Rejected, WireMessage
@@ -68,7 +75,7 @@ def unpack(
     message = parse(text, adapter)
     topic_kind = bytes(parts[0]).split(b" ")[0].decode("ascii")
     if message.kind != topic_kind:
-        raise MessageError(
+        raise EnvelopeError(
             f"expected a message of the kind {topic_kind!r} that its topic names, found {message.kind!r}",
             "write the message's kind into the topic",
         )
@@ -87,23 +94,23 @@ def check_envelope(parts: Sequence[Buffer], *, max_json_bytes: int = MAX_JSON_BY
 
     Raises
     ------
-    MessageError, ChecksumError
+    EnvelopeError, ChecksumError
     """
     if len(parts) < 2:
-        raise MessageError(
+        raise EnvelopeError(
             f"expected a message of at least two parts (topic, JSON), found {len(parts)}",
             "send multipart messages as docs/wire.md says",
         )
     size = memoryview(parts[1]).nbytes
     if size > max_json_bytes:
-        raise MessageError(
+        raise EnvelopeError(
             f"expected at most {max_json_bytes} bytes of JSON, found {size}",
             "send pixels as a part of their own",
         )
     topic, text = bytes(memoryview(parts[0])[:200]), bytes(parts[1])
     _, space, digits = topic.partition(b" ")
     if not space or not topic.isascii() or len(topic) > 100:
-        raise MessageError(
+        raise EnvelopeError(
             f"expected a topic of the kind and the checksum of the JSON, found {topic[:60]!r}",
             "send multipart messages as docs/wire.md says",
         )

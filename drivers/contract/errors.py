@@ -38,6 +38,10 @@ class MessageError(WireError):
     """A message that is garbled, of an unknown kind, or out of the contract."""
 
 
+class EnvelopeError(MessageError):
+    """Parts that are too few or too long, or a topic that does not fit its message."""
+
+
 class FrameTooLargeError(WireError):
     """A frame of more bytes than may be taken."""
 

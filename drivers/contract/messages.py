@@ -37,6 +37,8 @@ class Hello(Message):
     role: Role = "controller"
     """A controller may send commands and paces the bridge; there is one at a time."""
     max_frame_bytes: Annotated[int, Field(gt=0, le=MAX_FRAME_BYTES)] = MAX_FRAME_BYTES
+    replaces: Identifier | None = None
+    """The token that the client had on a connection which it has given up: its control passes on."""
 
 
 class Welcome(Message):
@@ -77,6 +79,8 @@ class Resume(Message):
     """Frames that may be under way unacknowledged."""
     safe_sequence: SequenceNumber | None = None
     """Every frame below it is acknowledged; None is all below `next_sequence`."""
+    number: Count = 0
+    """Tells the answer to this request from those to earlier ones."""
 
 
 class Resumed(Message):
@@ -86,6 +90,8 @@ class Resumed(Message):
     session: Identifier
     next_sequence: SequenceNumber
     """The first that will come: later than asked for if a `Dropped` says so."""
+    number: Count = 0
+    """That of the `Resume` which this answers."""
 
 
 class Acknowledge(Message):

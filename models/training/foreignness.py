@@ -19,9 +19,10 @@ def fit_familiar(samples: Samples) -> Familiar:
     whiten = torch.zeros(contexts, count, count)
     scale = torch.ones(contexts)
     order = torch.argsort(samples.context, stable=True)
-    sizes = torch.bincount(samples.context, minlength=contexts).tolist()
+    sizes = torch.bincount(samples.context.long(), minlength=contexts).tolist()
     for number, chosen in enumerate(torch.split(order, sizes)):
-        moments, label = samples.contrast[chosen, :count], samples.label[chosen]
+        contrast, _, label = samples.take(chosen)
+        moments = contrast[:, :count]
         size = torch.bincount(label, minlength=5).clamp(min=1)
         mean[number] = torch.zeros(5, count).index_add_(0, label, moments) / size[:, None]
         deviation = moments - mean[number][label]
@@ -29,7 +30,7 @@ def fit_familiar(samples: Samples) -> Familiar:
         covariance += _RIDGE * covariance.diagonal().mean().clamp(min=1e-6) * torch.eye(count)
         whiten[number] = torch.linalg.inv(torch.linalg.cholesky(covariance)).T
         if len(chosen):
-            is_metal = samples.contrast[chosen, count] > 0.5
+            is_metal = contrast[:, count] > 0.5
             scores = distance(moments, is_metal, mean[number], whiten[number])
             scale[number] = scores.quantile(1 - TAIL)
     return Familiar(mean, whiten, scale)

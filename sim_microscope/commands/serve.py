@@ -108,6 +108,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="real",
         help="frames at the pace of dwell times pixels, or as fast as they can be made",
     )
+    session.add_argument(
+        "--frames", type=count, help="end the session after so many, and stop when they are delivered"
+    )
     session.add_argument("--idle", action="store_true", help="take no frames until told to")
     session.add_argument("--method", choices=("kernels", "multislice"), default="kernels")
     session.add_argument("--listen", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
@@ -128,15 +131,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted."""
     microscope = build_microscope(arguments)
-    bridge = Bridge(microscope, Options(host=arguments.listen, port=arguments.port))
     truth = None
+    if arguments.serve_truth is not None:
+        truth = TruthServer(microscope.truth, arguments.serve_truth)
     try:
-        if arguments.serve_truth is not None:
-            truth = TruthServer(microscope.truth, arguments.serve_truth)
-            print(f"truth on {truth.address}", flush=True)
+        bridge = Bridge(microscope, Options(host=arguments.listen, port=arguments.port))
         name = bridge.capabilities.instrument
         print(f"serving {name} on {bridge.address}, session {bridge.session}", flush=True)
-        bridge.run()
+        if truth is not None:
+            print(f"truth on {truth.address}", flush=True)
+        bridge.run(until_done=arguments.frames is not None)
     except KeyboardInterrupt:
         print("stopped", flush=True)
     finally:
@@ -162,7 +166,7 @@ def build_microscope(arguments: argparse.Namespace) -> SimulatedMicroscope:
     instrument = Instrument(settings, at_s=clock.now_s(), find_kernels=find_kernels)
     if arguments.idle:
         instrument.execute(StopScan(), clock.now_s())
-    return SimulatedMicroscope(instrument, clock)
+    return SimulatedMicroscope(instrument, clock, frames=arguments.frames)
 
 
 def build_settings(arguments: argparse.Namespace) -> SimulatorSettings:

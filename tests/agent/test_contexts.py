@@ -52,11 +52,16 @@ DOUBTS = {
         {"energy_kev": 60.0},
         [{}],
         NOBODY,
-        r"frame 1 says energy_kev 60.0, the instrument at 5.0 s says 80.0",
+        r"frame 1 says energy_kev 60.0, the instrument at 5.0 s says energy_kev 80.0",
     ),
     "instrument and frame differ in host": ({"host": "MoSe2"}, [{}], NOBODY, "says host MoSe2"),
-    "instrument and frame differ in detector": ({"detector": MAADF}, [{}], NOBODY, "says inner_mrad 30"),
-    "operator and frame differ": ({}, [], ContextSettings(host="MoS2"), "settings .context.: host says MoS2"),
+    "instrument and frame differ in detector": (
+        {"detector": MAADF},
+        [{}, {"monotonic_s": 99.0}],
+        NOBODY,
+        r"frame 1 says detector MAADF \(30-120 mrad\), the instrument at 99.0 s says detector HAADF",
+    ),
+    "operator and frame differ": ({}, [], ContextSettings(host="MoS2"), "settings .context.: host says host MoS2"),
     "operator and instrument differ": (
         {"energy_kev": None},
         [{}],
@@ -91,9 +96,23 @@ def test_a_frame_may_agree_with_the_state_before_or_after_it(make):
     assert settle_frame(make.header_of(1), states, NOBODY).context.detector == HAADF
 
 
-def test_a_detector_on_its_way_is_no_contradiction(make):
+def test_a_frame_of_another_detector_is_newer_than_the_state_before_it(make):
     header = make.header_of(1, detector=MAADF)
-    assert settle_frame(header, (make.state_of(),), NOBODY, ["MAADF"]).context.detector == MAADF
+    assert settle_frame(header, (make.state_of(),), NOBODY).context.detector == MAADF
+
+
+def test_after_our_own_switch_a_header_may_be_stale(make):
+    header = make.header_of(1, detector=MAADF)
+    with pytest.raises(DoubtError, match="says detector MAADF"):
+        settle_frame(header, (make.state_of(),), NOBODY, confirmed_s=5.0)
+    assert settle_frame(header, (make.state_of(),), NOBODY, ["MAADF"], 5.0).context.detector == MAADF
+
+
+def test_a_state_after_the_frame_alone_says_nothing_of_it(make):
+    states = (make.state_of(99.0, energy_kev=60.0, detectors=(MAADF,)),)
+    assert settle_frame(make.header_of(1), states, NOBODY).context.energy_kev == 80.0
+    with pytest.raises(DoubtError, match="the beam energy"):
+        settle_frame(make.header_of(1, energy_kev=None), states, NOBODY)
 
 
 def test_rounding_is_no_contradiction(make):

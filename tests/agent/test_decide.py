@@ -128,9 +128,15 @@ def test_the_watchdog_is_not_armed_before_there_is_a_link(make):
 def test_the_watchdog_warns_once_and_is_armed_again_by_a_frame(make, linked):
     state, actions = make.run_through([Ticked(at_s=20.0), Ticked(at_s=32.0), Ticked(at_s=99.0)], linked)
     assert [action.text for action in actions] == ["no frame for 31 s"]
-    state, _ = make.run_through([make.frame_seen(0, at_s=100.0)], state)
-    _, actions = make.run_through([Ticked(at_s=129.0), Ticked(at_s=131.0)], state)
+    state, _ = make.run_through([make.frame_seen(0, at_s=100.0), make.frame_mapped(0, at_s=101.0)], state)
+    _, actions = make.run_through([Ticked(at_s=130.0), Ticked(at_s=132.0)], state)
     assert [action.text for action in actions] == ["no frame for 31 s"]
+
+
+def test_an_analysis_that_does_not_end_is_told_as_what_it_is(make, linked):
+    state, _ = make.run_through([make.frame_seen(0, at_s=100.0)], linked)
+    _, actions = make.run_through([Ticked(at_s=131.0)], state)
+    assert "frame 0 of bridge-1 has been analysed for 31 s" in actions[0].text
 
 
 def test_enough_maps_end_the_session(make):
@@ -141,6 +147,16 @@ def test_enough_maps_end_the_session(make):
     assert not actions[-1].is_aborted
     _, actions = make.run_through([make.frame_seen(2)], state)
     assert make.kinds(actions) == ["skip_frame"]
+
+
+def test_enough_is_enough_and_what_waits_is_told_as_skipped(make):
+    rules = Rules(policy=PolicySettings(when_behind="every"), max_maps=1)
+    events = [make.opened(rules), make.link_made(), *map(make.frame_seen, range(3)), make.frame_mapped(0)]
+    ending = SessionEnding(at_s=99.0, reason="done", is_aborted=False, wall_time="2026-11-25T00:00:00Z")
+    state, actions = make.run_through([*events, ending])
+    last = ["publish_map", "finish_session", "skip_frame", "skip_frame"]
+    assert make.kinds(actions)[-4:] == last
+    assert (state.counts.seen, state.counts.mapped, state.counts.skipped) == (3, 1, 2)
 
 
 @pytest.mark.parametrize("is_aborted", [True, False])

@@ -13,14 +13,8 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from agent.journal import (
-    DiskFullError,
-    Journal,
-    JournalBrokenError,
-    JournalEntry,
-    JournalError,
-    ReadOnlyError,
-)
+from agent.journal import Journal, JournalEntry
+from agent.journal_errors import DiskFullError, JournalBrokenError, JournalError, ReadOnlyError
 from drivers.contract.context import Message
 from drivers.contract.errors import InputError
 from drivers.session_check import check_session

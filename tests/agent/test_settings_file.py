@@ -68,6 +68,10 @@ BAD = {
     "volts": ("[context]\nenergy_kev = 80000.0\n", ["line 2", "looks like volts", "80, not 80000"]),
     "kind": ("[analysis]\nthreads = '2'\n", ["line 2", "valid integer", "'2'"]),
     "nan": ("[watch]\nno_frame_s = nan\n", ["line 2", "finite"]),
+    "control for all the world": (
+        "[publish]\ncontrol = 'tcp://0.0.0.0:5882'\n",
+        ["line 2", "an address of this machine alone", "0.0.0.0"],
+    ),
     "syntax": ("[policy\n", ["not TOML", "line 1"]),
     "nonsense": ("[policy]\nzzz = 1\n", ["[policy] knows mode"]),
     "section of no fields": ("policy = 3\n", ["outside any section"]),

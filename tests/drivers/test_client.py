@@ -107,10 +107,10 @@ class HandBridge:
         )
         return await self.answer_resume()
 
-    async def answer_resume(self, at=None):
+    async def answer_resume(self):
         resume = await self.next_of(Resume)
         await self.send(
-            Resumed(session=self.session, next_sequence=at if at is not None else resume.next_sequence)
+            Resumed(session=self.session, next_sequence=resume.next_sequence, number=resume.number)
         )
         return resume
 

@@ -26,9 +26,6 @@ from drivers.fake import FakeMicroscope
 from drivers.recording import Held, Recording
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
-from sim_microscope.instrument import Instrument
-from sim_microscope.server import FastClock, SimulatedMicroscope
-from sim_microscope.settings import SimulatorSettings
 
 PATIENCE_S = 60.0
 
@@ -60,9 +57,14 @@ def replayed_instrument():
 
 
 def simulated_instrument():
+    """A small field, as fast as it can be computed."""
+    instrument = pytest.importorskip("sim_microscope.instrument", reason="the simulator needs its extra")
+    from sim_microscope.server import FastClock, SimulatedMicroscope
+    from sim_microscope.settings import SimulatorSettings
+
     clock = FastClock()
-    settings = SimulatorSettings(fov_nm=2.0, pixels=48)
-    return SimulatedMicroscope(Instrument(settings, at_s=clock.now_s()), clock)
+    settings = SimulatorSettings(fov_nm=3.0, pixels=64)
+    return SimulatedMicroscope(instrument.Instrument(settings, at_s=clock.now_s()), clock)
 
 
 INSTRUMENTS = {

@@ -25,18 +25,23 @@ def test_a_skipped_frame_is_asked_for():
 
 
 def test_what_comes_before_the_answer_is_out_of_date():
-    sequencer = Sequencer(expected=4, unanswered=1)
+    sequencer = Sequencer(expected=4)
+    number = sequencer.ask()
     assert sequencer.judge(4) == ("ignore", None)
-    sequencer.resumed(4)
+    sequencer.resumed(number, 4)
     assert sequencer.judge(4) == ("take", None)
 
 
-def test_two_requests_need_two_answers():
-    sequencer = Sequencer(expected=4, unanswered=2)
-    sequencer.resumed(4)
+def test_only_the_answer_to_the_last_request_counts_and_once():
+    sequencer = Sequencer(expected=4)
+    first, second = sequencer.ask(), sequencer.ask()
+    sequencer.resumed(first, 4)
     assert sequencer.is_resuming
-    sequencer.resumed(4)
+    sequencer.resumed(second, 4)
     assert not sequencer.is_resuming
+    sequencer.judge(4)
+    sequencer.resumed(second, 4)
+    assert sequencer.expected == 5
 
 
 def test_a_bridge_that_skips_for_good_does_not_stop_the_stream():
@@ -65,6 +70,5 @@ def test_no_number_is_taken_twice_or_out_of_order(numbers):
         if step in ("take", "skip"):
             taken.append(number)
         if step == "resume":
-            sequencer.unanswered += 1
-            sequencer.resumed(sequencer.expected)
+            sequencer.resumed(sequencer.ask(), sequencer.expected)
     assert taken == sorted(set(taken))

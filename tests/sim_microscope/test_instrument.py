@@ -428,3 +428,26 @@ def test_it_says_what_it_can_do():
     assert len(capabilities.commands) == 10
     assert capabilities.max_simultaneous == 2
     assert capabilities.energies_kev == (60.0, 80.0, 100.0)
+
+
+@pytest.mark.slow
+def test_multislice_frames_are_those_of_the_kernels_at_rest():
+    frames = []
+    for method in ("multislice", "kernels"):
+        instrument = make(
+            method=method,
+            fov_nm=1.0,
+            pixels=16,
+            active=("MAADF",),
+            source_sigma_angstrom=0.1,
+            beam_current_pa=5000.0,
+            dwell_us=100.0,
+        )
+        instrument.execute(StopScan(), 0.0)
+        window = Window(row_px=2, col_px=3, rows_px=5, cols_px=5)
+        instrument.execute(AcquireImage(window=window), 0.0)
+        frames.append(frame(instrument))
+    exact, quick = frames
+    np.testing.assert_array_equal(exact.truth.positions_px, quick.truth.positions_px)
+    assert exact.facts == quick.facts
+    assert np.corrcoef(exact.pixels.ravel(), quick.pixels.ravel())[0, 1] > 0.97

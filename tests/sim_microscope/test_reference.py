@@ -4,7 +4,7 @@ import pytest
 from drivers.contract.context import HAADF, MAADF, Specimen
 from sim_microscope.crystal import STATES, Crystal
 from sim_microscope.kernels import RADII_ANGSTROM, default_table
-from sim_microscope.reference import Beam, crystal_planes, scan_crystal
+from sim_microscope.reference import Beam, crystal_planes, periodic_mean, scan_crystal
 
 
 def test_a_lone_column_is_its_kernel_wherever_it_lies_in_a_tile():
@@ -37,3 +37,14 @@ def test_an_empty_crystal_scatters_nothing():
     nothing = Crystal(Specimen(host="WSe2"), np.zeros((0, 2)), np.zeros(0, np.uint8), np.zeros(0, np.uint8))
     rings = scan_crystal(nothing, np.array([[1.0, 1.0]]), Beam(80.0, (68.0, 120.0)), workers=1)
     np.testing.assert_allclose(rings, 0.0, atol=1e-7)
+
+
+def test_the_mean_of_a_lone_column_in_a_large_period_is_its_integral():
+    """Plane waves through the period against the integral of the kernel, which came from a ring of them."""
+    metal = np.array([STATES.index("metal")], np.uint8)
+    lone = Crystal(Specimen(host="WSe2"), np.array([[3.0, 5.0]]), metal, np.zeros(1, np.uint8))
+    beam = Beam(80.0, (30.0, 68.0, 120.0, 280.0))
+    rings = periodic_mean(lone, (16.0, 16.0), beam, waves=60) * 16.0**2
+    for detector, span in ((HAADF, slice(1, 3)), (MAADF, slice(0, 2))):
+        integral = default_table().radial("W", 80, detector, thermal=False)[-1]
+        assert rings[span].sum() == pytest.approx(integral, rel=0.01)

@@ -7,6 +7,7 @@ from drivers.contract.instrument import (
     SwitchDetector,
     SwitchEnergy,
 )
+from drivers.microscope import EndOfFramesError
 from sim_microscope.instrument import Instrument
 from sim_microscope.server import FastClock, RealClock, SimulatedMicroscope
 from sim_microscope.settings import SimulatorSettings
@@ -99,6 +100,15 @@ def test_the_truth_of_a_frame_is_kept_under_its_number():
     moved = truths[2].columns["row_px"][j] - truths[0].columns["row_px"][i]
     assert moved.std() < 1e-2
     assert exposures[0].pixels.shape == (64, 64)
+
+
+def test_a_session_of_so_many_frames_ends_after_them():
+    clock = FastClock()
+    settings = SimulatorSettings(fov_nm=3.0, pixels=64)
+    microscope = SimulatedMicroscope(Instrument(settings, at_s=clock.now_s()), clock, frames=2)
+    assert all(microscope.take_frame(0.05) for _ in range(2))
+    with pytest.raises(EndOfFramesError, match="all 2 frames"):
+        microscope.take_frame(0.05)
 
 
 def test_closing_blanks_the_beam():

@@ -97,6 +97,14 @@ async def test_it_refuses_with_a_reason(simulator):
     assert "1e+06 nm" in outcome.reason
 
 
+async def test_it_ends_by_itself_after_the_frames_that_it_was_given():
+    with simulator_process((*SMALL, "--pace", "fast", "--frames", "3")) as simulator:
+        async with BridgeClient(simulator.address, Options(is_one_session=True)) as client:
+            heard = [arrival.content async for arrival in client.arrivals()]
+        assert await asyncio.to_thread(simulator.process.wait, 20) == 0
+    assert sum(isinstance(content, Frame) for content in heard) == 3
+
+
 def test_it_ends_cleanly_when_it_is_asked_to():
     with simulator_process((*SMALL, "--pace", "real")) as simulator:
         pass
