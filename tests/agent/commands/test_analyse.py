@@ -81,7 +81,7 @@ BAD = {
     "stack": (lambda image: np.stack([image] * 9), [], "grey image"),
     "no lattice": (lambda image: np.random.default_rng(1).poisson(9, (128, 128)), [], "lattice"),
     "another lattice": (lambda image: image, ["--pixel-size-angstrom", "0.29"], "cannot be this lattice"),
-    "host of other contrast": (lambda image: image, ["--host", "TaS2"], "hardly fits"),
+    "host of other contrast": (lambda image: image, ["--host", "MoTe2"], "hardly fits"),
     "energy": (lambda image: image, ["--energy-kev", "200"], "60, 80, 100"),
     "dopant": (lambda image: image, ["--dopant", "Re"], "left out"),
 }
