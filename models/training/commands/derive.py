@@ -112,7 +112,7 @@ def foreignness(arguments: argparse.Namespace) -> int:
     from models.zernike import ORDERS
 
     parts = load_samples(arguments.dataset, "metal")
-    familiar, test = fit_familiar(parts["train"]), parts["test"]
+    familiar, test = fit_familiar(parts["train"], parts["calibration"]), parts["test"]
     contrast, context, _ = test.take(slice(None))
     moments, is_metal = contrast[:, : len(ORDERS)], contrast[:, len(ORDERS)] > 0.5
     foreign = float((familiar.score(moments, is_metal, context) > 1).float().mean())
