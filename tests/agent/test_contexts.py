@@ -61,7 +61,12 @@ DOUBTS = {
         NOBODY,
         r"frame 1 says detector MAADF \(30-120 mrad\), the instrument at 99.0 s says detector HAADF",
     ),
-    "operator and frame differ": ({}, [], ContextSettings(host="MoS2"), "settings .context.: host says host MoS2"),
+    "operator and frame differ": (
+        {},
+        [],
+        ContextSettings(host="MoS2"),
+        "settings .context.: host says host MoS2",
+    ),
     "operator and instrument differ": (
         {"energy_kev": None},
         [{}],
