@@ -1,6 +1,7 @@
 """Where frames come from: each is a bridge in the end, so that nothing behind here knows which."""
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from drivers.session_reader import is_session
 from drivers.session_recording import read_session
 
 #: How long the simulator may take until it serves [s].
-_START_S = 60.0
+_START_S = 120.0
 
 #: How long it may take to end when told to [s].
 _END_S = 5.0
@@ -106,9 +107,13 @@ def _read_address(process: "subprocess.Popen[bytes]", log: Path) -> str:
             return found.group()
     process.wait()
     said = log.read_text("utf-8", "replace").strip().splitlines()
-    raise InputError(
-        f"the simulated microscope did not start: {said[-1] if said else f'exit status {process.returncode}'}"
-    )
+    if said:
+        why = said[-1]
+    elif process.returncode == -signal.SIGKILL:
+        why = f"it did not serve within {_START_S:g} s; the machine is overloaded"
+    else:
+        why = f"exit status {process.returncode}"
+    raise InputError(f"the simulated microscope did not start: {why}")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -198,6 +198,7 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
         index = counts["frames"]
         counts["frames"] += 1
         frame = draw_frame(reference_contexts()[number], plan.ranges, [plan.seed, number, index])
+        _one_thread()  # the simulator's compiled loops have raised it: a frame then takes ten times as long
         try:
             labelled = label_columns(frame, read_columns(frame.image, with_edges=False))
         except InputError as error:

@@ -100,10 +100,10 @@ class PatchNetwork(nn.Module):
 
 def make_patches(number: int, seed: int, frames: int) -> list[Patches]:
     """Columns of some frames of a context, of which the last is for the test."""
-    torch.set_num_threads(1)
     found = []
     for index in range(frames):
         frame = draw_frame(reference_contexts()[number], _RANGES, [seed, number, index])
+        torch.set_num_threads(1)  # the simulator's compiled loops have raised it
         try:
             reading = read_columns(frame.image, with_edges=False)
             labelled = label_columns(frame, reading)

@@ -27,7 +27,7 @@ from drivers.recording import Held, Recording
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0  # a ceiling: the simulator compiles itself the first time, on a busy machine for a minute
 
 
 def fake_instrument():

@@ -14,7 +14,8 @@ import zmq
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: A bridge of a fake instrument; frame 3 contradicts the instrument, frame 5 holds NaN.
+#: A bridge of a fake instrument; frame 12 contradicts the instrument, frame 14 holds NaN;
+#: the first eight may have been taken before the agent is there.
 BRIDGE = """
 import sys
 import numpy as np
@@ -30,12 +31,12 @@ bad[7, 9] = np.nan
 class Troubled(FakeMicroscope):
     def take_frame(self, timeout_s):
         exposure = super().take_frame(timeout_s)
-        if exposure is None or self.taken != 4:
+        if exposure is None or self.taken != 13:
             return exposure
         facts = exposure.facts.model_dump() | {"energy_kev": 60.0}
         return type(exposure)(exposure.pixels, FrameFacts.model_validate(facts, strict=False))
 
-microscope = Troubled(shape=image.shape, draw=lambda number, shape: bad if number == 5 else image)
+microscope = Troubled(shape=image.shape, draw=lambda number, shape: bad if number == 14 else image)
 bridge = Bridge(microscope, Options(port=0))
 print(bridge.address, flush=True)
 bridge.run()
@@ -43,14 +44,14 @@ bridge.run()
 
 
 def honeycomb(edge=160, lattice_px=3.32 / 0.3):
-    """A picture of WSe2 at the fake's 0.3 Å a pixel: bright metal columns, dimmer chalcogens, some missing."""
+    """WSe2 at the fake's 0.3 Å a pixel: bright metal columns, dimmer chalcogens, some missing."""
     rng = np.random.default_rng(3)
     a = np.array([0.0, lattice_px])
     b = lattice_px * np.array([np.sqrt(3) / 2, 0.5])
     cells = np.stack(np.meshgrid(np.arange(-40, 40), np.arange(-40, 40)), axis=-1).reshape(-1, 2)
     rows, cols = np.mgrid[:edge, :edge]
     image = np.full((edge, edge), 20.0)
-    for shift, height in ((0.0, 100.0), (1 / 3, 45.0)):
+    for shift, height in ((0.0, 100.0), (1 / 3, 90.0)):
         for site in cells @ np.stack([a, b]) + shift * (a + b) + 3.3:
             if (site > -8).all() and (site < edge + 8).all():
                 dimmer = 0.5 if shift and rng.random() < 0.08 else 1.0
