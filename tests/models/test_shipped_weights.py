@@ -15,7 +15,7 @@ WSE2 = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, det
 SHIPPED = [name for name in NETWORKS if (FOLDER / f"{name}.safetensors").is_file()]
 
 
-def test_all_weights_together_are_small():
+def test_all_six_are_shipped_and_small():
     assert list(NETWORKS) == SHIPPED
     assert sum(path.stat().st_size for path in FOLDER.glob("*.safetensors")) < 2**20
 
