@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: setup
-	$(BIN)/columnist simulate --host WSe2 --dopant Ti --energy-kev 80 --detector HAADF --fov-nm 10 --pixels 512 --dose 1e5 --seed 1 --out out/demo
+	$(BIN)/columnist demo --out out/demo
 
 test: setup lint
 	$(BIN)/python -m pytest

@@ -10,25 +10,17 @@ from drivers.contract.context import (
     DETECTORS,
     Context,
     Detector,
-    Message,
     Specimen,
     parse_detector,
 )
 from drivers.contract.errors import InputError
+from drivers.contract.facts import FIELDS, TEXT_FIELDS, Facts, Settled, Sourced
 from drivers.contract.materials import check_dopant, find_host
-from drivers.file_metadata import FIELDS, TEXT_FIELDS, Facts, Sourced
 
 #: The command-line option of every field.
 OPTIONS: dict[str, str] = {field: "--" + field.replace("_", "-") for field in FIELDS}
 
 _V = TypeVar("_V", str, float)
-
-
-class Settled(Message):
-    """A context with the facts that it was made from: `facts` holds every known value and its source."""
-
-    context: Context
-    facts: Facts
 
 
 def facts_given(values: Mapping[str, object], origin: str) -> Facts:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.contract.errors import InputError
+from drivers.contract.facts import Facts
 from drivers.file_formats import SUFFIXES, read_signals
 from drivers.file_images import Axis, RawSignal, checked_image, frames_of
-from drivers.file_metadata import Facts, Tag, facts_by_name, facts_by_path, pixel_size_fact
+from drivers.file_metadata import Tag, facts_by_name, facts_by_path, pixel_size_fact
 
 __all__ = ["SUFFIXES", "Micrograph", "MicrographFile", "read_micrographs"]
 

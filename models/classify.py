@@ -1,31 +1,42 @@
 """From a frame and its context to the class of every column."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from drivers.contract.context import Context
+from drivers.contract.context import ColumnClass, Context
 from models.checkpoint import Weights
 from models.contexts import context_number
 from models.contrasts import expected_contrast
 from models.encoding import encode_contrast
 from models.foreignness import Familiar, score_foreignness
 from models.networks.catalogue import find_recipe
-from models.posterior import Posterior, infer_posterior, predict_logits
+from models.posterior import Posterior, infer_posterior, learn_prior, predict_logits
 from models.reading import Reading, read_columns
-from models.sublattice import SublatticeDecision, decide_sublattice, is_brighter
+from models.sublattice import (
+    ExpectedContrast,
+    SublatticeDecision,
+    decide_by_contrast,
+    is_brighter,
+    measure_contrast,
+)
 
 
 @dataclass(frozen=True)
 class Classification:
-    """Every whole column of a frame; S columns.
+    """Every column of a frame whose surroundings are known well enough; S columns.
 
     Parameters
     ----------
+    chosen : Tensor of shape (S,)
+        Places of the columns among the sites of the lattice.
     positions : Tensor of shape (S, 2)
         (row, column) [px].
+    is_whole : Tensor of shape (S,)
+        Whether the column's disc lies inside the frame; the prior is learnt from these, off boundaries and
+        rims.
     posterior : Posterior
         Probabilities of the classes, their entropy, and the frame's prior.
     foreignness : Tensor of shape (S,)
@@ -37,14 +48,19 @@ class Classification:
         All sites, also those too near to the edge.
     decision : SublatticeDecision
         The sublattices, with their margins.
+    site_contrast : Tensor
+        Of all sites of the lattice (`models.sublattice.measure_contrast`).
     """
 
+    chosen: Tensor
     positions: Tensor
+    is_whole: Tensor
     posterior: Posterior
     foreignness: Tensor
     is_decided: Tensor
     reading: Reading
     decision: SublatticeDecision
+    site_contrast: Tensor
 
 
 def classify(
@@ -53,6 +69,8 @@ def classify(
     weights: Weights,
     familiar: Familiar,
     device: torch.device | str = "cpu",
+    *,
+    is_doped: bool = True,
 ) -> Classification:
     """Classify every column of a frame.
 
@@ -68,6 +86,8 @@ def classify(
         From `models.foreignness`.
     device : torch.device or str
         Where the frame is read; the network works on the CPU.
+    is_doped : bool
+        Whether there may be dopants.  If not, the context's dopant stands for none, and no column is one.
 
     Raises
     ------
@@ -76,19 +96,36 @@ def classify(
     """
     context_number(context)  # before the work
     reading = read_columns(array, device)
-    decision = decide_sublattice(reading.image, reading.lattice, expected_contrast(context))
-    whole, moments = reading.whole.cpu(), reading.moments.cpu()
-    is_metal = decision.is_metal(reading.lattice).cpu()
-    by_metal = encode_contrast(moments, is_metal)[whole]
+    column_contrast = measure_contrast(reading.image, reading.lattice)
+    decision = decide_by_contrast(column_contrast, reading.lattice, _expected(context, is_doped))
+    chosen = reading.covered.cpu().nonzero()[:, 0]
+    moments, is_whole = reading.moments.cpu()[chosen], reading.whole.cpu()[chosen]
+    is_metal = decision.is_metal(reading.lattice).cpu()[chosen]
+    by_metal = encode_contrast(moments, is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
         contrast = by_metal
     else:
-        contrast = encode_contrast(moments, is_brighter(reading.image, reading.lattice).cpu())[whole]
+        contrast = encode_contrast(moments, is_brighter(reading.image, reading.lattice).cpu()[chosen])
+    logits = predict_logits(weights, contrast, context)
+    if not is_doped:
+        logits[:, ColumnClass.DOPANT] = -torch.inf
+    lattice = reading.lattice
+    is_regular = is_whole & ~(lattice.boundary | lattice.rim).cpu()[chosen]
+    prior = learn_prior(logits[is_regular]) if is_regular.any() else None
     return Classification(
-        positions=reading.lattice.positions.cpu()[whole],
-        posterior=infer_posterior(predict_logits(weights, contrast, context)),
+        chosen=chosen,
+        positions=reading.lattice.positions.cpu()[chosen],
+        is_whole=is_whole,
+        posterior=infer_posterior(logits, prior=prior),
         foreignness=score_foreignness(familiar, by_metal, context),
-        is_decided=decision.is_decided[reading.lattice.grain.cpu()][whole],
+        is_decided=decision.is_decided[reading.lattice.grain.cpu()][chosen],
         reading=reading,
         decision=decision,
+        site_contrast=column_contrast,
     )
+
+
+def _expected(context: Context, is_doped: bool) -> ExpectedContrast:
+    """Contrasts to expect, without the dopant's if there is none."""
+    expected = expected_contrast(context)
+    return expected if is_doped else replace(expected, dopant=None)

@@ -33,8 +33,15 @@ _LEVEL_FLOOR = 0.75
 #: A grain has at least this many columns.
 LEAST_COLUMNS = 20
 
+#: An unseen site where fewer than this part of the sites around it are columns is no vacancy but vacuum, and
+#: a column there is on a rim.  Around a site in a straight edge it is 0.6.
+_LEAST_AROUND = 0.67
+
 #: Neighbours on the site lattice, whose basis vectors are 60 degrees apart.
 _STEPS = ((1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1))
+
+#: Steps to all within two periods of the site lattice, 1.2 lattice constants.
+_AROUND = tuple((m, n) for m in range(-2, 3) for n in range(-2, 3) if 0 < m * m + n * n + m * n <= 4)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Patch:
     grain: Tensor
     measured: Tensor
     boundary: Tensor
+    rim: Tensor
     vectors: Tensor
 
 
@@ -96,6 +104,9 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     seen = response > COLUMN_RESPONSE * filled.clamp(min=_LEVEL_FLOOR * float(filled[inside].median()))
     supported = seen | _is_enclosed(seen | ~in_frame, empty_of[domain], colour)
     site = torch.where(boundary, seen, (interior >= 0) & supported) & (colour != empty_of[domain])
+    rim = _part_around(site, in_frame & (colour != empty_of[domain])) < _LEAST_AROUND
+    looked_for = _is_inside(predicted, filtered.shape, float(torch.linalg.det(basis).abs().sqrt()) * 0.6)
+    site &= measured | ~rim | ~looked_for  # maxima are not looked for at the very edge of the frame
     positions = torch.where(measured[..., None], maxima.positions[column.clamp(min=0)], predicted)
     honeycomb = torch.stack([basis[0] + basis[1], 2 * basis[1] - basis[0]])
     return Patch(
@@ -104,6 +115,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
         grain=domain[site],
         measured=measured[site],
         boundary=boundary[site],
+        rim=rim[site],
         vectors=honeycomb.cpu().expand(len(empty_of), 2, 2),
     )
 
@@ -221,10 +233,19 @@ def _is_enclosed(seen: Tensor, empty: Tensor, colour: Tensor) -> Tensor:
     return neighbours >= 2
 
 
-def _is_inside(positions: Tensor, shape: torch.Size) -> Tensor:
-    """Whether positions (..., 2) lie between the centres of the outermost pixels."""
-    row, column = positions[..., 0], positions[..., 1]
-    return (row >= 0) & (row <= shape[0] - 1) & (column >= 0) & (column <= shape[1] - 1)
+def _part_around(site: Tensor, possible: Tensor) -> Tensor:
+    """Part of the possible sites within 1.2 lattice constants of a site that are columns, shape (H, W)."""
+    here = torch.stack([site, possible]).float()
+    around = torch.zeros_like(here)
+    for step in _AROUND:
+        around += torch.roll(here, step, dims=(1, 2))
+    return around[0] / around[1].clamp(min=1)
+
+
+def _is_inside(positions: Tensor, shape: torch.Size, margin: float = 0.0) -> Tensor:
+    """Whether positions (..., 2) lie between the centres of the outermost pixels, less a margin [px]."""
+    last = positions.new_tensor([shape[0] - 1, shape[1] - 1])
+    return ((positions >= margin) & (positions <= last - margin)).all(-1)
 
 
 def _domains(empty: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from drivers.contract.context import DETECTORS, ENERGIES_KEV, Context, Specimen
 from drivers.contract.errors import InputError
-from drivers.contract.materials import doped_pairs
+from drivers.contract.materials import dopants_of, doped_pairs
 from models.encoding import encode_context
 
 
@@ -47,6 +47,52 @@ def context_number(context: Context) -> int:
             f"{reference_contexts()[0].convergence_mrad:g} mrad: name the nearest of these, or train your own"
         )
     return number
+
+
+#: How far a context may lie from a reference context that stands in for it: energy [keV], convergence [mrad],
+#: and the detector's angles (relative).  Training varied the angles by 3 %, one standard deviation.
+_ENERGY_KEV, _CONVERGENCE_MRAD, _ANGLES = 2.0, 3.0, 0.1
+
+
+def stand_in(context: Context) -> tuple[Context, tuple[str, ...]]:
+    """Find the reference context that a context may be read under, and say what differs.
+
+    A specimen without dopant is read under the host's first dopant; the caller then has to leave the class of
+    dopants out.
+
+    Raises
+    ------
+    InputError
+        If none lies near enough.
+    """
+    specimen, said = context.specimen, []
+    if specimen.dopant is None:
+        specimen = Specimen(host=specimen.host, dopant=dopants_of(specimen.host)[0])
+    energy = min(ENERGIES_KEV, key=lambda known: abs(known - context.energy_kev))
+    if abs(energy - context.energy_kev) > _ENERGY_KEV:
+        energy = context.energy_kev  # type: ignore[assignment]
+    elif energy != context.energy_kev:
+        said.append(f"{context.energy_kev:g} keV as {energy} keV")
+    convergence = reference_contexts()[0].convergence_mrad
+    if abs(context.convergence_mrad - convergence) > _CONVERGENCE_MRAD:
+        convergence = context.convergence_mrad
+    elif convergence != context.convergence_mrad:
+        said.append(f"{context.convergence_mrad:g} mrad convergence as {convergence:g} mrad")
+    detector = context.detector
+    for known in DETECTORS.values():
+        pairs = ((detector.inner_mrad, known.inner_mrad), (detector.outer_mrad, known.outer_mrad))
+        if detector != known and all(abs(seen / angle - 1) <= _ANGLES for seen, angle in pairs):
+            if pairs[0][0] != pairs[0][1] or pairs[1][0] != pairs[1][1]:
+                said.append(
+                    f"{detector.name} {detector.inner_mrad:g}-{detector.outer_mrad:g} mrad as {known.name} "
+                    f"{known.inner_mrad:g}-{known.outer_mrad:g} mrad"
+                )
+            detector = known
+    found = Context(
+        specimen=specimen, energy_kev=float(energy), detector=detector, convergence_mrad=convergence
+    )
+    context_number(found)
+    return found, tuple(said)
 
 
 def context_name(context: Context) -> str:

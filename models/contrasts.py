@@ -41,6 +41,11 @@ def brightest_contrast(context: Context) -> float:
     return x2 * max(1.0, metal)
 
 
+def x2_contrast(context: Context) -> float:
+    """Contrast of a whole chalcogen column above the hexagon centres, as a fraction of the beam."""
+    return _row(context)[0]
+
+
 def _row(context: Context) -> tuple[float, ...]:
     """Entries of a context, in the order of `FIELDS`."""
     if context.specimen.dopant is None:

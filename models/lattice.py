@@ -36,6 +36,8 @@ class Lattice:
         Whether the position is that of a maximum.
     boundary : Tensor of shape (S,)
         Whether the site lies on a boundary between grains (where only maxima count as columns).
+    rim : Tensor of shape (S,)
+        Whether the site lies beside vacuum, a hole or contamination that hides the lattice.
     vectors : Tensor of shape (G, 2, 2)
         Mean lattice vectors a1, a2 of each grain, rows, (row, column) [px].
     """
@@ -45,12 +47,23 @@ class Lattice:
     grain: Tensor
     measured: Tensor
     boundary: Tensor
+    rim: Tensor
     vectors: Tensor
 
     @property
     def lattice_px(self) -> float:
         """Lattice constant [px] of the largest grain: the side of an equilateral cell of its cell's area."""
         return lattice_constant_px(self.vectors[0])
+
+
+def hexagon_centres(lattice: Lattice) -> Tensor:
+    """Centres of the three hexagons that meet at each site, (row, column) [px], shape (S, 3, 2)."""
+    vectors = lattice.vectors.to(lattice.positions)
+    second = (vectors[:, 0] + vectors[:, 1]) / 3
+    first = vectors[:, 0] - second
+    steps = torch.stack([-first, second, first - second], dim=1)[lattice.grain]  # (S, 3, 2)
+    sign = 1 - 2 * lattice.sublattice[:, None, None]
+    return lattice.positions[:, None] + sign * steps
 
 
 def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor) -> Lattice:
@@ -145,6 +158,7 @@ def _join(patches: list[Patch]) -> Lattice:
         grain=number[large],
         measured=measured[keep][large],
         boundary=boundary[large],
+        rim=(torch.cat([p.rim for p in patches])[keep] & ~boundary)[large],
         vectors=vectors[order.cpu()],
     )
 

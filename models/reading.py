@@ -7,8 +7,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from models.columns import filter_columns, find_maxima
+from models.edges import edge_moments
 from models.frames import standardise
 from models.lattice import Lattice, fit_lattice
+from models.levels import level
 from models.normalise import normalise
 from models.patches import disc_map, is_whole
 from models.scale import lattice_constant_px, lattice_vectors
@@ -24,23 +26,27 @@ class Reading:
     lattice : Lattice
         Every site of every grain.
     image : Tensor of shape (M, N)
-        Frame less local mean, over local deviation.
+        Frame less local mean, over local deviation (`models.normalise`).
     disc : Tensor of shape (2, 2)
         Map from the unit disc around a column to pixels.
     whole : Tensor of shape (S,)
-        Whether the disc lies inside the frame; the moments of other columns mean nothing.
+        Whether the disc lies inside the frame.
+    covered : Tensor of shape (S,)
+        Whether enough of it does for `models.edges` to fill in the rest; the moments of other columns mean
+        nothing.
     moments : Tensor of shape (S, 6)
-        Zernike moments, m = 0, n = 0, 2, ..., 10.
+        Zernike moments, m = 0, n = 0, 2, ..., 10, of the levelled frame (`models.levels`).
     """
 
     lattice: Lattice
     image: Tensor
     disc: Tensor
     whole: Tensor
+    covered: Tensor
     moments: Tensor
 
 
-def read_columns(array: ArrayLike, device: torch.device | str = "cpu") -> Reading:
+def read_columns(array: ArrayLike, device: torch.device | str = "cpu", *, with_edges: bool = True) -> Reading:
     """Find all columns of a frame and describe each.
 
     Parameters
@@ -50,6 +56,8 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu") -> Readin
     device : torch.device or str
         Where to work.  The graph of `models.indexing` (one node for every 1.5 lattice constants square) is
         always unwrapped on the CPU.
+    with_edges : bool
+        Whether columns whose disc leaves the frame are described too; if not, `covered` is `whole`.
 
     Raises
     ------
@@ -61,7 +69,12 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu") -> Readin
     estimate = lattice_constant_px(vectors)
     filtered = filter_columns(frame, estimate)
     lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
-    image = normalise(frame, lattice.lattice_px)
     disc = disc_map(lattice.vectors[0])
-    whole = is_whole(lattice.positions, disc, (image.shape[0], image.shape[1]))
-    return Reading(lattice, image, disc, whole, zernike_moments(image, lattice.positions, disc))
+    whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
+    levelled = level(frame, lattice, whole)
+    moments = zernike_moments(levelled, lattice.positions, disc)
+    covered = whole.clone()
+    if with_edges and not bool(whole.all()):
+        moments[~whole], covered[~whole] = edge_moments(levelled, lattice.positions[~whole], disc)
+    image = normalise(frame, lattice.lattice_px)
+    return Reading(lattice, image, disc, whole, covered, moments)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from drivers.contract.errors import InputError
 from models.frames import blur, sample_bilinear
-from models.lattice import Lattice
+from models.lattice import Lattice, hexagon_centres
 
 #: A margin below this, nominal odds of ten to one, is no decision.
 LEAST_MARGIN_NATS = math.log(10)
@@ -124,7 +124,12 @@ def decide_sublattice(image: Tensor, lattice: Lattice, expected: ExpectedContras
     SublatticeDecision
         A small margin says that the evidence does not decide.
     """
-    contrast = measure_contrast(image, lattice).cpu().double()
+    return decide_by_contrast(measure_contrast(image, lattice), lattice, expected)
+
+
+def decide_by_contrast(contrast: Tensor, lattice: Lattice, expected: ExpectedContrast) -> SublatticeDecision:
+    """`decide_sublattice` from the columns' contrasts (S,), as `measure_contrast` has them."""
+    contrast = contrast.cpu().double()
     grain, sublattice = lattice.grain.cpu(), lattice.sublattice.cpu()
     inner = ~lattice.boundary.cpu()
     rows = []
@@ -140,12 +145,7 @@ def decide_sublattice(image: Tensor, lattice: Lattice, expected: ExpectedContras
 def measure_contrast(image: Tensor, lattice: Lattice) -> Tensor:
     """Brightness of each column above the centres of the three hexagons that meet there, shape (S,)."""
     blurred = blur(image, BLUR_SCALE * lattice.lattice_px)
-    vectors = lattice.vectors.to(image)
-    second = (vectors[:, 0] + vectors[:, 1]) / 3
-    first = vectors[:, 0] - second
-    steps = torch.stack([-first, second, first - second], dim=1)[lattice.grain]  # (S, 3, 2)
-    sign = 1 - 2 * lattice.sublattice[:, None, None]
-    centres = lattice.positions[:, None] + sign * steps
+    centres = hexagon_centres(lattice)
     around = sample_bilinear(blurred, centres.reshape(-1, 2)).reshape(-1, 3).mean(1)
     return sample_bilinear(blurred, lattice.positions) - around
 
@@ -184,24 +184,48 @@ def weigh(
     """
     if min(len(side) for side in pair) < 5:
         return 0.0, 0.0, math.nan
-    level = [float(side.median()) for side in pair]
-    if min(level) <= 0.02 * max(level) or max(level) <= 0:
-        dim_is_1 = level[1] < level[0]
-        ratio = math.nan
-        log_ratio = math.copysign(math.log(50), -1 if dim_is_1 else 1)
-    else:
-        ratio = level[1] / level[0]
-        log_ratio = math.log(ratio)
+    ratio, log_ratio = contrast_ratio(pair)
     brightness = 2 * math.log(expected.metal) * log_ratio / _RATIO_SPREAD**2
     if math.isnan(ratio):
         return brightness, 0.0, ratio
-    columns = [_histogram(side / middle, most_effective) for side, middle in zip(pair, level, strict=True)]
+    zero, one = _defect_likelihoods(pair, expected, most_effective)
+    return brightness, one - zero, ratio
+
+
+def log_evidence(pair: list[Tensor], expected: ExpectedContrast) -> float:
+    """Log probability of the contrasts of a grain's columns under a context, either side being the metal.
+
+    Up to a constant that is the same for all contexts; parameters as `weigh`.
+    """
+    if min(len(side) for side in pair) < 5:
+        return 0.0
+    ratio, log_ratio = contrast_ratio(pair)
+    expected_log = math.log(expected.metal)
+    brightness = [-0.5 * ((log_ratio - sign * expected_log) / _RATIO_SPREAD) ** 2 for sign in (-1, 1)]
+    defects = [0.0, 0.0] if math.isnan(ratio) else _defect_likelihoods(pair, expected, MOST_EFFECTIVE)
+    total = [one + other for one, other in zip(brightness, defects, strict=True)]
+    return float(torch.logsumexp(torch.tensor(total, dtype=torch.float64), 0))
+
+
+def contrast_ratio(pair: list[Tensor]) -> tuple[float, float]:
+    """Contrast of sublattice 1 over sublattice 0, nan if one is too weak to measure, and its logarithm."""
+    level = [float(side.median()) for side in pair]
+    if min(level) <= 0.02 * max(level) or max(level) <= 0:
+        return math.nan, math.copysign(math.log(50), -1 if level[1] < level[0] else 1)
+    return level[1] / level[0], math.log(level[1] / level[0])
+
+
+def _defect_likelihoods(
+    pair: list[Tensor], expected: ExpectedContrast, most_effective: float
+) -> tuple[float, float]:
+    """Log likelihood of the columns dimmer or brighter than their side, if sublattice 0 or 1 is the metal."""
+    columns = [_histogram(side / side.median(), most_effective) for side in pair]
     as_metal = [_log_likelihood_metal(side, expected) for side in columns]
     as_chalcogen = [_log_likelihood_chalcogen(side, expected) for side in columns]
     prior = -0.5 * (_depths().log() / _DEPTH_SPREAD).square()
-    one = torch.logsumexp(prior + as_metal[1] + as_chalcogen[0], 0)
     zero = torch.logsumexp(prior + as_metal[0] + as_chalcogen[1], 0)
-    return brightness, float(one - zero), ratio
+    one = torch.logsumexp(prior + as_metal[1] + as_chalcogen[0], 0)
+    return float(zero), float(one)
 
 
 def _depths() -> Tensor:

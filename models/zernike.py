@@ -62,12 +62,15 @@ def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor) -> Tensor:
         One column for each of `ORDERS`.
     """
     shape = (image.shape[0], image.shape[1])
-    spectrum = torch.fft.rfft2(image) * kernel_prefilter(shape, image.device)
+    mean = image.mean()  # apart, as sampling between pixels would ripple on it
+    spectrum = torch.fft.rfft2(image - mean) * kernel_prefilter(shape, image.device)
     entry = _table_entry(shape, disc, image.device)
     fields = image.new_empty(*shape, len(ORDERS))
     for k, table in enumerate(_transfer_table(image.device)):
         fields[..., k] = torch.fft.irfft2(spectrum * table[entry], s=shape)
-    return sample_coefficients(fields, positions)
+    moments = sample_coefficients(fields, positions)
+    moments[:, 0] += mean
+    return moments
 
 
 def _table_entry(shape: tuple[int, int], disc: Tensor, device: torch.device | str) -> Tensor:

@@ -185,16 +185,18 @@ class Plan:
 Transfer = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
 
-@lru_cache(maxsize=2)
+# Two detectors on a whole field and on a window or two, and one that is out of focus.
+@lru_cache(maxsize=6)
 def make_plan(
     kernels: FieldKernels, raster: Raster, source_sigma_angstrom: float, transfer: Transfer | None
 ) -> Plan:
     """Choose the internal grid and evaluate the spectra on it."""
     cutoff = next(iter(kernels.columns.values())).cutoff
-    # Where a Gaussian source has damped the spectrum to 0.3 % there is nothing left to alias.
+    # Where a Gaussian source has damped the spectrum to 0.5 % there is next to nothing left to alias: at the
+    # coarsest step that this allows, images differ by 0.03 % (HAADF) to 0.14 % (MAADF) rms of their spread.
     carried = cutoff
     if source_sigma_angstrom > 0:
-        carried = min(cutoff, 0.55 / source_sigma_angstrom)
+        carried = min(cutoff, 0.52 / source_sigma_angstrom)
     subdivision = max(1, int(np.ceil(2 * carried * raster.step_angstrom * 0.999)))
     step = raster.step_angstrom / subdivision
     used = (raster.shape[0] * subdivision, raster.shape[1] * subdivision)

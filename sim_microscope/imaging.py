@@ -12,9 +12,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from drivers.contract.context import Message
 from sim_microscope.field import Raster
 
-#: Step of the raster that disturbed scans are interpolated from, at most [Å]: cubic splines are then
-#: right to 0.1 % of the image's spread.
-_FINEST_ANGSTROM = 0.2
+#: Step of the raster that disturbed scans are interpolated from: this [Å], or this part of the source's
+#: standard deviation, whichever is more.  Cubic splines then differ by 0.1 to 0.4 % of the spread from those
+#: of a raster three times finer.
+_STEP_ANGSTROM, _STEP_SOURCES = 0.2, 0.57
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -164,7 +165,7 @@ def scan(acquisition: Acquisition, renderer: Renderer, rng: np.random.Generator)
     low, high = scan_map.bounds(pixels)
     low = low - (4 + np.abs(jitter).max()) * step
     high = high + (4 + np.abs(jitter).max()) * step
-    step = step / np.ceil(step / _FINEST_ANGSTROM)
+    step = max(_STEP_ANGSTROM, _STEP_SOURCES * acquisition.source_sigma_angstrom)
     shape = np.ceil((high - low) / step).astype(int) + 1
     regular = renderer(Raster((int(shape[0]), int(shape[1])), step, (float(low[0]), float(low[1]))))
     rows, columns = np.arange(pixels)[:, None], np.arange(pixels)[None] + jitter[:, None]
@@ -184,16 +185,49 @@ def contamination_background(acquisition: Acquisition, rng: np.random.Generator)
 def detect(
     intensity: NDArray[np.float64], acquisition: Acquisition, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Turn intensities into counts: Poisson noise, gain, offset, read-out noise and saturation.
+    """Turn intensities into counts as the acquisition's detector does, see `Readout.counts`."""
+    readout = Readout(
+        acquisition.gain_counts_per_e,
+        acquisition.offset_counts,
+        acquisition.readout_sigma_counts,
+        acquisition.saturation_counts,
+    )
+    electrons = None if acquisition.dose_e_per_a2 is None else acquisition.electrons_per_pixel
+    return readout.counts(intensity, electrons, rng)
 
-    Without a dose the electrons are not counted and the gain applies to the intensity itself.
+
+@dataclass(frozen=True)
+class Readout:
+    """A detector from electrons to numbers.
+
+    Parameters
+    ----------
+    gain_counts_per_e : float
+        Counts an electron.
+    offset_counts, sigma_counts : float
+        Mean and standard deviation of what it reads in the dark.
+    saturation_counts : float, optional
+        Counts above which it reads no more.
     """
-    electrons = np.maximum(intensity, 0.0)
-    if acquisition.dose_e_per_a2 is not None:
-        electrons = rng.poisson(electrons * acquisition.electrons_per_pixel).astype(np.float64)
-    counts = electrons * acquisition.gain_counts_per_e + acquisition.offset_counts
-    if acquisition.readout_sigma_counts > 0:
-        counts += rng.normal(0.0, acquisition.readout_sigma_counts, counts.shape)
-    if acquisition.saturation_counts is not None:
-        counts = np.minimum(counts, acquisition.saturation_counts)
-    return counts.astype(np.float32)
+
+    gain_counts_per_e: float = 1.0
+    offset_counts: float = 0.0
+    sigma_counts: float = 0.0
+    saturation_counts: float | None = None
+
+    def counts(
+        self, intensity: NDArray[np.float64], electrons_per_pixel: float | None, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Turn intensities into counts: Poisson noise, gain, offset, read-out noise and saturation.
+
+        With None for the incident electrons they are not counted; the gain then applies to the intensity.
+        """
+        electrons = np.maximum(intensity, 0.0)
+        if electrons_per_pixel is not None:
+            electrons = rng.poisson(electrons * electrons_per_pixel).astype(np.float64)
+        counts = electrons * self.gain_counts_per_e + self.offset_counts
+        if self.sigma_counts > 0:
+            counts += rng.normal(0.0, self.sigma_counts, counts.shape)
+        if self.saturation_counts is not None:
+            counts = np.minimum(counts, self.saturation_counts)
+        return counts.astype(np.float32)

@@ -282,3 +282,48 @@ def neighbours(
     heads, following = _bins(points, size, shape)
     middles, found, angles = _find_pairs(points, states, kinds, shells, heads, following, size)
     return middles, found, angles
+
+
+def shift_rows(image: NDArray[np.float32], shifts_px: NDArray[np.float64], pad: int) -> NDArray[np.float32]:
+    """Sample every row of an image at positions shifted along it, by cubic convolution.
+
+    Keys (1981), 10.1109/TASSP.1981.1163711.
+
+    Parameters
+    ----------
+    image : ndarray of shape (rows, columns + 2 pad)
+        Image with `pad` further columns on either side.
+    shifts_px : ndarray of shape (rows,)
+        Shift of the sampling positions, at most `pad` - 2 in size [pixels].
+    pad : int
+        At least 3.
+
+    Returns
+    -------
+    ndarray of shape (rows, columns), float32
+    """
+    result = np.empty((image.shape[0], image.shape[1] - 2 * pad), np.float32)
+    _shift_rows(image, shifts_px, pad, result)
+    return result
+
+
+@numba.njit(cache=True)
+def _shift_rows(
+    image: NDArray[np.float32], shifts_px: NDArray[np.float64], pad: int, result: NDArray[np.float32]
+) -> None:
+    """Fill the result of `shift_rows`."""
+    for row in range(image.shape[0]):
+        whole = int(np.floor(shifts_px[row]))
+        t = shifts_px[row] - whole
+        before = np.float32(((-0.5 * t + 1.0) * t - 0.5) * t)
+        at = np.float32((1.5 * t - 2.5) * t * t + 1.0)
+        after = np.float32(((-1.5 * t + 2.0) * t + 0.5) * t)
+        beyond = np.float32((0.5 * t - 0.5) * t * t)
+        for column in range(result.shape[1]):
+            k = pad + whole + column
+            result[row, column] = (
+                before * image[row, k - 1]
+                + at * image[row, k]
+                + after * image[row, k + 1]
+                + beyond * image[row, k + 2]
+            )

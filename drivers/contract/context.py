@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drivers.contract.errors import InputError
 from drivers.contract.materials import check_dopant, find_host
@@ -13,6 +13,26 @@ class Message(BaseModel):
     """A fact or a wish: immutable, exact and finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+#: Largest beam energy [keV] of any transmission microscope, and the least that one works at.
+LARGEST_ENERGY_KEV = 1000.0
+SMALLEST_ENERGY_KEV = 1.0
+
+
+def check_energy_kev(value: float) -> float:
+    """Return a beam energy [keV], or raise `InputError`; volts are recognised by their size."""
+    if value >= 1e4:
+        raise InputError(f"{value:g} keV: looks like volts; give keV, for example {value / 1e3:g}")
+    if not SMALLEST_ENERGY_KEV <= value <= LARGEST_ENERGY_KEV:
+        raise InputError(
+            f"{value:g} keV: expected a beam energy of {SMALLEST_ENERGY_KEV:g} to {LARGEST_ENERGY_KEV:g} keV"
+        )
+    return value
+
+
+#: A beam energy [keV]; volts in its place are refused with a message that says so.
+EnergyKev = Annotated[float, AfterValidator(check_energy_kev)]
 
 
 class ColumnClass(IntEnum):
@@ -114,6 +134,6 @@ class Context(Message):
     """What the classification of a column is conditioned on."""
 
     specimen: Specimen
-    energy_kev: Annotated[float, Field(gt=0, le=1000)]
+    energy_kev: EnergyKev
     detector: Detector
     convergence_mrad: Annotated[float, Field(gt=0)] = CONVERGENCE_MRAD

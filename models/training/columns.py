@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from drivers.contract.context import ColumnClass
+from drivers.contract.errors import InputError
 from models.reading import Reading
 from models.sublattice import is_brighter
 from sim_microscope.crystal import STATES
@@ -17,6 +18,9 @@ from sim_microscope.simulate import Frame
 #: A site is a column of the truth within this part of the lattice constant; neighbours are 0.58 apart.
 _MATCH = 0.25
 
+#: A reading that puts fewer of its sites than this part on their true sublattice is wrong as a whole.
+_LEAST_AGREEMENT = 0.95
+
 _CLASS_OF_STATE = {
     "X2": ColumnClass.X2,
     "X1top": ColumnClass.VAC1,
@@ -24,6 +28,10 @@ _CLASS_OF_STATE = {
     "metal": ColumnClass.METAL,
     "dopant": ColumnClass.DOPANT,
 }
+
+
+class MisreadError(InputError):
+    """A lattice was found, but not the crystal's."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class LabelledColumns:
         `models.sublattice` decides otherwise is measured by `columnist derive sublattice`.
     is_bright : ndarray of shape (n,), bool
         Whether the column's sublattice is the brighter in its frame: all that is known without a context.
+    positions : ndarray of shape (n, 2), float32
+        (row, column) as read [px].
     label : ndarray of shape (n,), uint8
         `ColumnClass`.
     motif : ndarray of shape (n,), uint8
@@ -50,6 +60,7 @@ class LabelledColumns:
     moments: NDArray[np.float32]
     is_metal: NDArray[np.bool_]
     is_bright: NDArray[np.bool_]
+    positions: NDArray[np.float32]
     label: NDArray[np.uint8]
     motif: NDArray[np.uint8]
     missed: int
@@ -79,7 +90,13 @@ def metal_side(frame: Frame, reading: Reading, match: NDArray[np.int64]) -> NDAr
 
 
 def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
-    """Whole columns of a reading with their truth."""
+    """Whole columns of a reading with their truth.
+
+    Raises
+    ------
+    MisreadError
+        If the reading mixes the sublattices up: nothing can be learnt from such a frame.
+    """
     match, missed = match_truth(frame, reading)
     lattice, whole = reading.lattice, reading.whole.numpy()
     side, grain = lattice.sublattice.numpy(), lattice.grain.numpy()
@@ -87,10 +104,13 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
     is_bright = is_brighter(reading.image, lattice).numpy()
     keep = whole & (match >= 0)
     sites = match[keep]
+    if (is_metal[keep] == frame.crystal.is_metal_site[sites]).mean() < _LEAST_AGREEMENT:
+        raise MisreadError("expected sites of the truth's sublattices, found them mixed up")
     return LabelledColumns(
         moments=reading.moments.numpy()[keep],
         is_metal=is_metal[keep],
         is_bright=is_bright[keep],
+        positions=lattice.positions.numpy()[keep],
         label=frame.crystal.classes[sites],
         motif=motif_numbers(frame)[sites],
         missed=missed,

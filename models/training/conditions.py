@@ -29,7 +29,7 @@ class Ranges:
     pixels : int
         Edge of a frame.
     lattice_px : tuple of float
-        Pixels a lattice constant.
+        Pixels a lattice constant, drawn uniformly in the logarithm.
     source_sigma_angstrom : tuple of float
         Standard deviation of the source.
     log10_dose : tuple of float
@@ -51,15 +51,19 @@ class Ranges:
         ... in this part of the frames.
     ramp : float
         Change of a linear background over the frame along each axis, over the same contrast, either sign.
+    dilute : float
+        Part of the frames whose defects are about as rare as in real specimens; the others are dense.
     vacancy1, vacancy2, dopant : tuple of float
-        Fractions of a sublattice, drawn uniformly in the logarithm.
+        Fractions of a sublattice in dilute frames, drawn uniformly in the logarithm.
+    dense_vacancy1, dense_vacancy2, dense_dopant : tuple of float
+        Fractions in dense frames, which hold all motifs.
     """
 
-    pixels: int = 224
+    pixels: int = 512
     lattice_px: Range = (8.0, 16.0)
     source_sigma_angstrom: Range = (0.35, 0.75)
     log10_dose: Range = (3.5, 5.5)
-    annulus: float = 0.03
+    annulus: float = 0.02
     defocus_angstrom: float = 15.0
     row_jitter_px: Range = (0.0, 0.25)
     distortion: float = 0.05
@@ -67,9 +71,13 @@ class Ranges:
     contamination: Range = (0.0, 0.5)
     contaminated: float = 0.25
     ramp: float = 0.5
-    vacancy1: Range = (0.02, 0.30)
-    vacancy2: Range = (0.02, 0.25)
-    dopant: Range = (0.02, 0.40)
+    dilute: float = 0.4
+    vacancy1: Range = (0.01, 0.10)
+    vacancy2: Range = (0.005, 0.05)
+    dopant: Range = (0.005, 0.10)
+    dense_vacancy1: Range = (0.05, 0.25)
+    dense_vacancy2: Range = (0.05, 0.20)
+    dense_dopant: Range = (0.05, 0.30)
 
     def as_card(self) -> dict[str, Any]:
         """Ranges as plain data for a JSON card (tuples become lists there)."""
@@ -79,7 +87,7 @@ class Ranges:
 def draw_acquisition(context: Context, ranges: Ranges, rng: np.random.Generator) -> Acquisition:
     """Draw how a frame of a context is taken."""
     a_angstrom = find_host(context.specimen.host).lattice_constant_angstrom
-    pixel_angstrom = a_angstrom / rng.uniform(*ranges.lattice_px)
+    pixel_angstrom = a_angstrom / log_uniform(ranges.lattice_px, rng)
     distortion = rng.uniform(-ranges.distortion, ranges.distortion, (2, 2)).tolist()
     drift = rng.uniform(-ranges.drift_angstrom_per_s, ranges.drift_angstrom_per_s, 2).tolist()
     contamination = rng.uniform(*ranges.contamination) * brightest_contrast(context)
@@ -116,10 +124,18 @@ def draw_true_context(context: Context, ranges: Ranges, rng: np.random.Generator
 
 def draw_plan(ranges: Ranges, rng: np.random.Generator) -> SpecimenPlan:
     """Draw the defects of a frame."""
-    fractions = [
-        float(np.exp(rng.uniform(*np.log(r)))) for r in (ranges.vacancy1, ranges.vacancy2, ranges.dopant)
-    ]
+    if rng.random() < ranges.dilute:
+        rare = (ranges.vacancy1, ranges.vacancy2, ranges.dopant)
+        fractions = [log_uniform(fraction, rng) for fraction in rare]
+    else:
+        dense = (ranges.dense_vacancy1, ranges.dense_vacancy2, ranges.dense_dopant)
+        fractions = [float(rng.uniform(*fraction)) for fraction in dense]
     return SpecimenPlan(concentrations=DefectConcentrations(*fractions))
+
+
+def log_uniform(between: Range, rng: np.random.Generator) -> float:
+    """Draw a number whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(*np.log(between))))
 
 
 def draw_frame(context: Context, ranges: Ranges, seed: NDArray[np.uint32] | list[int]) -> Frame:

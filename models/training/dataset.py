@@ -3,7 +3,7 @@
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from drivers.contract.errors import InputError
 from models.contexts import context_name, reference_contexts
 from models.reading import read_columns
-from models.training.columns import LabelledColumns, label_columns
+from models.training.columns import LabelledColumns, MisreadError, label_columns
 from models.training.conditions import Ranges, draw_frame
 
 #: Raised when features or shards change their meaning.
-FORMAT = 1
+FORMAT = 2
 
-#: Of each class a frame gives at most this many columns: many frames, and no class that outweighs the rest.
-_MOST_A_FRAME = 96
+#: Columns of a class from a frame, at most, so that whole columns do not outweigh the rest.
+MOST_A_FRAME = 1300
 
-#: Of every six frames of a context the fifth calibrates and the sixth tests; training sees neither.
-FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 6, 4, 5
+#: Of ten frames one calibrates and one tests; training sees neither.
+FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 10, 4, 9
 
 #: Frames in a row that cannot be read before a context is given up.
 _MOST_REFUSED = 50
@@ -48,11 +48,17 @@ class Plan:
         Seed of everything random.
     ranges : Ranges
         What varies between frames.
+    frames_a_context : int
+        Frames that are read for each shard, at least.
+    most_a_frame : int
+        Of each class a frame gives at most this many columns.
     """
 
     columns_a_context: int
     seed: int
     ranges: Ranges
+    frames_a_context: int = 0
+    most_a_frame: int = MOST_A_FRAME
 
     def as_card(self) -> dict[str, Any]:
         """Plan as plain data; two shards belong together if theirs are equal."""
@@ -63,13 +69,19 @@ class Plan:
             "columns_a_context": self.columns_a_context,
             "contexts": len(reference_contexts()),
             "seed": self.seed,
-            "most_of_a_class_a_frame": _MOST_A_FRAME,
+            "frames_a_context": self.frames_a_context,
+            "most_of_a_class_a_frame": self.most_a_frame,
             "ranges": self.ranges.as_card(),
         }
 
 
 def build(
-    plan: Plan, folder: Path, *, workers: int, on_done: Callable[[int], None] = lambda columns: None
+    plan: Plan,
+    folder: Path,
+    *,
+    workers: int,
+    cluster: str | None = None,
+    on_done: Callable[[int], None] = lambda columns: None,
 ) -> dict[str, Any]:
     """Build every shard that a folder lacks, then write its card and return it.
 
@@ -80,7 +92,9 @@ def build(
     folder : Path
         Shards and cards; an interrupted build goes on here.
     workers : int
-        Processes.
+        Processes, if they run here.
+    cluster : str, optional
+        Address of a Dask scheduler to work on instead.
     on_done : callable
         Told the number of columns of every finished shard, those found finished included.
 
@@ -97,19 +111,50 @@ def build(
             on_done(plan.columns_a_context)
         else:
             missing.append(number)
+    run = (
+        _run_here(plan, missing, folder, workers)
+        if cluster is None
+        else _run_on(cluster, plan, missing, folder)
+    )
+    for _ in run:
+        on_done(plan.columns_a_context)
+    card = plan.as_card() | _totals(folder)
+    _write(folder / "card.json", json.dumps(card, indent=1).encode())
+    return card
+
+
+def _run_here(plan: Plan, numbers: list[int], folder: Path, workers: int) -> Iterator[None]:
+    """Build shards in processes of this machine."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        futures = [pool.submit(build_shard, plan, number, folder) for number in missing]
+        futures = [pool.submit(build_shard, plan, number, folder) for number in numbers]
         try:
             for future in as_completed(futures):
                 future.result()
-                on_done(plan.columns_a_context)
+                yield
         except BaseException:
             for future in futures:
                 future.cancel()
             raise
-    card = plan.as_card() | _totals(folder)
-    _write(folder / "card.json", json.dumps(card, indent=1).encode())
-    return card
+
+
+def _run_on(address: str, plan: Plan, numbers: list[int], folder: Path) -> Iterator[None]:
+    """Make shards on a Dask cluster, and write each here as it arrives."""
+    from distributed import Client
+    from distributed import as_completed as dask_completed
+
+    try:
+        client = Client(address, timeout="10s")
+    except OSError as error:
+        raise InputError(
+            f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`, or "
+            "leave out --cluster to work on this machine"
+        ) from error
+    with client:
+        futures = {client.submit(make_shard, plan, number, pure=False): number for number in numbers}
+        for future in dask_completed(list(futures)):
+            _write_shard(future.result(), shard_path(folder, futures[future]))
+            future.release()
+            yield
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -139,19 +184,26 @@ def _check_plan(plan: Plan, folder: Path) -> None:
 
 
 def build_shard(plan: Plan, number: int, folder: Path) -> None:
-    """Draw frames of one context until the shard is full, and write it at once or not at all."""
+    """Make one context's shard, and write it at once or not at all."""
+    _write_shard(make_shard(plan, number), shard_path(folder, number))
+
+
+def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
+    """Draw frames of one context until the shard is full."""
     rng = np.random.default_rng([plan.seed, number])
     parts: list[dict[str, NDArray[Any]]] = []
-    counts = dict.fromkeys(("frames", "refused", "missed", "spurious", "matched"), 0)
+    counts = dict.fromkeys(("frames", "refused", "misread", "missed", "spurious", "matched"), 0)
     columns = 0
-    while columns < plan.columns_a_context:
+    while columns < plan.columns_a_context or len(parts) < plan.frames_a_context:
         index = counts["frames"]
         counts["frames"] += 1
         frame = draw_frame(reference_contexts()[number], plan.ranges, [plan.seed, number, index])
+        _one_thread()  # the simulator's compiled loops have raised it: a frame then takes ten times as long
         try:
-            labelled = label_columns(frame, read_columns(frame.image))
-        except InputError:
+            labelled = label_columns(frame, read_columns(frame.image, with_edges=False))
+        except InputError as error:
             counts["refused"] += 1
+            counts["misread"] += isinstance(error, MisreadError)
             if counts["refused"] > _MOST_REFUSED and counts["refused"] == counts["frames"]:
                 raise
             continue
@@ -159,24 +211,28 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
         counts["spurious"] += labelled.spurious
         counts["matched"] += len(labelled.label)
         dose = frame.acquisition.dose_e_per_a2 or np.inf
-        parts.append(_take(labelled, index, float(np.log10(dose)), rng))
+        parts.append(_take(labelled, index, float(np.log10(dose)), plan.most_a_frame, rng))
         columns += len(parts[-1]["label"])
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in _ARRAYS}
-    path = shard_path(folder, number)
+    return arrays | {"counts": np.array(json.dumps(counts))}
+
+
+def _write_shard(arrays: dict[str, NDArray[Any]], path: Path) -> None:
+    """Write a shard at once or not at all."""
     partial = path.with_suffix(f".{os.getpid()}.part")
     with partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, counts=np.array(json.dumps(counts)), **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
     partial.replace(path)
 
 
 def _take(
-    labelled: LabelledColumns, index: int, log10_dose: float, rng: np.random.Generator
+    labelled: LabelledColumns, index: int, log10_dose: float, most: int, rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
     """A balanced choice of a frame's columns, in the types that shards hold."""
     chosen = []
     for label in range(5):
         of_class = np.flatnonzero(labelled.label == label)
-        chosen.append(rng.permutation(of_class)[:_MOST_A_FRAME])
+        chosen.append(rng.permutation(of_class)[:most])
     keep = np.concatenate(chosen)
     return {
         "moments": labelled.moments[keep].astype(np.float16),

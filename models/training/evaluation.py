@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from drivers.contract.context import ColumnClass
 from models.contexts import context_name, context_table, reference_contexts
 from models.posterior import entropy_nats
 from models.training.samples import Samples
@@ -16,46 +17,39 @@ _BINS = 15
 #: Temperatures that are tried: 0.3 to 6.
 _TEMPERATURES = torch.exp(torch.linspace(-1.2, 1.8, 61))
 
-#: A context's own columns count against this many of all contexts, so that few cannot mislead.
-_SHARED_COLUMNS = 200
+#: A context's own columns count against this many of all contexts, so that one odd frame cannot mislead.
+_SHARED_COLUMNS = 3000
 
-#: Bounds of the reference noise in log10 of the dose: 10^4.5 to 10^5.5 electrons a square ångström.
-_REFERENCE_DOSE = 4.5
+#: Least dose of the reference noise, log10 of electrons a square ångström; the greatest is the data's, 5.5.
+REFERENCE_DOSE = 4.5
 
 
 @torch.no_grad()
-def all_logits(network: nn.Module, samples: Samples, *, batch: int = 65536) -> Tensor:
+def all_logits(network: nn.Module, samples: Samples, *, batch: int = 16384) -> Tensor:
     """Logits of all samples, shape (n, 5); the network is left in evaluation mode."""
     network.eval()
     table = context_table()
-    rows = [
-        network(contrast, table[context])
-        for contrast, context in zip(
-            torch.split(samples.contrast, batch), torch.split(samples.context, batch), strict=True
-        )
-    ]
+    rows = []
+    for start in range(0, len(samples), batch):
+        contrast, context, _ = samples.take(slice(start, start + batch))
+        rows.append(network(contrast, table[context]))
     return torch.cat(rows)
 
 
-def class_weights(label: Tensor) -> Tensor:
-    """Weights that make every class count alike, shape (5,), mean 1 over the labels."""
-    count = torch.bincount(label, minlength=5).clamp(min=1)
-    return len(label) / (5 * count.float())
+def fit_temperatures(logits: Tensor, samples: Samples, *, shared_columns: int = _SHARED_COLUMNS) -> Tensor:
+    """Temperature of each context that makes held-out columns most likely, (576,).
 
-
-def fit_temperatures(logits: Tensor, samples: Samples) -> Tensor:
-    """Temperature of each context that makes held-out columns most likely, classes counting alike, (576,).
-
-    A context's columns are joined by the mean of all, weighted as `_SHARED_COLUMNS` columns.
+    A context's columns are joined by the mean of all, weighted as `shared_columns` columns.
     """
     contexts = len(reference_contexts())
-    weight = class_weights(samples.label)[samples.label]
+    label, context = samples.label.long(), samples.context.long()
+    weight = samples.weight
     own = torch.zeros(contexts, len(_TEMPERATURES))
     for k, temperature in enumerate(_TEMPERATURES):
-        loss = weight * cross_entropy(logits / temperature, samples.label, reduction="none")
-        own[:, k].index_add_(0, samples.context, loss)
+        loss = weight * cross_entropy(logits / temperature, label, reduction="none")
+        own[:, k].index_add_(0, context, loss)
     shared = own.sum(0) / max(len(samples), 1)
-    return _TEMPERATURES[(own + _SHARED_COLUMNS * shared).argmin(dim=1)]
+    return _TEMPERATURES[(own + shared_columns * shared).argmin(dim=1)]
 
 
 def expected_calibration_error(probability: Tensor, label: Tensor, weight: Tensor) -> float:
@@ -67,27 +61,39 @@ def expected_calibration_error(probability: Tensor, label: Tensor, weight: Tenso
     return float(by_bin.abs().sum() / weight.sum())
 
 
+def by_context(right: Tensor, samples: Samples) -> Tensor:
+    """Accuracy under each context, nan where it has no columns, (576,); `right` is 1 or 0 for each column."""
+    context, contexts = samples.context.long(), len(reference_contexts())
+    hits = torch.zeros(contexts).index_add_(0, context, samples.weight * right)
+    return hits / torch.zeros(contexts).index_add_(0, context, samples.weight)
+
+
+def _confusion(guess: Tensor, label: Tensor, weight: Tensor) -> list[list[float]]:
+    """Parts of each class (rows) that are called each class (columns)."""
+    classes = len(ColumnClass)
+    table = torch.zeros(classes**2).index_add_(0, label * classes + guess, weight).reshape(classes, classes)
+    parts: list[list[float]] = (table / table.sum(1, keepdim=True).clamp(min=1e-9)).tolist()
+    return parts
+
+
 def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
-    """Figures of calibrated logits; classes count alike, as in training, unless said otherwise.
+    """Figures of calibrated logits; every class of every frame counts alike, as in training.
 
     Returns
     -------
     dict
         `accuracy` over the whole dose range, `accuracy_reference` at 10^4.5 e/Å² and more, `accuracy_plain`
-        with every column counting alike, by dose and by class, the worst context, `ece`, `entropy_nats`.
+        with every column counting alike, by dose, the confusion, the worst context, `ece`, `entropy_nats`.
     """
-    weight = class_weights(samples.label)[samples.label]
+    label, weight = samples.label.long(), samples.weight
     probability = torch.softmax(logits, dim=1)
-    right = (probability.argmax(dim=1) == samples.label).float()
+    right = (probability.argmax(dim=1) == label).float()
 
     def mean(mask: Tensor) -> float:
         return float((weight * right)[mask].sum() / weight[mask].sum())
 
-    contexts = len(reference_contexts())
-    hits = torch.zeros(contexts).index_add_(0, samples.context, weight * right)
-    total = torch.zeros(contexts).index_add_(0, samples.context, weight)
-    by_context = torch.where(total > 0, hits / total.clamp(min=1e-9), torch.inf)
-    worst = int(by_context.argmin())
+    contexts = by_context(right, samples).nan_to_num(torch.inf)
+    worst = int(contexts.argmin())
     edges = (3.5, 4.0, 4.5, 5.0, 5.5)
     bands = [
         (f"10^{low:g}-10^{high:g}", (samples.log10_dose >= low) & (samples.log10_dose < high))
@@ -96,15 +102,15 @@ def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
     return {
         "columns": len(samples),
         "accuracy": mean(torch.ones_like(right, dtype=torch.bool)),
-        "accuracy_reference": mean(samples.log10_dose >= _REFERENCE_DOSE),
+        "accuracy_reference": mean(samples.log10_dose >= REFERENCE_DOSE),
         "accuracy_plain": float(right.mean()),
         "accuracy_by_dose": {name: mean(mask) for name, mask in bands if mask.any()},
-        "recall_by_class": [float(right[samples.label == k].mean()) for k in range(5)],
+        "confusion": _confusion(probability.argmax(dim=1), label, weight),
         "worst_context": {
             "name": context_name(reference_contexts()[worst]),
-            "accuracy": float(by_context[worst]),
+            "accuracy": float(contexts[worst]),
         },
-        "ece": expected_calibration_error(probability, samples.label, weight),
+        "ece": expected_calibration_error(probability, label, weight),
         "entropy_nats": float((weight * entropy_nats(probability)).sum() / weight.sum()),
-        "loss": float((weight * cross_entropy(logits, samples.label, reduction="none")).mean()),
+        "loss": float((weight * cross_entropy(logits, label, reduction="none")).mean()),
     }

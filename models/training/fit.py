@@ -1,5 +1,6 @@
 """Train one network: Adam on weighted cross-entropy, a checkpoint an epoch, the same result after a kill."""
 
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +19,20 @@ from models.checkpoint import save_weights
 from models.contexts import context_table
 from models.networks.catalogue import find_recipe
 from models.networks.mlp import Standardise
-from models.training.evaluation import all_logits, class_weights, evaluate, fit_temperatures
+from models.training.evaluation import all_logits, evaluate, fit_temperatures
 from models.training.samples import Part, Samples, load_samples, read_card
+from models.training.workers import Worker
 
 #: Learning rate of Adam (Dan et al., arXiv 2606.09419).
 LEARNING_RATE = 1e-3
 
 #: Columns of the paper's data set, about.
 PAPER_COLUMNS = 55_000_000
+
+_ALONE = Worker(torch.device("cpu"))
+
+#: Columns that statistics are summed over at a time.
+_CHUNK = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -82,11 +89,15 @@ class Training:
     decay: bool = False
 
 
-def train(training: Training, on_batch: Callable[[Progress], None] = lambda progress: None) -> dict[str, Any]:
+def train(
+    training: Training,
+    on_batch: Callable[[Progress], None] = lambda progress: None,
+    worker: Worker = _ALONE,
+) -> dict[str, Any]:
     """Train, calibrate, test, and write the weights; returns their card.
 
     A checkpoint is written after each epoch; an interrupted training goes on from there and ends with the
-    same weights as one that was not.
+    same weights as one that was not.  Of several workers each calls this, and only number 0 writes.
 
     Raises
     ------
@@ -99,18 +110,22 @@ def train(training: Training, on_batch: Callable[[Progress], None] = lambda prog
     torch.manual_seed(training.seed)
     network = recipe.make()
     set_statistics(network, parts["train"])
-    optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
+    network.to(worker.device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate, fused=True)
     training.out.mkdir(parents=True, exist_ok=True)
     checkpoint = training.out / f"{training.name}.checkpoint.safetensors"
     made_by = made_with(training, epochs, batch)
     first = _resume(checkpoint, network, optimiser, made_by)
+    schedule = _Schedule(training, epochs, batch)
     for epoch in range(first, epochs):
-        if training.decay:
-            rate = 0.5 * training.learning_rate * (1 + torch.cos(torch.tensor(torch.pi * epoch / epochs)))
-            optimiser.param_groups[0]["lr"] = float(rate)
-        _one_epoch(network, optimiser, parts["train"], batch, (training.seed, epoch, epochs), on_batch)
-        _write_checkpoint(checkpoint, network, optimiser, epoch + 1, made_by)
-    card = made_by | {"scale": scale(len(parts["train"])), "device": "cpu"}
+        _one_epoch(network, optimiser, parts["train"], (schedule, epoch, worker), on_batch)
+        if worker.rank == 0:
+            _write_checkpoint(checkpoint, network, optimiser, epoch + 1, made_by)
+    card = made_by | {"scale": scale(len(parts["train"])), "device": worker.device.type}
+    card |= {"processes": worker.world}
+    if worker.rank > 0:
+        return card
+    network.cpu()
     card["data"] = read_card(training.dataset)
     card["figures"], temperature = _figures(network, parts)
     save_weights(training.out / f"{training.name}.safetensors", training.name, network, temperature, card)
@@ -147,11 +162,15 @@ def scale(columns: int) -> str:
 def set_statistics(network: nn.Module, samples: Samples) -> None:
     """Give the network's `Standardise` the mean and deviation of its training features."""
     table = context_table()
-    share = torch.bincount(samples.context, minlength=len(table)).double() / len(samples)
+    share = torch.bincount(samples.context.long(), minlength=len(table)).double() / len(samples)
     context_mean = share @ table.double()
     context_deviation = (share @ (table.double() - context_mean).square()).sqrt()
-    mean = torch.cat([samples.contrast.double().mean(0), context_mean])
-    deviation = torch.cat([samples.contrast.double().std(0), context_deviation])
+    total = samples.contrast.new_zeros(2, samples.contrast.shape[1], dtype=torch.float64)
+    for some in torch.split(samples.contrast, _CHUNK):
+        total += torch.stack([some.double().sum(0), some.double().square().sum(0)])
+    contrast_mean, square = total / len(samples)
+    mean = torch.cat([contrast_mean, context_mean])
+    deviation = torch.cat([(square - contrast_mean.square()).clamp(min=0).sqrt(), context_deviation])
     for module in network.modules():
         if isinstance(module, Standardise):
             features = len(module.mean)
@@ -160,34 +179,53 @@ def set_statistics(network: nn.Module, samples: Samples) -> None:
             module.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0)[:features])
 
 
+@dataclass(frozen=True)
+class _Schedule:
+    """Batches and learning rates of a training with its defaults filled in."""
+
+    training: Training
+    epochs: int
+    batch: int
+
+    def rate(self, done: float) -> float:
+        """Learning rate when this part of all columns has been seen."""
+        if not self.training.decay:
+            return self.training.learning_rate
+        return 0.5 * self.training.learning_rate * (1 + math.cos(math.pi * done))
+
+
 def _one_epoch(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     samples: Samples,
-    batch: int,
-    state: tuple[int, int, int],
+    state: tuple[_Schedule, int, Worker],
     on_batch: Callable[[Progress], None],
 ) -> None:
     """Go once through all columns, in an order that depends on seed and epoch alone."""
-    seed, epoch, epochs = state
-    torch.manual_seed(1_000_003 * (seed + 1) + epoch)
-    order = torch.randperm(len(samples))
-    table, weights = context_table(), class_weights(samples.label)
+    schedule, epoch, worker = state
+    torch.manual_seed(1_000_003 * (schedule.training.seed + 1) + epoch)
+    order = torch.randperm(len(samples), dtype=torch.int32 if len(samples) < 2**31 else torch.int64)
+    table = context_table().to(worker.device)
     network.train()
     loss_sum = right_sum = 0.0
-    seen = 0
-    for chosen in torch.split(order, batch):
-        label = samples.label[chosen]
-        logits = network(samples.contrast[chosen], table[samples.context[chosen]])
-        loss = cross_entropy(logits, label, weight=weights)
+    seen, total = 0, schedule.epochs * len(samples)
+    for chosen in torch.split(order, schedule.batch):
+        optimiser.param_groups[0]["lr"] = schedule.rate((epoch * len(samples) + seen * worker.world) / total)
+        chosen = worker.part(chosen)
+        contrast, context, label = (t.to(worker.device) for t in samples.take(chosen))
+        with worker.precision():
+            logits = network(contrast, table[context])
+        losses = cross_entropy(logits.float(), label, reduction="none")
+        loss = (samples.weight[chosen].to(worker.device) * losses).mean()
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        worker.share_gradients(network)
         optimiser.step()
         loss_sum += float(loss.detach()) * len(chosen)
         right_sum += float((logits.detach().argmax(1) == label).sum())
         seen += len(chosen)
-        done, total = epoch * len(samples) + seen, epochs * len(samples)
-        on_batch(Progress(epoch, epochs, done, total, loss_sum / seen, right_sum / seen))
+        done = epoch * len(samples) + min(len(samples), seen * worker.world)
+        on_batch(Progress(epoch, schedule.epochs, done, total, loss_sum / seen, right_sum / seen))
 
 
 def _figures(network: nn.Module, parts: dict[Part, Samples]) -> tuple[dict[str, Any], Tensor]:
@@ -198,7 +236,7 @@ def _figures(network: nn.Module, parts: dict[Part, Samples]) -> tuple[dict[str, 
     for part in ("train", "test"):
         samples = parts[part]
         logits = all_logits(network, samples)
-        figures[part] = evaluate(logits / temperature[samples.context, None], samples)
+        figures[part] = evaluate(logits / temperature[samples.context.long(), None], samples)
         if part == "test":
             figures["test_ece_before_calibration"] = evaluate(logits, samples)["ece"]
     figures["temperature_range"] = [float(temperature.min()), float(temperature.max())]

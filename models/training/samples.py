@@ -7,39 +7,64 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
 from models.networks.catalogue import Flag
 from models.training.dataset import CALIBRATION_FRAME, FORMAT, FRAMES_A_CYCLE, TEST_FRAME, read_shard
+
+#: Columns of a class in a frame below which they count for less than others do.
+LEAST_OF_A_CLASS = 30
+
+#: Columns of a class in a frame that weigh one each.
+_COLUMNS_A_CLASS = 300
 
 Part = Literal["train", "calibration", "test"]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Columns of one part of a data set; n columns.
+    """Columns of one part of a data set, in small types: 25 bytes a column; n columns.
 
     Parameters
     ----------
     contrast : Tensor of shape (n, 8)
-        Contrast vectors, float32.
+        Contrast vectors, float16.
     context : Tensor of shape (n,)
-        Number of the context.
+        Number of the context, int16.
     label : Tensor of shape (n,)
-        `ColumnClass`.
+        `ColumnClass`, uint8.
     log10_dose : Tensor of shape (n,)
-        Of the column's frame.
+        Of the column's frame, float16.
+    weight : Tensor of shape (n,)
+        From `column_weights`, float32.
     """
 
     contrast: Tensor
     context: Tensor
     label: Tensor
     log10_dose: Tensor
+    weight: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def take(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Contrast vectors (float32), context numbers and labels (long) of some columns."""
+        return self.contrast[chosen].float(), self.context[chosen].long(), self.label[chosen].long()
+
+    def part(self, mask: Tensor) -> "Samples":
+        """The columns that a mask or a slice chooses."""
+        return Samples(
+            self.contrast[mask],
+            self.context[mask],
+            self.label[mask],
+            self.log10_dose[mask],
+            self.weight[mask],
+        )
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -83,15 +108,8 @@ def load_samples(folder: Path, flag: Flag) -> dict[Part, Samples]:
     read_card(folder)
     pieces: dict[Part, list[Samples]] = {"train": [], "calibration": [], "test": []}
     for number in range(len(reference_contexts())):
-        arrays = read_shard(folder, number)
-        moments = torch.from_numpy(arrays["moments"].astype(np.float32))
-        if not bool(moments.isfinite().all()):
-            raise InputError(f"{folder}: shard {number} holds features that are not finite; build it anew")
-        side = torch.from_numpy(arrays[f"is_{flag}"]).float()[:, None]
-        contrast = torch.cat([moments, side, 1 - side], dim=1)
-        label = torch.from_numpy(arrays["label"].astype(np.int64))
-        dose = torch.from_numpy(arrays["log10_dose"].astype(np.float32))
-        turn = torch.from_numpy(arrays["frame"].astype(np.int64)) % FRAMES_A_CYCLE
+        shard, frame = _load_shard(folder, number, flag)
+        turn = (frame + 3 * number) % FRAMES_A_CYCLE  # not the same frames of every context
         held = (turn == CALIBRATION_FRAME) | (turn == TEST_FRAME)
         masks: dict[Part, Tensor] = {
             "train": ~held,
@@ -99,9 +117,43 @@ def load_samples(folder: Path, flag: Flag) -> dict[Part, Samples]:
             "test": turn == TEST_FRAME,
         }
         for part, mask in masks.items():
-            context = torch.full((int(mask.sum()),), number)
-            pieces[part].append(Samples(contrast[mask], context, label[mask], dose[mask]))
+            pieces[part].append(shard.part(mask))
     return {part: _join(some) for part, some in pieces.items()}
+
+
+def load_all(folder: Path, flag: Flag) -> Samples:
+    """Read a whole data set in one; parameters and errors as `load_samples`."""
+    read_card(folder)
+    return _join([_load_shard(folder, number, flag)[0] for number in range(len(reference_contexts()))])
+
+
+def _load_shard(folder: Path, number: int, flag: Flag) -> tuple[Samples, Tensor]:
+    """Columns of one context, and the number of the frame that each is from."""
+    arrays = read_shard(folder, number)
+    moments = torch.from_numpy(arrays["moments"])
+    if not bool(moments.isfinite().all()):
+        raise InputError(f"{folder}: shard {number} holds features that are not finite; build it anew")
+    side = torch.from_numpy(arrays[f"is_{flag}"])[:, None]
+    shard = Samples(
+        torch.cat([moments, side.half(), (~side).half()], dim=1),
+        torch.full((len(moments),), number, dtype=torch.int16),
+        torch.from_numpy(arrays["label"]),
+        torch.from_numpy(arrays["log10_dose"]),
+        column_weights(arrays["label"], arrays["frame"]),
+    )
+    return shard, torch.from_numpy(arrays["frame"].astype(np.int64))
+
+
+def column_weights(label: NDArray[np.uint8], frame: NDArray[np.integer[Any]]) -> Tensor:
+    """Weights of a shard's columns that make every class of every frame count alike.
+
+    Otherwise how rare defects are in a frame would say something about its columns, and networks would learn
+    it: they would overlook vacancies in good crystals.  A class of few columns counts as one of
+    `LEAST_OF_A_CLASS`.
+    """
+    of_frame = frame.astype(np.int64) * len(ColumnClass) + label
+    count = np.maximum(np.bincount(of_frame), LEAST_OF_A_CLASS)
+    return torch.from_numpy((_COLUMNS_A_CLASS / count[of_frame]).astype(np.float32))
 
 
 def _join(pieces: list[Samples]) -> Samples:
@@ -111,4 +163,5 @@ def _join(pieces: list[Samples]) -> Samples:
         torch.cat([piece.context for piece in pieces]),
         torch.cat([piece.label for piece in pieces]),
         torch.cat([piece.log10_dose for piece in pieces]),
+        torch.cat([piece.weight for piece in pieces]),
     )

@@ -28,6 +28,7 @@ RANGES = Ranges(
     pixels=256,
     annulus=0.08,
     defocus_angstrom=25.0,
+    dilute=1.0,
     vacancy1=(0.008, 0.12),
     vacancy2=(0.0003, 0.03),
     dopant=(0.0001, 0.03),

@@ -2,8 +2,9 @@ import pytest
 
 from drivers.contract.context import HAADF
 from drivers.contract.errors import InputError, UnknownMaterialError
+from drivers.contract.facts import Facts, Sourced
 from drivers.file_context import OPTIONS, facts_given, settle
-from drivers.file_metadata import Facts, Sourced, Tag, facts_by_name, facts_by_path, flatten, pixel_size_fact
+from drivers.file_metadata import Tag, facts_by_name, facts_by_path, flatten, pixel_size_fact
 
 EVERYTHING = {"host": "WSe2", "dopant": "Ti", "energy_kev": 80.0, "detector": "HAADF"}
 

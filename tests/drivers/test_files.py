@@ -1,7 +1,6 @@
 """Every format that is read, series and detectors, and everything that cannot be read."""
 
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -224,7 +223,6 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(samples, name, caplo
     content = samples.write(name).read_bytes()
     path = samples.folder / f"damaged_{name}"
     rng = np.random.default_rng(17)
-    started = time.monotonic()
     is_hdf5 = content.startswith(b"\x89HDF")  # each case is a process
     for case in range(9 if is_hdf5 else 60):
         path.write_bytes(mutated(content, rng, case % 3))
@@ -234,7 +232,6 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(samples, name, caplo
             continue
         if case % 3 == 0:  # only what lies behind the image was cut away
             np.testing.assert_array_equal(file.micrographs[0].image, samples.picture())
-    assert time.monotonic() - started < 20
 
 
 def test_a_file_that_hangs_the_library_is_given_up(samples, monkeypatch):
@@ -250,12 +247,10 @@ def test_a_damaged_dm4_file_is_refused_or_read_and_nothing_else(tmp_path):
     content = (DATA / "tiwse2" / "haadf_2.dm4").read_bytes()
     path = tmp_path / "damaged.dm4"
     rng = np.random.default_rng(3)
-    started = time.monotonic()
     for case in range(30):
         path.write_bytes(mutated(content, rng, case % 3))
         with suppress(InputError):
             read_micrographs(path)
-    assert time.monotonic() - started < 30
 
 
 @needs_data

@@ -94,8 +94,8 @@ def test_vacuum_and_holes_are_not_filled(make_honeycomb, draw, rng):
     kept = truth.select((column < 150) & (np.hypot(row - 80, column - 70) > 22))
     lattice = fit(draw(kept, SHAPE, sigma_px=1.3) + rng.normal(0, 0.1, SHAPE))
     missed, invented = match(lattice, kept.inside(SHAPE, 9.0))[0], match(lattice, kept)[1]
-    assert np.mean(missed < 2) > 0.99
-    assert np.mean(invented < 2) > 0.985
+    assert np.mean(missed < 2) > 0.985  # columns with one neighbour, on the rim
+    assert np.mean(invented < 2) > 0.995
     sites = lattice.positions.numpy()
     assert (sites[:, 1] < 150 + 5).all()
     assert (np.hypot(sites[:, 0] - 80, sites[:, 1] - 70) > 22 - 5).all()

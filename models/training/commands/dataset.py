@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.add_argument("--out", type=Path, required=True, help="folder of the data set")
     action.add_argument("--seed", type=int, default=0)
     action.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    action.add_argument("--cluster", metavar="ADDRESS", help="Dask scheduler to work on instead")
     action.add_argument("--json", action="store_true", help="print the card as JSON")
 
 
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
             plan,
             arguments.out,
             workers=arguments.workers,
+            cluster=arguments.cluster,
             on_done=lambda columns: progress.advance(bar, columns),
         )
     if arguments.json:

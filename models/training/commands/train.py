@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from drivers.contract.errors import InputError
 from models.networks.catalogue import NETWORKS, find_recipe
 from models.training import fit
+from models.training.workers import joined
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="default: the paper's, by name")
     parser.add_argument("--learning-rate", type=float, default=fit.LEARNING_RATE)
     parser.add_argument("--decay", action="store_true", help="let the learning rate fall along a cosine")
+    parser.add_argument("--device", default="cpu", help="cpu (default), or cuda; several GPUs by torchrun")
     parser.add_argument("--json", action="store_true", help="print the card as JSON")
 
 
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.learning_rate,
         arguments.decay,
     )
-    with _progress_bar() as progress:
+    with joined(arguments.device) as worker, _progress_bar(quiet=worker.rank > 0) as progress:
         bar = progress.add_task(arguments.name, total=None, figures="reading the data set")
 
         def show(state: fit.Progress) -> None:
@@ -56,7 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
                 f"accuracy {state.accuracy:.2%}",
             )
 
-        card = fit.train(training, show)
+        card = fit.train(training, show, worker)
+    if worker.rank > 0:
+        return 0
     if arguments.json:
         print(json.dumps(card, indent=1))
     test = card["figures"]["test"]
@@ -68,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _progress_bar() -> Progress:
+def _progress_bar(*, quiet: bool) -> Progress:
     """Return a progress bar with figures and the time left."""
     return Progress(
         TextColumn("{task.description}"),
@@ -78,4 +82,5 @@ def _progress_bar() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        disable=quiet,
     )

@@ -65,6 +65,15 @@ def test_all_six_take_less_than_a_mebibyte():
     assert 4 * sum(parameters) < 2**20
 
 
+def test_the_reference_is_twenty_times_larger_than_the_simple_one_and_not_shipped():
+    sizes = [
+        sum(p.numel() for p in find_recipe(name).make().parameters())
+        for name in ("reference-features", "mlp-simple")
+    ]
+    assert sizes[0] > 20 * sizes[1]
+    assert "reference-features" not in NETWORKS
+
+
 def test_an_unknown_network_is_refused_and_the_known_are_named():
     with pytest.raises(InputError, match="mlp-simple"):
         find_recipe("resnet")

@@ -10,7 +10,7 @@ from models.contexts import reference_contexts
 from models.reading import read_columns
 from models.training.columns import label_columns, motif_numbers
 from models.training.conditions import Ranges, draw_frame
-from models.training.dataset import Plan, build, build_shard, read_shard, shard_path
+from models.training.dataset import MOST_A_FRAME, Plan, build, build_shard, read_shard, shard_path
 from sim_microscope.motifs import all_motifs
 
 RANGES = Ranges(pixels=128, lattice_px=(9.0, 12.0), log10_dose=(4.5, 5.5), contaminated=0.0)
@@ -33,14 +33,15 @@ def test_the_columns_of_a_frame_get_their_truth():
 
 
 def test_a_motif_names_the_column_and_the_number_of_each_kind_of_neighbour():
-    frame = draw_frame(reference_contexts()[10], replace(RANGES, dopant=(0.3, 0.3)), [4])
+    frame = draw_frame(reference_contexts()[331], replace(RANGES, dilute=0.0, dense_dopant=(0.3, 0.3)), [4])
     labelled = label_columns(frame, read_columns(frame.image))
     center = {"X2": 0, "X1top": 1, "empty": 2, "metal": 3, "dopant": 4}
     classes = np.array([center[motif.center] for motif in all_motifs()])
     assert (classes[labelled.motif] == labelled.label).all()
     # 0.3 of the metals are dopants, so a chalcogen column has 0.9 of them around it on average.
     frames = [
-        draw_frame(reference_contexts()[10], replace(RANGES, dopant=(0.3, 0.3)), [n]) for n in range(4, 12)
+        draw_frame(reference_contexts()[331], replace(RANGES, dilute=0.0, dense_dopant=(0.3, 0.3)), [n])
+        for n in range(4, 12)
     ]
     number = np.concatenate([motif_numbers(frame) for frame in frames])
     around = number[number < 34]
@@ -61,10 +62,10 @@ def test_a_shard_is_the_same_whenever_it_is_built(plan, tmp_path):
 
 
 def test_no_class_of_a_frame_outweighs_the_rest(plan, tmp_path):
-    build_shard(replace(plan, ranges=replace(RANGES, pixels=256)), 0, tmp_path)
+    build_shard(replace(plan, ranges=replace(RANGES, pixels=384)), 0, tmp_path)
     arrays = read_shard(tmp_path, 0)
     for frame in np.unique(arrays["frame"]):
-        assert np.bincount(arrays["label"][arrays["frame"] == frame]).max() <= 96
+        assert np.bincount(arrays["label"][arrays["frame"] == frame]).max() <= MOST_A_FRAME
 
 
 def test_a_folder_of_another_plan_is_left_alone(plan, tmp_path):
@@ -91,3 +92,22 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path):
     card = build(plan, tmp_path, workers=2)
     assert card["columns"] >= 576
     assert all((tmp_path / name).stat().st_mtime_ns == time for name, time in before.items())
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_makes_the_same_shards(plan, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("models.training.dataset.reference_contexts", lambda: reference_contexts()[:2])
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        build(plan, tmp_path / "there", workers=1, cluster=cluster.scheduler_address)
+    build(plan, tmp_path / "here", workers=1)
+    for number in range(2):
+        there, here = (read_shard(tmp_path / name, number) for name in ("there", "here"))
+        assert all(np.array_equal(there[name], here[name]) for name in here)
+
+
+@pytest.mark.slow  # it is waited for
+def test_a_cluster_that_does_not_answer_is_named(plan, tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
+        build(plan, tmp_path, workers=1, cluster="tcp://127.0.0.1:1")

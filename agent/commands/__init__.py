@@ -1,0 +1,1 @@
+"""The subcommands of `columnist` that need no simulator: each declares its options and runs."""

@@ -1,0 +1,232 @@
+"""`columnist analyse`: from micrograph files to defect maps, tables, pictures and reports."""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from agent.results.names import check_inputs_are_kept, stems_of
+from agent.results.report import Failure, ReportImage, report_html
+from agent.results.runs import Done, Failed, Outcome, analyse_file, describe, find_files, write_all
+from drivers.contract.errors import InputError
+from drivers.contract.facts import FIELDS, TEXT_FIELDS, Facts
+from drivers.file_context import OPTIONS, facts_given
+from models.analysis import DEFAULT_MODEL, Analyser, load_analyser
+from models.networks.catalogue import NETWORKS
+
+#: Images whose pictures the joint report holds, at most; beyond that it has the table alone.
+_MOST_PICTURES = 24
+
+_HELP = {
+    "host": "host monolayer, for example WSe2",
+    "dopant": "dopant to look for, for example Ti, or none",
+    "energy_kev": "beam energy [keV]",
+    "detector": "HAADF, MAADF, or INNER-OUTER [mrad]",
+}
+
+CONFIG_EXAMPLE = """\
+[context]
+host = "WSe2"
+dopant = "Ti"
+energy_kev = 80
+detector = "HAADF"
+
+[analysis]
+model = "mlp-simple"
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `columnist analyse`."""
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="micrograph files, or folders of them"
+    )
+    for field, option in OPTIONS.items():
+        parser.add_argument(
+            option,
+            dest=field,
+            type=str if field in TEXT_FIELDS else float,
+            help=_HELP.get(field, "overrides the file's value"),
+        )
+    parser.add_argument(
+        "--config", type=Path, help="TOML file with [context] and [analysis]; options go before it"
+    )
+    parser.add_argument("--out", type=Path, default=Path("maps"), help="folder to write to (default: maps)")
+    parser.add_argument("--model", choices=list(NETWORKS), help=f"shipped network (default: {DEFAULT_MODEL})")
+    parser.add_argument("--weights", type=Path, help="weights of your own (.safetensors), instead of --model")
+    parser.add_argument("--device", help="cpu (default), cuda, ...")
+    parser.add_argument("--tables-only", action="store_true", help="write no pictures and reports")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on all images")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Analyse all files; 0 if all succeeded, 1 if some did, 2 if none did."""
+    config = read_config(arguments.config) if arguments.config else {}
+    options = {field: getattr(arguments, field) for field in FIELDS}
+    given = [facts_given(options, "command line")]
+    if config.get("context"):
+        given.append(facts_given(config["context"], str(arguments.config)))
+    settings = dict(config.get("analysis", {}))
+    paths = find_files(arguments.files)
+    stems = stems_of(paths)
+    check_inputs_are_kept(paths, stems, arguments.out)
+    analyser = load_analyser(
+        arguments.model or settings.get("model", DEFAULT_MODEL),
+        weights=arguments.weights,
+        device=arguments.device or settings.get("device", "cpu"),
+    )
+    made = not arguments.out.exists()
+    _make_folder(arguments.out)
+    outcomes = _analyse_all(paths, stems, given, analyser, arguments)
+    done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    if not done and made:
+        arguments.out.rmdir()
+    if len(outcomes) > 1 and done and not arguments.tables_only:
+        _write_report(done, failed, arguments.out)
+    _tell(done, failed, arguments)
+    return 0 if not failed else 1 if done else 2
+
+
+def read_config(path: Path) -> dict[str, dict[str, Any]]:
+    """Read a config file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or holds anything but the tables and keys that are known.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"{path}: expected a TOML file, found {error}; for example\n{CONFIG_EXAMPLE}"
+        ) from error
+    known: Mapping[str, Sequence[str]] = {"context": FIELDS, "analysis": ("model", "device")}
+    for table, content in tree.items():
+        if table not in known or not isinstance(content, dict):
+            raise InputError(
+                f"{path}: expected tables [context] and [analysis], found {table!r}; for example\n"
+                f"{CONFIG_EXAMPLE}"
+            )
+        strange = [key for key in content if key not in known[table]]
+        if strange:
+            raise InputError(f"{path}: [{table}] knows {', '.join(known[table])}; found {', '.join(strange)}")
+    for key, value in tree.get("analysis", {}).items():
+        if not isinstance(value, str):
+            raise InputError(f"{path}: expected a text for {key}, found {value!r}")
+    return tree
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to folder {path} ({error}); choose another with --out") from error
+
+
+def _analyse_all(
+    paths: Sequence[Path],
+    stems: Sequence[str],
+    given: Sequence[Facts],
+    analyser: Analyser,
+    arguments: argparse.Namespace,
+) -> list[Outcome]:
+    """Analyse file by file below a progress bar."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    outcomes: list[Outcome] = []
+    with bar:
+        task = bar.add_task("", total=len(paths))
+        for path, stem in zip(paths, stems, strict=True):
+            for outcome in analyse_file(
+                path,
+                stem,
+                given,
+                analyser,
+                arguments.out,
+                with_pictures=not arguments.tables_only,
+                on_step=lambda step: bar.update(task, description=step),
+            ):
+                outcomes.append(outcome)
+                if isinstance(outcome, Failed):
+                    bar.console.print(
+                        f"columnist analyse: {_named(outcome)}",
+                        style="red",
+                        markup=False,
+                        highlight=False,
+                        soft_wrap=True,
+                    )
+            bar.advance(task)
+    return outcomes
+
+
+def _named(outcome: Failed) -> str:
+    """Error with the file that it is about, once."""
+    name = f"{outcome.file} {outcome.label}".strip()
+    return outcome.error if outcome.error.startswith(str(outcome.file)) else f"{name}: {outcome.error}"
+
+
+def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path) -> None:
+    """Write one page on all images."""
+    with_pictures = len(done) <= _MOST_PICTURES
+    images = [
+        ReportImage(
+            one.name,
+            one.header,
+            one.pictures.get("overlay") if with_pictures else None,
+            one.pictures.get("patches") if with_pictures else None,
+        )
+        for one in done
+    ]
+    failures = [Failure(str(one.file), one.error) for one in failed]
+    page = report_html(f"{len(done)} images", images, failures)
+    write_all(out, {"report": ("report.html", page.encode())})
+
+
+def _tell(done: Sequence[Done], failed: Sequence[Failed], arguments: argparse.Namespace) -> None:
+    """Print JSON, or a table and where the results lie."""
+    if arguments.json:
+        failures = [{"file": str(one.file), "label": one.label, "error": one.error} for one in failed]
+        print(json.dumps({"images": [describe(one) for one in done], "failures": failures}, indent=1))
+        return
+    if not done:
+        return
+    table = Table()
+    table.add_column("image")
+    for heading in ("columns", "vac1", "vac2", "dopant", "vac1 of X sites", "Å/px", "margin [nats]"):
+        table.add_column(heading, justify="right")
+    table.add_column("flags")
+    for one in done:
+        header = one.header
+        vac1 = header.concentrations[0]
+        table.add_row(
+            one.name,
+            str(header.columns),
+            str(header.counts.vac1),
+            str(header.counts.vac2),
+            str(header.counts.dopant),
+            f"{100 * vac1.value:.2f} % ({100 * vac1.low:.2f} to {100 * vac1.high:.2f})",
+            f"{header.scale.pixel_size_angstrom:.4f}",
+            f"{header.margin_nats:.1f}",
+            ", ".join(flag.kind for flag in header.flags),
+        )
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    for one in done:
+        for flag in one.header.flags:
+            console.print(f"{one.name}: {flag.message}", markup=False, highlight=False, soft_wrap=True)
+    print(f"{len(done)} analysed, {len(failed)} failed; results in {arguments.out}")

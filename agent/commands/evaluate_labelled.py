@@ -1,0 +1,165 @@
+"""`columnist evaluate labelled`: score classifiers against given labels of micrographs."""
+
+import argparse
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from agent.results.labelled import LabelledImage, find_labelled
+from drivers.contract.context import DETECTORS
+from drivers.contract.errors import InputError
+from drivers.file_context import settle
+from drivers.files import read_micrographs
+from models.analysis import DEFAULT_MODEL, Analyser, analyse, load_analyser
+from models.scoring import score_map
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `columnist evaluate labelled`."""
+    parser.add_argument("folder", type=Path, help="folder with labelled micrographs, or of such folders")
+    parser.add_argument(
+        "--model", action="append", help=f"network to score, may be repeated (default: {DEFAULT_MODEL})"
+    )
+    parser.add_argument("--weights", type=Path, help="weights of your own (.safetensors), instead of --model")
+    parser.add_argument(
+        "--radius-px",
+        type=float,
+        default=2.5,
+        help="a column and a label nearer than this match (default: 2.5)",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    parser.add_argument("--wrong", action="store_true", help="with --json: list every site that is wrong")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score every image by every model."""
+    if not (math.isfinite(arguments.radius_px) and arguments.radius_px > 0):
+        raise InputError(f"expected a positive --radius-px, found {arguments.radius_px:g}")
+    images = find_labelled(arguments.folder)
+    if arguments.weights is not None:
+        analysers = [load_analyser(weights=arguments.weights, device=arguments.device)]
+    else:
+        names = arguments.model or [DEFAULT_MODEL]
+        analysers = [load_analyser(name, device=arguments.device) for name in names]
+    rows = [
+        _score(image, analyser, arguments.radius_px, arguments.wrong)
+        for analyser in analysers
+        for image in images
+    ]
+    report = summarise(rows, analysers[0].reference.name, arguments.radius_px)
+    if arguments.json:
+        print(json.dumps(report, indent=1))
+    else:
+        _print(rows, report)
+    return 0
+
+
+def _score(image: LabelledImage, analyser: Analyser, radius_px: float, list_wrong: bool) -> dict[str, Any]:
+    """Figures of one image by one model."""
+    file = read_micrographs(image.path)
+    if len(file.micrographs) != 1:
+        raise InputError(f"{image.path}: expected one image with these labels, found {len(file.micrographs)}")
+    micrograph = file.micrographs[0]
+    result = analyse(micrograph.image, settle(image.facts, micrograph.facts), analyser)
+    score = score_map(result, image.labels, radius_px=radius_px)
+    row: dict[str, Any] = {
+        "image": image.name,
+        "set": image.group,
+        "detector": image.detector,
+        "model": analyser.reference.name,
+        "labelled": score.labelled,
+        "scored": score.scored,
+        "recall": score.recall,
+        "recall_vacancy": score.recall_vacancy,
+        "precision": score.precision,
+        "kappa": _finite(score.kappa),
+        "f1": score.f1,
+        "apart": score.apart,
+        "sublattice_right": score.sublattice_right,
+        "sublattice_margin_nats": result.header.margin_nats,
+        "sublattice_decided": result.header.is_decided,
+        "wrong_sites": len(score.wrong),
+        "pixel_size_angstrom": result.header.scale.pixel_size_angstrom,
+        "flags": [flag.kind for flag in result.header.flags],
+        "missed": score.missed,
+        "spurious": score.spurious,
+    }
+    return row | ({"wrong": score.wrong} if list_wrong else {})
+
+
+def summarise(rows: list[dict[str, Any]], model: str, radius_px: float) -> dict[str, Any]:
+    """Join the figures of all images; the summary is of the first model, by detector of the tiwse2 images."""
+    own = [row for row in rows if row["model"] == model]
+    tiwse2 = [row for row in own if row["set"] == "tiwse2"] or own
+    report: dict[str, Any] = {
+        "radius_px": radius_px,
+        "model": model,
+        "recall_min": min(row["recall"] for row in tiwse2),
+        "precision_min": min(row["precision"] for row in tiwse2),
+        "recall_vacancy_min": min(row["recall_vacancy"] for row in tiwse2),
+        "sublattice_right_min": min(row["sublattice_right"] for row in own),
+        "sublattice_margin_nats_min": min(row["sublattice_margin_nats"] for row in own),
+    }
+    for detector in DETECTORS:
+        of_detector = [row for row in tiwse2 if row["detector"] == detector]
+        if of_detector:
+            report[detector.lower()] = {
+                "images": len(of_detector),
+                "kappa": _mean(row["kappa"] for row in of_detector),
+                "f1_vac1": _mean(row["f1"]["vac1"] for row in of_detector),
+            }
+    crwse2 = [row for row in own if row["set"] == "crwse2"]
+    if crwse2:
+        report["crwse2"] = {
+            "images": len(crwse2),
+            "kappa": _mean(row["kappa"] for row in crwse2),
+            "f1_vac1": _mean(row["f1"]["vac1"] for row in crwse2),
+            "f1_dopant": _mean(row["f1"]["dopant"] for row in crwse2),
+        }
+    report["images"] = rows
+    return report
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that there are."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _print(rows: list[dict[str, Any]], report: dict[str, Any]) -> None:
+    """Print a table of all images and the summary below it."""
+    table = Table(title=f"Against labels, matched within {report['radius_px']:g} px")
+    for heading in ("image", "model", "recall", "of vacancies", "precision", "kappa"):
+        table.add_column(heading)
+    for heading in ("F1 x2", "vac1", "metal", "dopant", "sublattice", "margin [nats]"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            row["image"],
+            row["model"],
+            *(f"{row[key]:.4f}" for key in ("recall", "recall_vacancy", "precision")),
+            _number(row["kappa"]),
+            *(_number(row["f1"][name]) for name in ("x2", "vac1", "metal", "dopant")),
+            f"{100 * row['sublattice_right']:.1f} %",
+            f"{row['sublattice_margin_nats']:.1f}",
+        )
+    console = Console(width=max(150, Console().width))
+    console.print(table)
+    for detector in ("haadf", "maadf", "crwse2"):
+        if detector in report:
+            figures = ", ".join(f"{key} {_number(value)}" for key, value in report[detector].items())
+            console.print(f"{detector}: {figures}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,67 @@
+"""`columnist requests`, `approve`, `deny`, `mode` and `stop`: orders to the agent that runs elsewhere.
+
+The five share a module for they differ in one message; which it is, the parser's name tells.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from agent.commands.options import add_settings_options, read_settings
+from agent.control import send_order
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of one of the orders."""
+    name = parser.prog.split()[-1]
+    if name in ("approve", "deny"):
+        parser.add_argument("request", help="as `columnist requests` names it, for example r1")
+    elif name == "mode":
+        parser.add_argument("mode", nargs="?", choices=("observe", "advise", "auto"), help="default: show it")
+    parser.add_argument(
+        "--at", metavar="ADDRESS", help="the agent's control socket, if not that of the settings"
+    )
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="wait so long")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    add_settings_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send the order and print the answer."""
+    address = arguments.at or read_settings(arguments).publish.control
+    answer = send_order(address, _order(arguments), arguments.timeout)
+    if arguments.json:
+        print(json.dumps(answer, indent=1))
+        return 0
+    for line in answer.get("said", []):
+        print(line)
+    if "said" not in answer:
+        _show(answer)
+    return 0
+
+
+def _order(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The message of an order."""
+    match arguments.command:
+        case "approve" | "deny":
+            return {"kind": arguments.command, "request": arguments.request}
+        case "mode" if arguments.mode:
+            return {"kind": "set_mode", "mode": arguments.mode}
+        case "stop":
+            return {"kind": "stop"}
+        case _:
+            return {"kind": "status"}
+
+
+def _show(answer: dict[str, Any]) -> None:
+    """Print how the agent stands, and its requests."""
+    frames = ", ".join(f"{count} {what}" for what, count in answer["frames"].items())
+    print(f"session {answer['session']}: mode {answer['mode']}, link {answer['link']}; {frames}")
+    for request in answer["requests"]:
+        end = f": {request['outcome']}" if request["outcome"] else ""
+        print(f"{request['id']}  {request['status']}{end}\n    {request['wish']['reason']}")
+    waiting = [request["id"] for request in answer["requests"] if request["status"] == "proposed"]
+    if waiting:
+        print(f"waiting for an answer: {', '.join(waiting)} (`columnist approve ID` or `columnist deny ID`)")
+    elif not answer["requests"]:
+        print("no requests")

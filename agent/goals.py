@@ -1,0 +1,186 @@
+"""What a session is for: goals that are reached, not yet, or out of reach, each said with its number."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from drivers.contract.context import ColumnClass, Message
+
+#: Half a 95 % interval is this many standard deviations.
+_HALF_INTERVAL = 1.96
+
+Status = Literal["reached", "not_yet", "cannot_be"]
+
+Defect = Literal["vac1", "vac2", "dopant"]
+
+_CLASS_OF: dict[Defect, ColumnClass] = {
+    "vac1": ColumnClass.VAC1,
+    "vac2": ColumnClass.VAC2,
+    "dopant": ColumnClass.DOPANT,
+}
+
+
+class ColumnsGoal(Message):
+    """Know the class of the columns."""
+
+    kind: Literal["columns"] = "columns"
+    most_entropy_nats: Annotated[float, Field(gt=0)] = 0.05
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Part of the columns that must lie below."""
+
+
+class ConcentrationGoal(Message):
+    """Know how much of its sublattice a defect takes in the specimen, not only in the field."""
+
+    kind: Literal["concentration"] = "concentration"
+    defect: Defect
+    relative: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Half of the 95 % interval over the value."""
+
+
+class DoseLimit(Message):
+    """Give no column more than this; what is not known by then stays unknown."""
+
+    kind: Literal["dose"] = "dose"
+    most_e_per_a2: Annotated[float, Field(gt=0)]
+
+
+Goal = Annotated[ColumnsGoal | ConcentrationGoal | DoseLimit, Field(discriminator="kind")]
+
+
+class Standing(Message):
+    """How far a goal is."""
+
+    goal: Goal
+    status: Status
+    value: float | None
+    """Now, in the goal's own measure; None where there is nothing to measure yet."""
+    sentence: str
+
+
+class Verdict(Message):
+    """How far a session is: `status` is that of all goals together."""
+
+    status: Status
+    standings: tuple[Standing, ...]
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known of the columns, and what could still be; C columns.
+
+    Parameters
+    ----------
+    probability : ndarray of shape (C, 5)
+    entropy_nats : ndarray of shape (C,)
+    is_metal : ndarray of shape (C,)
+    dose_e_per_a2 : ndarray of shape (C,)
+        That each column has taken.
+    attainable_nats : ndarray of shape (C,), optional
+        Entropy that would be expected to be left after all that the instrument can do within the limits
+        (`agent.value.attainable_entropy`); None where that is not known.
+    """
+
+    probability: NDArray[np.floating]
+    entropy_nats: NDArray[np.floating]
+    is_metal: NDArray[np.bool_]
+    dose_e_per_a2: NDArray[np.floating]
+    attainable_nats: NDArray[np.floating] | None = None
+
+
+def judge(goals: Sequence[Goal], knowledge: Knowledge) -> Verdict:
+    """Say how far a session is.
+
+    Returns
+    -------
+    Verdict
+        ``reached`` if every goal is; ``cannot_be`` if one cannot be, or the dose is spent before; else
+        ``not_yet``.  Without a goal but a limit of dose, a session has reached its end when that is spent.
+    """
+    standings = tuple(_stand(goal, knowledge) for goal in goals)
+    wanted = [s for s in standings if s.goal.kind != "dose"]
+    is_spent = any(s.status == "reached" for s in standings if s.goal.kind == "dose")
+    if not wanted:
+        status: Status = "reached" if is_spent else "not_yet"
+    elif all(s.status == "reached" for s in wanted):
+        status = "reached"
+    elif is_spent or any(s.status == "cannot_be" for s in wanted):
+        status = "cannot_be"
+    else:
+        status = "not_yet"
+    return Verdict(status=status, standings=standings)
+
+
+def _stand(goal: Goal, knowledge: Knowledge) -> Standing:
+    """How far one goal is."""
+    match goal:
+        case ColumnsGoal():
+            return _stand_columns(goal, knowledge)
+        case ConcentrationGoal():
+            return _stand_concentration(goal, knowledge)
+        case DoseLimit():
+            return _stand_dose(goal, knowledge)
+        case _:
+            assert_never(goal)
+
+
+def _stand_columns(goal: ColumnsGoal, knowledge: Knowledge) -> Standing:
+    """Columns below the entropy that is asked for, now and at best."""
+    count = len(knowledge.entropy_nats)
+    if count == 0:
+        return Standing(goal=goal, status="not_yet", value=None, sentence="no column has been seen yet")
+    needed = math.ceil(goal.fraction * count - 1e-9)
+    known = int((knowledge.entropy_nats <= goal.most_entropy_nats).sum())
+    sentence = (
+        f"{known} of {count} columns are known to {goal.most_entropy_nats:g} nats, {needed} are asked for"
+    )
+    status: Status = "reached" if known >= needed else "not_yet"
+    if status == "not_yet" and knowledge.attainable_nats is not None:
+        best = np.minimum(knowledge.attainable_nats, knowledge.entropy_nats)
+        within = int((best <= goal.most_entropy_nats).sum())
+        if within < needed:
+            status = "cannot_be"
+            sentence += f"; with all that the limits allow, {within} are expected"
+    return Standing(goal=goal, status=status, value=known / count, sentence=sentence)
+
+
+def _stand_concentration(goal: ConcentrationGoal, knowledge: Knowledge) -> Standing:
+    """Half the 95 % interval of a concentration over its value: what counting leaves and what doubt adds."""
+    number = _CLASS_OF[goal.defect]
+    of_sublattice = knowledge.is_metal == (number == ColumnClass.DOPANT)
+    share = np.asarray(knowledge.probability[of_sublattice, number], np.float64)
+    sites, count = len(share), float(share.sum())
+    if sites == 0 or count <= 0:
+        return Standing(
+            goal=goal, status="not_yet", value=None, sentence=f"no site of a {goal.defect} has been seen yet"
+        )
+    fraction = count / sites
+    counting = sites * fraction * (1 - fraction)
+    doubt = float((share * (1 - share)).sum())
+    width = _HALF_INTERVAL * math.sqrt(counting + doubt) / count
+    sentence = (
+        f"{goal.defect}: {fraction:.3%} of {sites} sites, known to {width:.1%} of that (95 %), "
+        f"{goal.relative:.1%} are asked for"
+    )
+    if width <= goal.relative:
+        return Standing(goal=goal, status="reached", value=width, sentence=sentence)
+    if _HALF_INTERVAL * math.sqrt(counting) / count > goal.relative:
+        needed = math.ceil((_HALF_INTERVAL / goal.relative) ** 2 * (1 - fraction) / fraction)
+        sentence += (
+            f"; these columns are too few however well they are known: about {needed} sites are needed"
+        )
+        return Standing(goal=goal, status="cannot_be", value=width, sentence=sentence)
+    return Standing(goal=goal, status="not_yet", value=width, sentence=sentence)
+
+
+def _stand_dose(goal: DoseLimit, knowledge: Knowledge) -> Standing:
+    """Largest dose of a column against the limit."""
+    most = float(knowledge.dose_e_per_a2.max(initial=0.0))
+    status: Status = "reached" if most >= goal.most_e_per_a2 else "not_yet"
+    sentence = f"{most:.3g} of {goal.most_e_per_a2:.3g} e/Å² are spent"
+    return Standing(goal=goal, status=status, value=most, sentence=sentence)

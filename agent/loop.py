@@ -1,0 +1,284 @@
+"""The loop: carries events to `decide` and out what it answers; the one place where the parts meet.
+
+    instrument ──► receive ─┐
+    analysis   ──► analyse ─┤                         ┌──► publish
+    operator   ──► orders  ─┼─► inbox ─► think ─► record ──► act ──► instrument
+    scheduler  ──► post    ─┘              └──► analyse
+
+`think` starts an analysis at once; whatever the world gets to know of waits until `record` has it on disk.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from agent.actions import (
+    Action,
+    AnalyseFrame,
+    CheckpointJournal,
+    FinishSession,
+    RejectFrame,
+    SendCommand,
+    SkipFrame,
+)
+from agent.arrivals import event_of
+from agent.decide import decide
+from agent.events import (
+    AnalysisFailed,
+    CommandEnded,
+    Event,
+    FrameMapped,
+    FrameSeen,
+    OperatorSpoke,
+    SessionEnding,
+    SessionOpened,
+    Stop,
+)
+from agent.frames import FrameRef
+from agent.herald import Herald, Timing
+from agent.journal import JournalEntry
+from agent.parts import Analysis, Instrument, Recorder
+from agent.state import State
+from agent.steps import Inbound, Step
+from drivers.contract.errors import InputError
+from drivers.contract.frame import Frame
+from drivers.contract.instrument import BlankBeam
+
+#: Frames that are held at most, being analysed, waiting, or not on disk yet; then the instrument waits.
+FRAMES_HELD = 8
+
+#: Longest wait for the beam to be blanked at the end [s].
+_BLANKING_S = 2.0
+
+
+@dataclass
+class Loop:
+    """One session.
+
+    Parameters
+    ----------
+    instrument, recorder, analysis, herald
+        Who brings frames, keeps them, makes maps of them, and tells the world.
+    record_thread, analysis_thread : Executor
+        One thread each: an analysis thread keeps its pool of workers, and the journal its connection.
+    clock : callable
+        Monotonic [s].
+    """
+
+    instrument: Instrument
+    recorder: Recorder
+    analysis: Analysis
+    herald: Herald
+    record_thread: Executor
+    analysis_thread: Executor
+    clock: Callable[[], float] = time.monotonic
+    state: State = field(default_factory=State)
+    frames: dict[FrameRef, Frame] = field(default_factory=dict)
+    timings: dict[FrameRef, Timing] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.inbox: asyncio.Queue[Inbound] = asyncio.Queue()
+        self.steps: asyncio.Queue[Step] = asyncio.Queue()
+        self.jobs: asyncio.Queue[AnalyseFrame] = asyncio.Queue()
+        self.orders: asyncio.Queue[SendCommand] = asyncio.Queue()
+        self.finished: asyncio.Future[FinishSession] = asyncio.get_running_loop().create_future()
+        self.last_recorded = asyncio.Event()
+        self.recorded = self.state
+        self.room = asyncio.Condition()
+        self.unrecorded = 0
+        self.position = 0
+
+    async def run(self, opened: SessionOpened, *companions: Callable[[], Any]) -> FinishSession:
+        """Run a session to its end; the beam is blanked on the way out, where the instrument can.
+
+        Parameters
+        ----------
+        opened : SessionOpened
+            The first event.
+        *companions
+            Further tasks that live as long as the session: sockets, console, scheduler.
+
+        Raises
+        ------
+        ExceptionGroup
+            The first failure of any task, which has ended all others.
+        """
+        self.post(opened)
+        try:
+            async with asyncio.TaskGroup() as group:
+                inward = [group.create_task(task()) for task in (self.receive, self.analyse, self.act)]
+                core = [group.create_task(task()) for task in (self.think, self.record)]
+                around = [group.create_task(companion()) for companion in companions]
+                finish = await self.finished
+                for task in inward:
+                    task.cancel()
+                self.post(self._ending(finish.reason, finish.is_aborted))
+                await self.last_recorded.wait()
+                for task in core + around:
+                    task.cancel()
+        except BaseException as error:
+            await self._blank()
+            await self._record_abort(error)
+            raise
+        await self._blank()
+        return finish
+
+    def post(self, event: Event) -> None:
+        """Put an event to `decide`."""
+        self.inbox.put_nowait(Inbound(event))
+
+    def stop(self, why: str) -> None:
+        """End the session in order, as if the operator had asked for it."""
+        self.post(OperatorSpoke(at_s=self.clock(), order=Stop(why=why)))
+
+    async def ask(self, event: OperatorSpoke) -> tuple[Action, ...]:
+        """Put an order to `decide` and wait for what it answers."""
+        answer: asyncio.Future[tuple[Action, ...]] = asyncio.get_running_loop().create_future()
+        self.inbox.put_nowait(Inbound(event, answer=answer))
+        return await answer
+
+    async def receive(self) -> None:
+        """Take what the bridge sends, as long as there is room for it."""
+        async for arrival in self.instrument.arrivals():
+            event = event_of(arrival.content, arrival.monotonic_s)
+            if event is None:
+                continue
+            pixels = None
+            if isinstance(event, FrameSeen):
+                frame = FrameRef(session=event.header.session, sequence=event.header.sequence)
+                async with self.room:
+                    await self.room.wait_for(lambda: max(len(self.frames), self.unrecorded) < FRAMES_HELD)
+                self.frames.setdefault(frame, arrival.content)
+                self.timings.setdefault(frame, Timing(event.header.monotonic_s, arrival.monotonic_s))
+                self.unrecorded += 1
+                pixels = arrival.content.pixels
+            self.inbox.put_nowait(Inbound(event, pixels))
+
+    async def think(self) -> None:
+        """Decide on one event at a time until cancelled; waits on `inbox` alone, so cannot deadlock."""
+        while True:
+            inbound = await self.inbox.get()
+            self.state, actions = decide(self.state, inbound.event)
+            self.herald.note(inbound.event, actions)
+            for action in actions:
+                if isinstance(action, AnalyseFrame):
+                    self.jobs.put_nowait(action)
+                elif isinstance(action, SkipFrame | RejectFrame) and action.frame is not None:
+                    await self._let_go(action.frame)
+            if inbound.answer is not None and not inbound.answer.done():
+                inbound.answer.set_result(actions)
+            entry = JournalEntry(self.position, inbound.event, actions, inbound.array)
+            self.position += 1
+            self.steps.put_nowait(Step(entry, actions, inbound.defect_map, self.state))
+
+    async def record(self) -> None:
+        """Make steps durable, as many at once as wait, and then tell and do what they ask for."""
+        while True:
+            steps = [await self.steps.get()]
+            while not self.steps.empty():
+                steps.append(self.steps.get_nowait())
+            await self._append([step.entry for step in steps])
+            recorded_s = self.clock()
+            for step in steps:
+                await self._carry_out(step, recorded_s)
+
+    async def analyse(self) -> None:
+        """Make maps, one frame at a time, in the analysis thread."""
+        loop = asyncio.get_running_loop()
+        while True:
+            job = await self.jobs.get()
+            held, timing = self.frames[job.frame], self.timings[job.frame]
+            timing.begun_s = self.clock()
+            try:
+                defect_map = await loop.run_in_executor(
+                    self.analysis_thread, self.analysis.run, held.pixels, job.settled, held.header
+                )
+            except InputError as error:
+                self.post(AnalysisFailed(at_s=self.clock(), frame=job.frame, reason=str(error)))
+                continue
+            timing.analysed_s = self.clock()
+            mapped = FrameMapped(
+                at_s=timing.analysed_s,
+                frame=job.frame,
+                header=defect_map.header,
+                analysis_s=timing.analysed_s - timing.begun_s,
+            )
+            self.inbox.put_nowait(Inbound(mapped, defect_map.columns, defect_map))
+
+    async def act(self) -> None:
+        """Send commands to the instrument, one at a time; every one comes to an end."""
+        while True:
+            order = await self.orders.get()
+            name = f"{self.state.session}.{order.request}"
+            outcome = await self.instrument.execute(order.command, id=name, timeout_s=order.timeout_s)
+            self.post(CommandEnded(at_s=self.clock(), request=order.request, outcome=outcome))
+
+    async def _append(self, entries: Sequence[JournalEntry]) -> None:
+        """Record entries in the recording thread."""
+        await self._in_record_thread(lambda: self.recorder.append(entries))
+
+    async def _in_record_thread(self, work: Callable[[], None]) -> None:
+        """Wait for something that writes."""
+        await asyncio.get_running_loop().run_in_executor(self.record_thread, work)
+
+    async def _carry_out(self, step: Step, recorded_s: float) -> None:
+        """Tell and do what a step asks for, now that it is recorded."""
+        event = step.entry.event
+        self.recorded = step.state
+        if isinstance(event, FrameSeen):
+            self.instrument.acknowledge(event.header)
+            async with self.room:
+                self.unrecorded -= 1
+                self.room.notify_all()
+        if isinstance(event, FrameMapped) and step.defect_map is not None:
+            timing = self.timings.pop(event.frame)
+            timing.recorded_s = recorded_s
+            self.herald.publish_map(step.defect_map, self.frames.get(event.frame), timing)
+            await self._let_go(event.frame)
+        self.herald.tell(step.entry, step.actions, step.state)
+        for action in step.actions:
+            if isinstance(action, SendCommand):
+                self.orders.put_nowait(action)
+            elif isinstance(action, CheckpointJournal):
+                await self._in_record_thread(self.recorder.checkpoint)
+            elif isinstance(action, FinishSession) and not self.finished.done():
+                self.finished.set_result(action)
+        if isinstance(event, SessionEnding):
+            self.last_recorded.set()
+
+    async def _let_go(self, frame: FrameRef) -> None:
+        """Forget a frame, unless it still has work to come (one that was sent twice keeps its first)."""
+        if frame == self.state.busy or any(frame == waiting for waiting, _ in self.state.waiting):
+            return
+        async with self.room:
+            self.frames.pop(frame, None)
+            self.room.notify_all()
+
+    async def _blank(self) -> None:
+        """Take the beam off the specimen where the instrument can and the agent may act."""
+        capabilities = self.state.capabilities
+        blank = BlankBeam()
+        if self.state.mode == "observe" or capabilities is None or self.state.link != "up":
+            return
+        if blank.kind in capabilities.commands:
+            name = f"{self.state.session}.blank"
+            await self.instrument.execute(blank, id=name, timeout_s=_BLANKING_S)
+
+    async def _record_abort(self, error: BaseException) -> None:
+        """Leave word of a failure in the journal, if it still takes any."""
+        reason = f"{type(error).__name__}: {error}"[:2000]
+        ending = self._ending(reason, True)
+        self.state, actions = decide(self.state, ending)
+        try:
+            await self._append([JournalEntry(self.position, ending, actions)])
+        except (InputError, ValueError, RuntimeError):
+            return  # the journal itself is what failed; the error on its way up says so
+
+    def _ending(self, reason: str, is_aborted: bool) -> SessionEnding:
+        """The last event."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return SessionEnding(at_s=self.clock(), reason=reason, is_aborted=is_aborted, wall_time=now)

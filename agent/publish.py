@@ -1,0 +1,139 @@
+"""What the agent tells the world: numbered messages by topic, and the last of each for who joins late.
+
+`docs/wire-agent.md` says how it looks on the wire.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import zmq
+import zmq.asyncio
+
+from drivers.contract.context import Message
+from drivers.contract.errors import InputError
+from drivers.contract.maps import COLUMN_DTYPE, DefectMap
+
+#: Version of what is published.
+PUBLISH_VERSION = 1
+
+#: Longest request on the snapshot socket that is looked at [bytes].
+_MAX_ASKED = 200
+
+#: Names of the records' fields, as they stand in the header of a map.
+COLUMN_FIELDS = np.lib.format.dtype_to_descr(COLUMN_DTYPE)
+
+Parts = tuple[bytes, bytes, bytes]
+
+
+class Publisher:
+    """Sends messages to all who listen; a slow listener loses some and can tell by the numbers.
+
+    Parameters
+    ----------
+    maps : zmq.Socket
+        A bound PUB socket.
+    session : str
+    clock : callable
+        Monotonic [s].
+    """
+
+    def __init__(
+        self, maps: "zmq.Socket[bytes]", session: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._maps, self._session, self._clock = maps, session, clock
+        self._numbers: dict[str, int] = {}
+        self._last: dict[str, Parts] = {}
+
+    def publish(self, topic: str, body: Message | dict[str, Any], **more: Any) -> None:
+        """Send a message; never waits.
+
+        Parameters
+        ----------
+        topic : str
+        body : Message or dict
+            What there is to say.
+        **more
+            Further fields of the envelope.
+        """
+        self._send(topic, body, more, b"")
+
+    def publish_map(self, defect_map: DefectMap, **more: Any) -> None:
+        """Send a map: its header, and its columns as raw records."""
+        more["columns"] = {"count": defect_map.header.columns, "dtype": COLUMN_FIELDS}
+        self._send("map", defect_map.header, more, defect_map.to_bytes())
+
+    def last(self, topic: str) -> list[bytes]:
+        """Return the parts of the last message of a topic, three each; of every topic if it is empty."""
+        if topic:
+            return list(self._last.get(topic, ()))
+        return [part for parts in self._last.values() for part in parts]
+
+    def _send(self, topic: str, body: Message | dict[str, Any], more: dict[str, Any], raw: bytes) -> None:
+        """Number and send."""
+        number = self._numbers.get(topic, 0) + 1
+        self._numbers[topic] = number
+        text = body.model_dump_json() if isinstance(body, Message) else json.dumps(body)
+        envelope = {
+            "version": PUBLISH_VERSION,
+            "topic": topic,
+            "session": self._session,
+            "number": number,
+            "sent_s": self._clock(),
+            **more,
+        }
+        # The body is JSON already: put it in as it is rather than parse and write it once more.
+        head = json.dumps(envelope)[:-1]
+        parts = (topic.encode(), f'{head}, "body": {text}}}'.encode(), raw)
+        self._last[topic] = parts
+        self._maps.send_multipart(parts)
+
+
+async def answer_snapshots(socket: zmq.asyncio.Socket, publisher: Publisher) -> None:
+    """Answer who asks for the last messages until cancelled; what is no question is answered with nothing.
+
+    Parameters
+    ----------
+    socket : zmq.asyncio.Socket
+        A bound ROUTER socket.  A REQ socket sends one part, a topic or nothing.
+    publisher : Publisher
+    """
+    while True:
+        identity, *parts = await socket.recv_multipart()
+        asked = parts[-1] if parts and len(parts[-1]) <= _MAX_ASKED else b"?"
+        delimiter = [b""] if len(parts) > 1 else []
+        answer = publisher.last(asked.decode("utf-8", "replace"))
+        await socket.send_multipart([identity, *delimiter, *(answer or [b""])])
+
+
+def bind(context: "zmq.Context[Any]", kind: int, address: str, field: str, queue: int = 1000) -> Any:
+    """Bind a socket that keeps at most `queue` messages for each peer.
+
+    Raises
+    ------
+    InputError
+        If the address is none, or its port is in use; the setting is named.
+    """
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 200)
+    socket.setsockopt(zmq.SNDHWM, queue)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        if error.errno == zmq.EADDRINUSE:
+            raise InputError(
+                f"{address} is in use, perhaps by another agent (`columnist requests` would tell): stop it, "
+                f"or set {field} to another address, for example with port 0 for any free one"
+            ) from None
+        raise InputError(
+            f"{field}: expected an address such as tcp://127.0.0.1:5880, found {address!r} ({error.strerror})"
+        ) from None
+    return socket
+
+
+def address_of(socket: "zmq.Socket[Any]") -> str:
+    """Where a bound socket is, with the port that it was given."""
+    return str(socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\x00"))  # type: ignore[union-attr]

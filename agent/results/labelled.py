@@ -1,0 +1,189 @@
+"""Labelled micrographs: known layouts, and any folder that a small TOML file describes."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.contract.errors import InputError
+from drivers.contract.facts import Facts
+from drivers.file_context import facts_given
+from models.scoring import MEANINGS, Labels
+
+#: Name of the file that describes a folder.
+DESCRIPTION = "labelled.toml"
+
+EXAMPLE = """\
+[[image]]
+set = "mine"               # images of one set are averaged together
+file = "image.dm4"         # any file that `columnist analyse` reads, with one image
+points = "points.npy"      # (labels, 2), or a .csv of two columns
+order = "xy"               # (column, row); or "rc" (row, column)
+labels = "labels.npy"      # (labels,), whole numbers, or a .csv
+context = { host = "WSe2", dopant = "Ti", energy_kev = 80, detector = "HAADF" }
+classes = { 0 = "x2", 1 = "vacancy", 2 = "metal", 3 = "apart" }
+"""
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image with labels.
+
+    Parameters
+    ----------
+    name : str
+        Tells images apart in a report.
+    group : str
+        Images of one set are averaged together.
+    detector : str
+        As named, for the report.
+    path : Path
+        The image.
+    facts : Facts
+        The context that the description gives.
+    labels : Labels
+    """
+
+    name: str
+    group: str
+    detector: str
+    path: Path
+    facts: Facts
+    labels: Labels
+
+
+def find_labelled(folder: Path) -> list[LabelledImage]:
+    """Find the labelled images of a folder and of its subfolders.
+
+    A folder with a `labelled.toml` is what that says; a folder named tiwse2 or crwse2 is known.
+
+    Raises
+    ------
+    InputError
+        If there are none, or a description or a file of labels cannot be used.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: expected a folder with labelled micrographs, found none; check the path")
+    found: list[LabelledImage] = []
+    for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        if (place / DESCRIPTION).is_file():
+            found += _described(place)
+        elif place.resolve().name in _KNOWN:
+            found += [
+                _image(place, entry, place / "README.md") for entry in _KNOWN[place.resolve().name](place)
+            ]
+    if not found:
+        raise InputError(
+            f"{folder}: expected labelled micrographs, found neither {DESCRIPTION} nor a folder "
+            f"{' or '.join(_KNOWN)}; describe the folder by a {DESCRIPTION} such as\n{EXAMPLE}"
+        )
+    return found
+
+
+def _tiwse2(folder: Path) -> list[dict[str, Any]]:
+    """Entries of the Ti-doped WSe2 pairs: label 3 is not the truth about dopants, so it is kept apart."""
+    entries = []
+    for points in sorted(folder.glob("points_*.npy"), key=lambda path: (len(path.stem), path.stem)):
+        number = points.stem.removeprefix("points_")
+        for detector in ("HAADF", "MAADF"):
+            if (folder / f"{detector.lower()}_{number}.dm4").is_file():
+                entries.append(
+                    {
+                        "set": "tiwse2",
+                        "file": f"{detector.lower()}_{number}.dm4",
+                        "points": points.name,
+                        "labels": f"labels_{number}.npy",
+                        "context": {"host": "WSe2", "dopant": "Ti", "energy_kev": 80, "detector": detector},
+                        "classes": {"0": "x2", "1": "vacancy", "2": "metal", "3": "apart"},
+                    }
+                )
+    return entries
+
+
+def _crwse2(folder: Path) -> list[dict[str, Any]]:
+    """Entries of the Cr-doped WSe2 images."""
+    entries = []
+    for points in sorted(folder.glob("points_*.npy"), key=lambda path: (len(path.stem), path.stem)):
+        number = points.stem.removeprefix("points_")
+        entries.append(
+            {
+                "set": "crwse2",
+                "file": f"maadf_denoised_{number}.npy",
+                "points": points.name,
+                "labels": f"labels_{number}.npy",
+                "context": {"host": "WSe2", "dopant": "Cr", "energy_kev": 80, "detector": "MAADF"},
+                "classes": {"0": "metal", "1": "x2", "2": "vacancy", "3": "dopant"},
+            }
+        )
+    return entries
+
+
+_KNOWN = {"tiwse2": _tiwse2, "crwse2": _crwse2}
+
+
+def _described(folder: Path) -> list[LabelledImage]:
+    """Images of a folder with a description."""
+    path = folder / DESCRIPTION
+    try:
+        tree = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected TOML, found {error}; see the example:\n{EXAMPLE}") from error
+    entries = tree.get("image")
+    if not isinstance(entries, list) or not entries or set(tree) != {"image"}:
+        raise InputError(
+            f"{path}: expected tables [[image]], found {', '.join(tree) or 'nothing'}; as in\n{EXAMPLE}"
+        )
+    return [_image(folder, entry, path) for entry in entries]
+
+
+def _image(folder: Path, entry: Mapping[str, Any], origin: Path) -> LabelledImage:
+    """Check one entry of a description, and read its labels."""
+    required = {"file", "points", "labels", "context", "classes"}
+    if not required <= set(entry) or not set(entry) <= required | {"set", "order", "name"}:
+        raise InputError(
+            f"{origin}: expected an image with {', '.join(sorted(required))} and perhaps set, order, name; "
+            f"found {', '.join(entry)}"
+        )
+    classes = {str(key): value for key, value in dict(entry["classes"]).items()}
+    strange = [str(value) for value in classes.values() if value not in MEANINGS]
+    if strange:
+        raise InputError(f"{origin}: expected classes {', '.join(MEANINGS)}; found {', '.join(strange)}")
+    points = _table(folder / entry["points"]).reshape(-1, 2)
+    if entry.get("order", "xy") not in ("xy", "rc"):
+        raise InputError(f"{origin}: expected order 'xy' or 'rc', found {entry['order']!r}")
+    if entry.get("order", "xy") == "xy":
+        points = points[:, ::-1]
+    labels = _table(folder / entry["labels"]).ravel()
+    if len(labels) != len(points) or len(points) == 0:
+        raise InputError(
+            f"{folder}: expected a label for each of {len(points)} points of {entry['points']}, found "
+            f"{len(labels)} in {entry['labels']}"
+        )
+    names = [f"{label:g}" for label in labels]
+    unknown = sorted(set(names) - set(classes))
+    if unknown:
+        raise InputError(f"{origin}: expected a class for every label, found none for {', '.join(unknown)}")
+    return LabelledImage(
+        name=str(entry.get("name", f"{folder.resolve().name}/{Path(entry['file']).stem}")),
+        group=str(entry.get("set", folder.resolve().name)),
+        detector=str(dict(entry["context"]).get("detector", "")),
+        path=folder / entry["file"],
+        facts=facts_given(entry["context"], str(origin.name)),
+        labels=Labels(
+            np.ascontiguousarray(points, dtype=np.float64), np.array([classes[name] for name in names])
+        ),
+    )
+
+
+def _table(path: Path) -> NDArray[np.float64]:
+    """Numbers of a .npy or .csv file."""
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+        return np.loadtxt(path, delimiter=",", comments="#", dtype=np.float64)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: expected numbers in a .npy or .csv file, found {error}") from error

@@ -1,0 +1,231 @@
+"""From micrograph files to results on disk; one bad file does not stop the rest."""
+
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.results.names import ENDINGS
+from agent.results.nexus import nexus_bytes
+from agent.results.pictures import overlay_png, patches_png
+from agent.results.report import ReportImage, report_html
+from agent.results.tables import csv_text
+from drivers.contract.errors import InputError
+from drivers.contract.facts import Facts
+from drivers.contract.maps import FrameReference, MapHeader, digest_pixels
+from drivers.file_context import settle
+from drivers.files import SUFFIXES, Micrograph, read_micrographs
+from models.analysis import Analyser, analyse
+from models.mean_patches import mean_patches
+
+
+@dataclass(frozen=True)
+class Done:
+    """An image that was analysed and written."""
+
+    file: Path
+    label: str
+    stem: str
+    header: MapHeader
+    outputs: dict[str, Path]
+    notes: tuple[str, ...] = ()
+    pictures: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """File, and which of its images."""
+        return f"{self.file.name} {self.label}".strip()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file, or an image of one, that could not be analysed."""
+
+    file: Path
+    label: str
+    error: str
+
+
+Outcome = Done | Failed
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """Files to analyse: those named, and of folders those that can be read, by name.
+
+    Raises
+    ------
+    InputError
+        If a folder holds none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir() or path.suffix.lower() in SUFFIXES:
+            found.append(path)
+            continue
+        inside = sorted(
+            entry
+            for entry in path.iterdir()
+            if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+        )
+        if not inside:
+            raise InputError(
+                f"{path}: expected micrographs ({', '.join(SUFFIXES)}), found none in this folder"
+            )
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def analyse_file(
+    path: Path,
+    stem: str,
+    given: Sequence[Facts],
+    analyser: Analyser,
+    out: Path,
+    *,
+    with_pictures: bool = True,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Iterator[Outcome]:
+    """Analyse every image of a file and write its results, all of an image or none.
+
+    Parameters
+    ----------
+    path : Path
+    stem : str
+        Begins the names of what is written.
+    given : sequence of Facts
+        Go before what the file says; the first counts most.
+    analyser : Analyser
+    out : Path
+        Folder, which exists.
+    with_pictures : bool
+        Also write pictures and a report.
+    on_step : callable
+        Is told what is being done.
+    """
+    try:
+        on_step(f"reading {path.name}")
+        file = read_micrographs(path)
+    except Exception as error:
+        yield Failed(path, "", _reason(error))
+        return
+    for micrograph in file.micrographs:
+        on_step(f"{path.name} {micrograph.label}".strip())
+        own_stem = f"{stem}_{micrograph.label}" if micrograph.label else stem
+        try:
+            yield _analyse_image(
+                path, own_stem, micrograph, given, analyser, out, with_pictures, file.refused
+            )
+        except Exception as error:
+            yield Failed(path, micrograph.label, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """What to tell of an error; one that nobody foresaw is told with its place, to be reported."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice for this image; crop it, or use a machine with more"
+    if isinstance(error, OSError):
+        return f"cannot be read or written: {error}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"unexpected {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: {error}; "
+        "please report this with the file"
+    )
+
+
+def _analyse_image(
+    path: Path,
+    stem: str,
+    micrograph: Micrograph,
+    given: Sequence[Facts],
+    analyser: Analyser,
+    out: Path,
+    with_pictures: bool,
+    notes: tuple[str, ...],
+) -> Done:
+    """One image, from its pixels to files on disk."""
+    settled = settle(*given, micrograph.facts)
+    image = micrograph.image
+    reference = FrameReference(
+        file=str(path),
+        label=micrograph.label,
+        shape=(image.shape[0], image.shape[1]),
+        sha256=digest_pixels(image),
+    )
+    result = analyse(image, settled, analyser, frame=reference)
+    contents = {"csv": csv_text(result).encode(), "nexus": nexus_bytes(result, image)}
+    pictures: dict[str, bytes] = {}
+    if with_pictures:
+        name = f"{path.name} {micrograph.label}".strip()
+        patches, counts = mean_patches(image, result)
+        host = settled.context.specimen.host
+        pictures = {
+            "overlay": overlay_png(result, image, name),
+            "patches": patches_png(patches, counts, host),
+        }
+        page = report_html(name, [ReportImage(name, result.header, pictures["overlay"], pictures["patches"])])
+        contents |= pictures | {"report": page.encode()}
+    outputs = write_all(out, {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()})
+    return Done(path, micrograph.label, stem, result.header, outputs, notes, pictures)
+
+
+def write_all(out: Path, contents: dict[str, tuple[str, bytes]]) -> dict[str, Path]:
+    """Write files into a folder: each is whole when it appears, and none appears before all are written."""
+    partial = Path(tempfile.mkdtemp(prefix=".columnist-", dir=out))
+    try:
+        for name, content in contents.values():
+            with (partial / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for name, _ in contents.values():
+            (partial / name).replace(out / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return {kind: out / name for kind, (name, _) in contents.items()}
+
+
+def describe(outcome: Done) -> dict[str, object]:
+    """Summarise an image for a program to read."""
+    header = outcome.header
+    settled = header.settled
+    return {
+        "file": str(outcome.file),
+        "label": outcome.label,
+        "outputs": {kind: str(path) for kind, path in outcome.outputs.items()},
+        "columns": header.columns,
+        "counts": header.counts.model_dump(),
+        "concentrations": {
+            one.defect: {
+                "value": one.value,
+                "low": one.low,
+                "high": one.high,
+                "sites": one.sites,
+                "of": one.of,
+                "expected_count": one.expected_count,
+            }
+            for one in header.concentrations
+        },
+        "sublattice_margin_nats": header.margin_nats,
+        "decided": header.is_decided,
+        "grains": [grain.model_dump() for grain in header.grains],
+        "lattice_px": header.scale.lattice_px,
+        "pixel_size_angstrom": header.scale.pixel_size_angstrom,
+        "declared_pixel_size_angstrom": header.scale.declared_pixel_size_angstrom,
+        "mean_entropy_nats": header.mean_entropy_nats,
+        "masked_fraction": header.masked_fraction,
+        "detector_evidence_nats": {one.detector: one.log_evidence_nats for one in header.detector_evidence},
+        "context": settled.context.model_dump(),
+        "sources": {
+            name: sourced.source
+            for name in type(settled.facts).model_fields
+            if name != "notes" and (sourced := getattr(settled.facts, name)) is not None
+        },
+        "model": header.model.model_dump(),
+        "flags": [flag.model_dump() for flag in header.flags],
+        "warnings": [flag.message for flag in header.flags] + list(settled.facts.notes) + list(outcome.notes),
+    }

@@ -1,0 +1,208 @@
+"""Settings: what one run of the agent is told; every field explains itself (`columnist config init`)."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from drivers.contract.context import EnergyKev, Message
+
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Nats = Annotated[float, Field(ge=0, le=1.61)]
+Mode = Literal["observe", "advise", "auto"]
+
+
+def _check_loopback(address: str) -> str:
+    """Return an address that only this machine reaches, or raise `ValueError`."""
+    if not re.fullmatch(
+        r"tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)|(ipc|inproc)://.+", address
+    ):
+        raise ValueError("an address of this machine alone, such as tcp://127.0.0.1:5882")
+    return address
+
+
+Loopback = Annotated[str, AfterValidator(_check_loopback)]
+
+
+class ContextSettings(Message):
+    """What the operator says of the specimen and the optics; it fills what frames do not say."""
+
+    host: str | None = Field(default=None, description='Host monolayer, for example "WSe2".')
+    dopant: str | None = Field(default=None, description='Dopant, for example "Ti", or "none".')
+    energy_kev: EnergyKev | None = Field(default=None, description="Beam energy [keV]; 80, not 80000.")
+    detector: str | None = Field(
+        default=None, description='Detector: "HAADF", "MAADF", or an annulus such as "35-120" in mrad.'
+    )
+    convergence_mrad: Annotated[float, Field(gt=0, le=500)] | None = Field(
+        default=None, description="Convergence semi-angle [mrad]."
+    )
+    pixel_size_angstrom: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        default=None, description="Edge of a pixel [Å], where frames do not know it."
+    )
+    override: tuple[
+        Literal["host", "dopant", "energy_kev", "detector", "convergence_mrad", "pixel_size_angstrom"], ...
+    ] = Field(
+        default=(),
+        description="Fields of this table that count even where a frame or the instrument differs.",
+    )
+
+
+class SourceSettings(Message):
+    """Where frames come from."""
+
+    connect: str = Field(
+        default="tcp://127.0.0.1:5555",
+        description="Control address of the bridge that serves the microscope.",
+    )
+    command_timeout_s: Seconds = Field(
+        default=20.0, description="How long a command may take until it counts as failed [s]."
+    )
+
+
+class AnalysisSettings(Message):
+    """How frames become maps.  Recorded with the session, so that a replay does the same."""
+
+    network: str = Field(default="mlp-simple", description="Shipped weights that classify the columns.")
+    device: str = Field(default="cpu", description='Where frames are read: "cpu" or "cuda".')
+    threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=2, description="Threads of the analysis on the CPU."
+    )
+
+
+class PolicySettings(Message):
+    """When the agent asks for something, and what it may do by itself."""
+
+    mode: Mode = Field(
+        default="advise",
+        description="observe: no requests; advise: every request waits for the operator; "
+        "auto: within [limits] the agent acts.",
+    )
+    entropy_nats: Nats = Field(
+        default=0.02,
+        description="A mean entropy of a frame's columns above this asks for the other detector [nats].",
+    )
+    margin_nats: Nats = Field(
+        default=0.005,
+        description="A detector that was seen before must promise this much less entropy [nats].",
+    )
+    settle_frames: Annotated[int, Field(ge=1, le=10000)] = Field(
+        default=3, description="Frames above the threshold, one after another, before a request is made."
+    )
+    cooldown_frames: Annotated[int, Field(ge=0, le=100000)] = Field(
+        default=10, description="Frames mapped after a request has ended before the next may be made."
+    )
+    expiry_s: Seconds = Field(
+        default=120.0, description="A request that nobody answered ends after this [s]."
+    )
+    when_behind: Literal["newest", "every"] = Field(
+        default="newest",
+        description="When frames come faster than they are analysed: newest: take the newest and skip the "
+        "others, recorded and counted; every: analyse each, and let the instrument wait.",
+    )
+
+
+class LimitSettings(Message):
+    """Hard limits that no mode passes; they are checked before anything is sent."""
+
+    detectors: tuple[str, ...] = Field(
+        default=("HAADF", "MAADF"), description="Detectors that may be switched to by the agent."
+    )
+    energies_kev: tuple[EnergyKev, ...] = Field(
+        default=(), description="Beam energies [keV] that may be set; empty: the energy is never changed."
+    )
+    energy_without_asking: bool = Field(
+        default=False, description="Whether auto may change the beam energy without the operator's approval."
+    )
+    requests_per_minute: Annotated[int, Field(ge=0, le=600)] = Field(
+        default=6, description="Most requests sent to the instrument in a minute."
+    )
+
+
+class WatchSettings(Message):
+    """What counts as trouble."""
+
+    no_frame_s: Seconds = Field(default=30.0, description="Warn when no frame has come for this long [s].")
+    heartbeat_s: Seconds = Field(
+        default=1.0, description="Time between heartbeats on the publishing socket [s]."
+    )
+    health_s: Seconds = Field(
+        default=5.0, description="Time between measurements of memory, disk and threads [s]."
+    )
+    checkpoint_s: Seconds = Field(default=60.0, description="Time between checkpoints of the journal [s].")
+    disk_free_gib: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="Warn when less than this is free where sessions are kept [GiB]."
+    )
+
+
+class PublishSettings(Message):
+    """The sockets of the agent; port 0 takes a free one."""
+
+    maps: str = Field(
+        default="tcp://127.0.0.1:5880", description="PUB socket: maps, requests, rejections, health."
+    )
+    snapshot: str = Field(
+        default="tcp://127.0.0.1:5881",
+        description="Answers with the last of every topic, for who joins late.",
+    )
+    control: Loopback = Field(
+        default="tcp://127.0.0.1:5882", description="Takes approve, deny, mode and stop; loopback only."
+    )
+    documents: bool = Field(
+        default=True, description="Whether to publish bluesky documents too (topic doc/...)."
+    )
+    queue: Annotated[int, Field(ge=1, le=100000)] = Field(
+        default=1000, description="Messages kept for a slow listener before it loses some (it can tell)."
+    )
+
+
+class SessionSettings(Message):
+    """Where sessions are kept and when one ends."""
+
+    folder: str = Field(default="out/sessions", description="Every run makes a folder of its own in here.")
+    max_maps: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Stop after this many maps; 0: until told to stop."
+    )
+    report: bool = Field(
+        default=True, description="Write overlay, summary and HTML report when the session ends."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of the log (JSON lines in the session's folder)."
+    )
+
+
+class Settings(Message):
+    """Everything that one run is told."""
+
+    session: SessionSettings = SessionSettings()
+    source: SourceSettings = SourceSettings()
+    context: ContextSettings = ContextSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+    policy: PolicySettings = PolicySettings()
+    limits: LimitSettings = LimitSettings()
+    watch: WatchSettings = WatchSettings()
+    publish: PublishSettings = PublishSettings()
+
+
+class Rules(Message):
+    """The part of the settings that decisions rest on; recorded in the journal's first entry."""
+
+    context: ContextSettings = ContextSettings()
+    policy: PolicySettings = PolicySettings()
+    limits: LimitSettings = LimitSettings()
+    watch: WatchSettings = WatchSettings()
+    command_timeout_s: Seconds = 20.0
+    max_maps: Annotated[int, Field(ge=0)] = 0
+    end_with_source: bool = False
+
+
+def rules_of(settings: Settings, *, end_with_source: bool = False) -> Rules:
+    """Take out of the settings what `decide` needs."""
+    return Rules(
+        context=settings.context,
+        policy=settings.policy,
+        limits=settings.limits,
+        watch=settings.watch,
+        command_timeout_s=settings.source.command_timeout_s,
+        max_maps=settings.session.max_maps,
+        end_with_source=end_with_source,
+    )

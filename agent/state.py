@@ -1,0 +1,114 @@
+"""What the agent knows between two events."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from agent.frames import FrameRef
+from agent.requests import Request
+from agent.settings import Mode, Rules
+from drivers.contract.facts import Settled
+from drivers.contract.instrument import Capabilities, InstrumentState
+
+#: States of the instrument that are kept to tell how it stood while a frame was taken.
+_STATES_KEPT = 16
+
+Link = Literal["connecting", "up", "down"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What has become of the frames so far."""
+
+    seen: int = 0
+    mapped: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    missing: int = 0
+    """Numbers that never came, and that the bridge did not report as dropped."""
+    columns: int = 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the policy remembers of the maps before.
+
+    Parameters
+    ----------
+    above : int
+        Maps above the threshold, one after another, under the present detector.
+    cooldown : int
+        Maps that must still come before the next request.
+    entropy : tuple of (str, float)
+        Last mean entropy by detector [nats].
+    detector : str or None
+        The detector of the last map.
+    """
+
+    above: int = 0
+    cooldown: int = 0
+    entropy: tuple[tuple[str, float], ...] = ()
+    detector: str | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """All of it; `decide` returns the next one.
+
+    Parameters
+    ----------
+    instruments : tuple of InstrumentState
+        The last few states that were read back, oldest first.
+    confirmed_s : float or None
+        Time of the state that the last command was confirmed by, on the instrument's clock [s].
+    next_sequence : int or None
+        The number that the next frame should have.
+    refused : tuple of int
+        Numbers of the last frames that the edge refused.
+    busy : FrameRef or None
+        The frame that is being analysed.
+    waiting : tuple
+        Frames that are to be analysed next, oldest first.
+    requests : tuple of Request
+        All that are open, and the last few that have ended.
+    sent_s : tuple of float
+        When commands were sent in the last minute.
+    quiet_since_s : float or None
+        When the watchdog began to wait for a frame; None while it is not armed.
+    """
+
+    session: str = ""
+    rules: Rules = field(default_factory=Rules)
+    mode: Mode = "observe"
+    link: Link = "connecting"
+    bridge_session: str | None = None
+    is_reader: bool = False
+    capabilities: Capabilities | None = None
+    instruments: tuple[InstrumentState, ...] = ()
+    confirmed_s: float | None = None
+    next_sequence: int | None = None
+    refused: tuple[int, ...] = ()
+    busy: FrameRef | None = None
+    waiting: tuple[tuple[FrameRef, Settled], ...] = ()
+    counts: Counts = Counts()
+    memory: Memory = Memory()
+    requests: tuple[Request, ...] = ()
+    requests_made: int = 0
+    sent_s: tuple[float, ...] = ()
+    quiet_since_s: float | None = None
+    is_quiet: bool = False
+    is_disk_low: bool = False
+    is_source_ended: bool = False
+    is_finishing: bool = False
+    end_reason: str = ""
+    is_aborted: bool = False
+
+    @property
+    def instrument(self) -> InstrumentState | None:
+        """How the instrument stood when it was last heard of."""
+        return self.instruments[-1] if self.instruments else None
+
+    def with_instrument(self, told: InstrumentState) -> "State":
+        """Take note of how the instrument stands; answers may overtake each other."""
+        known = sorted((*self.instruments, told), key=lambda state: state.monotonic_s)
+        return replace(self, instruments=tuple(known[-_STATES_KEPT:]))

@@ -1,0 +1,234 @@
+"""Which scan to ask for next: all that the instrument offers, weighed by information over dose and time."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.evidence import Belief, Register
+from agent.value import Box, Candidate, Insight, Score, Worth, column_gains, propose_boxes, weigh
+from drivers.contract.context import Context, Detector, Specimen
+from drivers.contract.header import FrameHeader, Window
+from drivers.contract.instrument import AcquireImage, Capabilities, InstrumentState, SwitchDetector
+from models.fusion import FusionLaw
+
+#: Doses that are weighed, over that of the last frame, and edges of windows over that of the field.
+_DOSES, _EDGES = (0.5, 1.0, 2.0, 4.0), (0.25, 0.125)
+
+#: Windows of each size that are weighed.
+_WINDOWS = 2
+
+#: A window that is scanned is wider by this on every side [Å]: the columns at its edge need their neighbours.
+_MARGIN_ANGSTROM = 6.0
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What a request must be worth.
+
+    Parameters
+    ----------
+    least_gain_nats : float
+        Nothing is asked for that is expected to bring less.
+    electrons_per_s : float
+        Dose that a second of waiting counts as.
+    advantage : float
+        A switch of detectors must be better than all that needs none by this factor, lest they flap.
+    """
+
+    least_gain_nats: float = 1.0
+    electrons_per_s: float = 1e6
+    advantage: float = 1.3
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Something to ask the instrument for.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    switch : SwitchDetector or None
+        What has to be done first.
+    acquire : AcquireImage
+    """
+
+    candidate: Candidate
+    switch: SwitchDetector | None
+    acquire: AcquireImage
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The offer that is asked for, and what the whole field once more, as it was, would be worth."""
+
+    offer: Offer
+    worth: Worth
+    again: Worth | None
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence."""
+        candidate = self.worth.candidate
+        detectors = " and ".join(source.detector for source in candidate.sources)
+        low_row, low_column, high_row, high_column = candidate.box
+        size = f"{(high_row - low_row) / 10:.1f} x {(high_column - low_column) / 10:.1f} nm"
+        what = "a window of" if self.offer.acquire.window else "the field of"
+        text = (
+            f"{self.worth.columns} columns are in doubt; {detectors} at {candidate.dose_e_per_a2:.2g} e/Å² "
+            f"over {what} {size} is expected to tell {self.worth.gain_nats:.2g} nats about them, for "
+            f"{candidate.electrons:.2g} electrons and {candidate.seconds:.2g} s"
+        )
+        if self.again is None or self.again.candidate == candidate:
+            return text + "."
+        ratio = self.again.candidate.electrons / candidate.electrons
+        return (
+            f"{text}; the whole field once more as before would tell {self.again.gain_nats:.2g} nats for "
+            f"{ratio:.2g} times the dose."
+        )
+
+
+def list_offers(
+    capabilities: Capabilities,
+    state: InstrumentState,
+    header: FrameHeader,
+    field_box: Box,
+    specimen: Specimen,
+    energy_kev: float,
+    register: Register,
+    belief: Belief,
+    law: FusionLaw,
+    *,
+    allowed: Sequence[str],
+    insight: Insight | None = None,
+) -> list[Offer]:
+    """List what the instrument can do next without a change of energy or stage.
+
+    Parameters
+    ----------
+    capabilities, state
+        Of the instrument.
+    header : FrameHeader
+        Of the last frame: its dwell and dose are what doses are multiples of.
+    field_box : Box
+        Of the scan field (`agent.sightings.field_box`).
+    specimen, energy_kev
+        Of the context that frames are read under.
+    register, belief, law, insight
+        What is known; windows are put where a detector would tell most.
+    allowed : sequence of str
+        Detectors that may be used.
+
+    Returns
+    -------
+    list of Offer
+        Empty if the instrument cannot be told to acquire, or the last frame's dwell or dose is not known.
+    """
+    if AcquireImage.model_fields["kind"].default not in capabilities.commands:
+        return []
+    if header.dwell_us is None or not header.dose_e_per_a2:
+        return []
+    shape = header.field_shape_px or header.shape
+    offers = []
+    for detectors in _detector_sets(capabilities, state, allowed):
+        contexts = tuple(
+            Context(specimen=specimen, energy_kev=energy_kev, detector=detector) for detector in detectors
+        )
+        names = tuple(detector.name for detector in detectors)
+        switch = None if names == tuple(d.name for d in state.detectors) else SwitchDetector(detectors=names)
+        windows: list[Window | None] = [None]
+        if capabilities.can_scan_windows:
+            plain = Candidate(contexts, header.dose_e_per_a2, field_box, 0.0)
+            gain = column_gains(register, belief, [plain], law, insight=insight)[0]
+            edge = min(field_box[2] - field_box[0], field_box[3] - field_box[1])
+            for part in _EDGES:
+                boxes = propose_boxes(register.position_angstrom, gain, field_box, part * edge, _WINDOWS)
+                windows += [_window(box, field_box, shape) for box in boxes]
+        for factor, window in itertools.product(_DOSES, windows):
+            dwell_us = header.dwell_us * factor
+            low, high = capabilities.dwell_us_range or (0.0, math.inf)
+            if not low <= dwell_us <= high:
+                continue
+            rows, cols = shape if window is None else (window.rows_px, window.cols_px)
+            candidate = Candidate(
+                contexts,
+                header.dose_e_per_a2 * factor,
+                field_box if window is None else _box(window, field_box, shape),
+                scan_s=(rows * cols * dwell_us + rows * capabilities.flyback_us) * 1e-6,
+                settling_s=0.0 if switch is None else capabilities.detector_switch_s,
+            )
+            offers.append(Offer(candidate, switch, AcquireImage(dwell_us=dwell_us, window=window)))
+    return offers
+
+
+def choose(
+    offers: Sequence[Offer],
+    register: Register,
+    belief: Belief,
+    law: FusionLaw,
+    preferences: Preferences,
+    *,
+    insight: Insight | None = None,
+    score: Score | None = None,
+) -> Choice | None:
+    """Choose the offer of most information for its dose and time; None if none is worth asking for."""
+    worths = weigh(register, belief, [offer.candidate for offer in offers], law, insight=insight, score=score)
+    pairs = [
+        (offer, worth)
+        for offer, worth in zip(offers, worths, strict=True)
+        if worth.gain_nats >= preferences.least_gain_nats
+    ]
+    if not pairs:
+        return None
+
+    def rate(pair: tuple[Offer, Worth]) -> float:
+        candidate = pair[0].candidate
+        return pair[1].gain_nats / (candidate.electrons + preferences.electrons_per_s * candidate.seconds)
+
+    best = max(pairs, key=rate)
+    staying = [pair for pair in pairs if pair[0].switch is None]
+    if best[0].switch is not None and staying:
+        rival = max(staying, key=rate)
+        if rate(best) < preferences.advantage * rate(rival):
+            best = rival
+    whole = [
+        worth
+        for offer, worth in zip(offers, worths, strict=True)
+        if offer.switch is None and offer.acquire.window is None
+    ]
+    return Choice(*best, again=whole[min(1, len(whole) - 1)] if whole else None)
+
+
+def _detector_sets(
+    capabilities: Capabilities, state: InstrumentState, allowed: Sequence[str]
+) -> list[tuple[Detector, ...]]:
+    """Detectors that can be read, alone or at once; those of now where they cannot be switched."""
+    known = [detector for detector in capabilities.detectors if detector.name in allowed]
+    sets = [
+        chosen
+        for count in range(1, min(capabilities.max_simultaneous, len(known)) + 1)
+        for chosen in itertools.combinations(known, count)
+    ]
+    if SwitchDetector.model_fields["kind"].default in capabilities.commands:
+        return sets
+    present = tuple(detector.name for detector in state.detectors)
+    return [chosen for chosen in sets if tuple(detector.name for detector in chosen) == present]
+
+
+def _window(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:
+    """A box and a margin around it, in pixels of the grid of the field."""
+    edges = []
+    for axis in range(2):
+        size = field_box[axis + 2] - field_box[axis]
+        low = (box[axis] - _MARGIN_ANGSTROM - field_box[axis]) / size * shape[axis]
+        high = (box[axis + 2] + _MARGIN_ANGSTROM - field_box[axis]) / size * shape[axis]
+        edges.append((max(0, math.floor(low)), min(shape[axis], math.ceil(high))))
+    (row, last_row), (col, last_col) = edges
+    return Window(row_px=row, col_px=col, rows_px=last_row - row, cols_px=last_col - col)
+
+
+def _box(window: Window, field_box: Box, shape: tuple[int, int]) -> Box:
+    """What a window covers, in the stage's frame [Å]."""
+    pixel = [(field_box[axis + 2] - field_box[axis]) / shape[axis] for axis in range(2)]
+    low = (field_box[0] + window.row_px * pixel[0], field_box[1] + window.col_px * pixel[1])
+    return (*low, low[0] + window.rows_px * pixel[0], low[1] + window.cols_px * pixel[1])

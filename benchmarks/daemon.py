@@ -1,0 +1,307 @@
+"""The daemon: latency, its own share of it, frames a second, memory; bridge and agent are separate processes.
+
+A frame's time begins when its bridge seals it, before its checksum and its sending: so the figures include
+what a bridge takes, and are upper bounds of "from the last byte sent".  It ends when a listener in this third
+process has the whole map in hand.  All three share one machine, whose monotonic clock they read.
+
+- latency: 512 x 512 pixels of 8,000 columns, at a pace that is analysed with ease, so that nothing queues.
+- overhead: 1024 x 1024 float32 (4 MiB) of the same columns; the analysis itself, as the agent timed it, is
+  subtracted, the durable recording of frame and map is not.
+- fps: the first kind as fast as the agent takes them, every one analysed, none dropped.
+- rss_growth: of the agent between frame 1,000 and frame 10,000, with frames of 64 x 64 and an analysis that
+  gives the same map at once, so that the daemon itself is what is measured.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import zmq
+
+from drivers.contract.context import HAADF, Context, Specimen
+from drivers.contract.header import FrameFacts
+from drivers.contract.instrument import Capabilities, Command, InstrumentState
+from drivers.microscope import Exposure
+
+CONTEXT = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
+FIELD_NM = 19.6
+COLUMNS = 8_000
+
+#: Frames that are left out at the start, while caches and threads warm up.
+WARM_UP = 5
+
+
+class PacedMicroscope:
+    """Shows the same few pictures over and over, one every `period_s`."""
+
+    def __init__(self, pictures: np.ndarray, period_s: float) -> None:
+        self._pictures, self._period_s = pictures, period_s
+        self._due_s, self._taken = time.monotonic(), 0
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(instrument="bench", detectors=(HAADF,))
+
+    def state(self) -> InstrumentState:
+        return InstrumentState(monotonic_s=time.monotonic(), detectors=(HAADF,), is_scanning=True)
+
+    def take_frame(self, timeout_s: float) -> Exposure | None:
+        wait_s = self._due_s - time.monotonic()
+        if wait_s > timeout_s:
+            time.sleep(timeout_s)
+            return None
+        time.sleep(max(wait_s, 0.0))
+        self._due_s = time.monotonic() + self._period_s
+        self._taken += 1
+        facts = FrameFacts(
+            host="WSe2",
+            dopants=("Ti",),
+            energy_kev=80.0,
+            detector=HAADF,
+            pixel_size_angstrom=10 * FIELD_NM / self._pictures.shape[-1],
+            is_settled=True,
+        )
+        return Exposure(self._pictures[self._taken % len(self._pictures)], facts)
+
+    def execute(self, command: Command) -> None:
+        raise RuntimeError("the bench sends no commands")
+
+    def close(self) -> None:
+        pass
+
+
+def serve(pictures: str, period_s: float) -> None:
+    """Be the bridge."""
+    from drivers.bridge import Bridge, Options
+
+    bridge = Bridge(PacedMicroscope(np.load(pictures), period_s), Options(port=0))
+    print(bridge.address, flush=True)
+    bridge.run()
+
+
+class SameMap:
+    """An analysis that takes no time: the first frame's map, again and again."""
+
+    def prepare(self) -> None:
+        pass
+
+    def run(self, pixels: Any, settled: Any, header: Any) -> Any:
+        from drivers.contract.maps import DefectMap, FrameReference, MapHeader
+
+        frame = FrameReference(
+            session=header.session, sequence=header.sequence, shape=header.shape, sha256="0" * 64
+        )
+        known = {name: getattr(self.header, name) for name in MapHeader.model_fields} | {"frame": frame}
+        return DefectMap(MapHeader(**known), self.columns)
+
+    def __init__(self) -> None:
+        from models.analysis import analyse, load_analyser
+
+        defect_map = analyse(make_pictures(128, 4.0, 1)[0], CONTEXT, load_analyser())
+        self.header, self.columns = defect_map.header, defect_map.columns
+
+
+def run_agent(address: str, folder: str, is_null: bool, threads: int) -> None:
+    """Be the agent: exactly that of `columnist run`, but for the analysis where that is to take no time."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `columnist run` does
+    from agent.lines import show_lines
+    from agent.session import name_session, open_sockets, run_session
+    from agent.settings_file import load_settings
+    from agent.sources import Source
+    from agent.work import ColumnAnalysis
+
+    flags: dict[str, object] = {
+        f"publish.{name}": "tcp://127.0.0.1:0" for name in ("maps", "snapshot", "control")
+    }
+    flags |= {"session.folder": folder, "policy.when_behind": "every", "analysis.threads": threads}
+    settings = load_settings(None, {}, flags)
+    analysis = SameMap() if is_null else ColumnAnalysis(settings.analysis)
+    with open_sockets(settings) as sockets:
+        print(sockets.addresses["maps"], flush=True)
+        source = Source(address, "bench", False)
+
+        with Path(os.devnull).open("w") as nowhere:
+
+            async def show(look: Any) -> None:
+                await show_lines(look, nowhere)
+
+            asyncio.run(run_session(settings, source, sockets, analysis, name_session(), show))
+
+
+def make_pictures(pixels: int, field_nm: float, count: int) -> np.ndarray:
+    """Simulated frames, float32."""
+    from sim_microscope.crystal import DefectConcentrations
+    from sim_microscope.imaging import Acquisition
+    from sim_microscope.simulate import SpecimenPlan, simulate_frame
+
+    acquisition = Acquisition(pixels=pixels, fov_nm=field_nm, dose_e_per_a2=5e4)
+    plan = SpecimenPlan(concentrations=DefectConcentrations(vac1=0.04, dopant=0.03))
+    images = [simulate_frame(CONTEXT, acquisition, plan, seed=seed).image for seed in range(count)]
+    return np.clip(np.asarray(images, dtype=np.float32), 0, None)
+
+
+@contextmanager
+def child(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start this file as another process; yields it with the address that it prints."""
+    command = [sys.executable, __file__, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextmanager
+def daemon(
+    pictures: np.ndarray, period_s: float, *, is_null: bool = False, threads: int = 2
+) -> Iterator[tuple[psutil.Process, Iterator[tuple[float, dict[str, Any]]]]]:
+    """Start bridge and agent; yields the agent's process and the maps as they come, with their time."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="columnist-bench-"))
+        np.save(Path(folder) / "pictures.npy", pictures)
+        path = str(Path(folder) / "pictures.npy")
+        _, bridge = stack.enter_context(child("bridge", path, str(period_s)))
+        null = ["--null"] if is_null else []
+        agent, address = stack.enter_context(child("agent", bridge, folder, "--threads", str(threads), *null))
+        context = stack.enter_context(zmq.Context())
+        socket = stack.enter_context(context.socket(zmq.SUB))
+        socket.setsockopt(zmq.RCVHWM, 0)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(address)
+        socket.subscribe("map")
+        yield psutil.Process(agent.pid), _hear(socket)
+
+
+def _hear(socket: "zmq.Socket[bytes]") -> Iterator[tuple[float, dict[str, Any]]]:
+    """Yield when each map was in hand, and its envelope."""
+    while socket.poll(120_000):
+        _, text, _ = socket.recv_multipart()
+        yield time.monotonic(), json.loads(text)
+    raise TimeoutError("no map for two minutes")
+
+
+def measure_latency(pictures: np.ndarray, frames: int, period_s: float, threads: int) -> dict[str, Any]:
+    """Milliseconds from the bridge to the listener, and of these the daemon's own."""
+    totals, shares, after, analyses, columns = [], [], [], [], 0
+    with daemon(pictures, period_s, threads=threads) as (_, maps):
+        for number, (heard_s, envelope) in enumerate(maps):
+            times = envelope["times_s"]
+            if number >= WARM_UP:
+                totals.append(1e3 * (heard_s - times["acquired_s"]))
+                analyses.append(1e3 * (times["analysed_s"] - times["begun_s"]))
+                shares.append(totals[-1] - analyses[-1])
+                after.append(1e3 * (heard_s - times["received_s"]) - analyses[-1])
+                columns = envelope["columns"]["count"]
+            if number == frames + WARM_UP - 1:
+                break
+    return {"total": totals, "share": shares, "after": after, "analysis": analyses, "columns": columns}
+
+
+def measure_rate(pictures: np.ndarray, frames: int, threads: int) -> dict[str, Any]:
+    """Maps a second when the bridge sends as fast as the agent takes."""
+    with daemon(pictures, 0.0, threads=threads) as (_, maps):
+        began_s, first, last = 0.0, 0, 0
+        for number, (heard_s, envelope) in enumerate(maps):
+            last = envelope["body"]["frame"]["sequence"]
+            if number == WARM_UP:
+                began_s, first = heard_s, last
+            if number == WARM_UP + frames:
+                break
+    return {"fps": frames / (heard_s - began_s), "dropped": last - first - frames}
+
+
+def measure_memory(frames: int) -> dict[str, Any]:
+    """Resident memory of the agent at a tenth of the frames, and at the end."""
+    pictures = np.random.default_rng(1).poisson(50, (4, 64, 64)).astype(np.float32)
+    early = late = 0
+    began_s = time.monotonic()
+    with daemon(pictures, 0.0, is_null=True) as (process, maps):
+        for number, _ in enumerate(maps, start=1):
+            if number == frames // 10:
+                early = process.memory_info().rss
+            if number == frames:
+                late = process.memory_info().rss
+                break
+    seconds = time.monotonic() - began_s
+    return {"early": early, "late": late, "growth": late / early - 1, "fps": frames / seconds}
+
+
+def percentile(values: list[float], share: float) -> float:
+    """A percentile, to a tenth."""
+    return round(float(np.percentile(values, share)), 1)
+
+
+def main(as_json: bool, *, frames: int = 60, small_frames: int = 10_000, threads: int = 2) -> int:
+    """Measure; 0 if every target is met."""
+    normal = make_pictures(512, FIELD_NM, 3)
+    latency = measure_latency(normal, frames, 0.4, threads)
+    overhead = measure_latency(make_pictures(1024, FIELD_NM, 2), frames, 0.8, threads)
+    rate = measure_rate(normal, frames, threads)
+    memory = measure_memory(small_frames)
+    figures = {
+        "latency_p50_ms": percentile(latency["total"], 50),
+        "latency_p95_ms": percentile(latency["total"], 95),
+        "latency_analysis_p50_ms": percentile(latency["analysis"], 50),
+        "latency_columns": latency["columns"],
+        "overhead_p50_ms": percentile(overhead["share"], 50),
+        "overhead_p95_ms": percentile(overhead["share"], 95),
+        "overhead_after_receipt_p95_ms": percentile(overhead["after"], 95),
+        "overhead_of_512_p95_ms": percentile(latency["share"], 95),
+        "fps": round(rate["fps"], 2),
+        "frames_dropped": rate["dropped"],
+        "rss_growth": round(memory["growth"], 4),
+        "rss_mib": [round(memory[when] / 2**20, 1) for when in ("early", "late")],
+        "small_frames": small_frames,
+        "small_fps": round(memory["fps"], 1),
+        "threads": threads,
+    }
+    if as_json:
+        print(json.dumps(figures, indent=1))
+    else:
+        for name, value in figures.items():
+            print(f"{name:26} {value}")
+    is_met = figures["latency_p95_ms"] <= 130 and figures["overhead_p95_ms"] <= 8
+    return 0 if is_met and abs(memory["growth"]) < 0.05 and not rate["dropped"] else 1
+
+
+def _start() -> None:
+    """Be one of the children, or the whole with other numbers."""
+    parser = argparse.ArgumentParser()
+    parts = parser.add_subparsers(dest="part", required=True)
+    bridge = parts.add_parser("bridge")
+    bridge.add_argument("pictures")
+    bridge.add_argument("period_s", type=float)
+    agent = parts.add_parser("agent")
+    agent.add_argument("address")
+    agent.add_argument("folder")
+    agent.add_argument("--null", action="store_true")
+    agent.add_argument("--threads", type=int, default=2)
+    whole = parts.add_parser("whole")
+    whole.add_argument("--frames", type=int, default=60)
+    whole.add_argument("--small-frames", type=int, default=10_000)
+    arguments = parser.parse_args()
+    if arguments.part == "bridge":
+        serve(arguments.pictures, arguments.period_s)
+    elif arguments.part == "agent":
+        run_agent(arguments.address, arguments.folder, arguments.null, arguments.threads)
+    else:
+        sys.exit(main(True, frames=arguments.frames, small_frames=arguments.small_frames))
+
+
+if __name__ == "__main__":
+    _start()

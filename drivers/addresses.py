@@ -1,0 +1,22 @@
+"""Where a bridge is found."""
+
+from drivers.contract.errors import InputError
+
+#: The port of a bridge's control socket; that of its data socket is the next one, if it is free to choose.
+CONTROL_PORT = 5555
+
+
+def endpoint(address: str) -> tuple[str, int]:
+    """Split ``tcp://HOST:PORT``, ``HOST:PORT``, ``PORT`` or ``HOST`` into host and port.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    host, colon, port = address.removeprefix("tcp://").rpartition(":")
+    if not colon:
+        host, port = ("127.0.0.1", port) if port.isdigit() else (port, str(CONTROL_PORT))
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(f"expected an address such as tcp://127.0.0.1:{CONTROL_PORT}, found {address!r}")
+    return host, int(port)

@@ -1,0 +1,465 @@
+"""Serves any `Microscope` over ZeroMQ: frames against credits, commands confirmed by the state read back.
+
+Two ROUTER sockets, control and data, so that a long frame holds no command up; `docs/wire.md` says what
+travels on them.  One thread serves the sockets and never blocks, another one calls the instrument.
+"""
+
+import contextlib
+import math
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import zmq
+
+from drivers.addresses import CONTROL_PORT
+from drivers.command_book import CommandBook
+from drivers.confirm import Tolerances
+from drivers.contract.codec import unpack
+from drivers.contract.context import Message
+from drivers.contract.errors import InputError, WireError
+from drivers.contract.instrument import Capabilities, CommandOutcome, CommandRequest, InstrumentState
+from drivers.contract.messages import (
+    Acknowledge,
+    Dropped,
+    GetState,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Resume,
+    Resumed,
+    SessionEnded,
+    SessionStarted,
+    Unwelcome,
+    Welcome,
+)
+from drivers.flow import AHEAD, RING_BYTES, Ring, Subscription
+from drivers.instrument_thread import InstrumentThread, NoMoreFrames, Opened, Report, Taken, Trouble
+from drivers.mailbox import Mailbox
+from drivers.microscope import Microscope
+from drivers.roster import Client, Roster
+from drivers.router import Router
+
+
+@dataclass
+class Options:
+    """How a bridge serves.
+
+    Parameters
+    ----------
+    host : str
+        Address to listen on.
+    port, data_port : int
+        Of the control and the data socket; 0 takes a free one, and None for the data socket takes the
+        one after the control socket's.
+    ring_bytes : int
+        Frames that are held for clients that come late or again.
+    ahead : int
+        Frames that an instrument may be ahead of the client that paces it.
+    heartbeat_s, lease_s : float
+        Between two signs of life, and after which silence a client counts as gone.
+    open_s : float
+        How long the instrument's first answer is waited for.
+    grace_s : float
+        How long past its time-out a command may go without an answer from the instrument.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = CONTROL_PORT
+    data_port: int | None = None
+    ring_bytes: int = RING_BYTES
+    ahead: int = AHEAD
+    heartbeat_s: float = 0.5
+    lease_s: float = 5.0
+    open_s: float = 10.0
+    grace_s: float = 1.0
+    tolerances: Tolerances = field(default_factory=Tolerances)
+
+
+class Bridge:
+    """Serves one instrument for one session.
+
+    The sockets are bound, and the instrument asked for its capabilities, when the bridge is made; `run`
+    serves until `stop`.
+
+    Raises
+    ------
+    InputError
+        If a port is in use, the address is none of this machine's, or the instrument does not answer.
+    """
+
+    def __init__(self, microscope: Microscope, options: Options | None = None) -> None:
+        self._options = options or Options()
+        self.session = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(4)
+        self._clients = Roster()
+        self._mailbox: Mailbox[Report] = Mailbox()
+        self._is_stopping = False
+        self._had_client = False
+        self._trouble = ""
+        self._ended: NoMoreFrames | None = None
+        self._heartbeat_due_s = 0.0
+        self._context = zmq.Context()
+        self._instrument = InstrumentThread(
+            microscope, session=self.session, report=self._mailbox.post, tolerances=self._options.tolerances
+        )
+        try:
+            self._control = Router(self._context, self._options.host, self._options.port)
+            self._data = Router(self._context, self._options.host, self._data_port())
+            self._instrument.start()
+            self.capabilities, self._state = self._wait_opened()
+        except BaseException:
+            self._instrument.stop(timeout_s=0.0)
+            self._release(linger_ms=0)
+            raise
+        self._poller = zmq.Poller()
+        for source in (self._control.socket, self._data.socket, self._mailbox):
+            self._poller.register(source, zmq.POLLIN)
+        self._commands = CommandBook(self.session, self.capabilities, self._options.grace_s)
+        self._ring = Ring(
+            max_bytes=self._options.ring_bytes,
+            ahead=self._options.ahead,
+            may_drop=self.capabilities.is_free_running,
+        )
+        self._started = SessionStarted(
+            session=self.session,
+            capabilities=self.capabilities,
+            state=self._state,
+            monotonic_s=time.monotonic(),
+            wall_time_unix_s=time.time(),
+        )
+
+    @property
+    def port(self) -> int:
+        """The port of the control socket."""
+        return self._control.port
+
+    @property
+    def data_port(self) -> int:
+        """The port of the data socket."""
+        return self._data.port
+
+    @property
+    def address(self) -> str:
+        """Where clients connect to."""
+        return f"tcp://{self._options.host}:{self.port}"
+
+    @property
+    def next_sequence(self) -> int:
+        """The number of the frame to come."""
+        return self._ring.next_sequence
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the instrument has ended, and whoever came has every frame safe."""
+        has_all = self._had_client and self._ring.pace >= self._ring.next_sequence
+        return (
+            self._ended is not None
+            and has_all
+            and all(
+                client.subscription is not None and client.subscription.is_end_sent
+                for client in self._clients
+            )
+        )
+
+    def run(self, *, until_done: bool = False) -> None:
+        """Serve until `stop`, or until the instrument has ended and its frames are with the clients."""
+        try:
+            while not self._is_stopping:
+                self._step()
+                if until_done and self.is_done:
+                    break
+        finally:
+            self._close()
+
+    def stop(self) -> None:
+        """End `run` soon; may be called from any thread or signal handler."""
+        self._is_stopping = True
+        self._mailbox.wake()
+
+    # --- the loop ----------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Wait for something to do and do it."""
+        self._grant()
+        due_s = min([self._heartbeat_due_s, *self._commands.deadlines_s()])
+        self._poller.poll(max(0, math.ceil((due_s - time.monotonic()) * 1000)))
+        for report in self._mailbox.take():
+            self._take_report(report)
+        for router in (self._control, self._data):
+            for identity, parts in router.messages():
+                self._serve(router, identity, parts)
+        now_s = time.monotonic()
+        for request in self._commands.overdue(now_s):
+            self._give_up(request)
+        if now_s >= self._heartbeat_due_s:
+            self._beat(now_s)
+        self._send_frames()
+
+    def _grant(self) -> None:
+        """Let the instrument go on as far as there is room."""
+        pace = self._clients.pace()
+        if pace is not None:
+            self._ring.pace = max(self._ring.pace, pace)
+        self._instrument.grant(self._ring.granted())
+
+    def _take_report(self, report: Report) -> None:
+        match report:
+            case Taken():
+                self._ring.append(report.parts)
+            case InstrumentState():
+                has_changed = not _is_same(report, self._state)
+                self._state = report
+                if has_changed:
+                    self._tell_all(report)
+            case CommandOutcome():
+                self._finish(report)
+            case NoMoreFrames():
+                self._ended = report
+            case Trouble():
+                self._trouble = report.reason
+            case Opened():
+                pass
+
+    # --- what clients say --------------------------------------------------------------------------
+
+    def _serve(self, router: Router, identity: bytes, parts: list[bytes]) -> None:
+        """Answer one message; one that is garbled is answered by what is wrong with it."""
+        try:
+            message = unpack(parts)
+            if isinstance(message, Resume | Acknowledge):
+                self._serve_data(identity, message)
+            else:
+                self._serve_control(identity, message)
+        except WireError as error:
+            router.send(identity, Unwelcome(reason=error.reason[:2000], remedy=error.remedy[:2000]))
+
+    def _serve_control(self, identity: bytes, message: Message) -> None:
+        now_s = time.monotonic()
+        if isinstance(message, Hello):
+            client, version = self._clients.let_in(identity, message, now_s)
+            self._control.send(identity, self._welcome(client, version))
+            return
+        client = self._clients.sender(identity, now_s)
+        match message:
+            case GetState():
+                self._control.send(identity, self._state)
+            case Goodbye():
+                self._clients.leave(client)
+            case CommandRequest():
+                step = self._commands.ask(identity, client.role, message, now_s)
+                if step == "hand on":
+                    self._instrument.submit(message)
+                elif isinstance(step, CommandOutcome):
+                    self._control.send(identity, step)
+            case _:
+                raise WireError(
+                    f"a bridge has no use for a message of the kind {getattr(message, 'kind', None)!r}",
+                    "send those that docs/wire.md lists under 'From client to bridge'",
+                )
+
+    def _welcome(self, client: Client, version: int) -> Welcome:
+        return Welcome(
+            version=version,
+            session=self.session,
+            token=client.token,
+            role=client.role,
+            data_port=self.data_port,
+            capabilities=self.capabilities,
+            state=self._state,
+            first_sequence=self._ring.first_sequence,
+            next_sequence=self._ring.next_sequence,
+            heartbeat_s=self._options.heartbeat_s,
+        )
+
+    def _serve_data(self, identity: bytes, message: Resume | Acknowledge) -> None:
+        client = self._clients.holder(message.token, time.monotonic())
+        if isinstance(message, Acknowledge):
+            if client.subscription is not None:
+                client.subscription.acknowledge(message.next_sequence)
+            return
+        self._had_client = True
+        first, end = self._ring.first_sequence, self._ring.next_sequence
+        start = min(max(message.next_sequence, first), end)
+        safe = start if message.safe_sequence is None else min(message.safe_sequence, start)
+        self._clients.subscribe(client, identity, Subscription(message.credits, start, safe))
+        self._data.send(identity, Resumed(session=self.session, next_sequence=start, number=message.number))
+        self._data.send(identity, self._started)
+        if message.next_sequence < first:
+            self._announce_drop(identity, message.next_sequence, first)
+
+    def _finish(self, outcome: CommandOutcome) -> None:
+        """Tell whoever asked how a command ended."""
+        if outcome.state is not None:
+            self._state = outcome.state
+        for identity in self._commands.finish(outcome):
+            self._control.send(identity, outcome)
+
+    def _give_up(self, request: CommandRequest) -> None:
+        silent_s = time.monotonic() - self._instrument.seen_s
+        self._finish(
+            CommandOutcome(
+                id=request.id,
+                status="timed_out",
+                reason=f"the instrument's driver hangs in a call: no sign of it for {silent_s:.1f} s",
+                elapsed_s=request.timeout_s + self._options.grace_s,
+            )
+        )
+
+    # --- what clients hear -------------------------------------------------------------------------
+
+    def _beat(self, now_s: float) -> None:
+        """Send a sign of life to everybody, and forget those who gave none."""
+        self._heartbeat_due_s = now_s + self._options.heartbeat_s
+        self._clients.forget_silent(now_s - self._options.lease_s)
+        granted = self._ring.granted()
+        silent_s = now_s - self._instrument.seen_s
+        if not self._instrument.is_alive:
+            raise RuntimeError("the thread that calls the instrument has ended")
+        self._tell_all(
+            Heartbeat(
+                session=self.session,
+                monotonic_s=now_s,
+                wall_time_unix_s=time.time(),
+                first_sequence=self._ring.first_sequence,
+                next_sequence=self._ring.next_sequence,
+                dropped=self._ring.dropped,
+                waits_for_client=granted is not None and granted <= self._ring.next_sequence,
+                instrument_error=self._trouble,
+                instrument_silent_s=max(0.0, silent_s),
+            )
+        )
+
+    def _send_frames(self) -> None:
+        """Send everybody what there is and what their credits allow."""
+        for client in self._clients:
+            subscription, data = client.subscription, client.data
+            if subscription is None or data is None:
+                continue
+            self._catch_up(data, subscription)
+            while subscription.sent < self._ring.next_sequence and subscription.may_send():
+                self._send_entry(data, subscription, client.max_frame_bytes)
+            if self._ended is not None and subscription.sent == self._ring.next_sequence:
+                self._send_end(data, subscription, is_aborted=False, reason=self._ended.reason)
+
+    def _catch_up(self, data: bytes, subscription: Subscription) -> None:
+        """Announce what a client can no longer be sent."""
+        first = self._ring.first_sequence
+        if subscription.sent < first:
+            self._announce_drop(data, subscription.sent, first)
+            subscription.sent = subscription.acknowledged = first
+
+    def _send_entry(self, data: bytes, subscription: Subscription, max_frame_bytes: int) -> None:
+        number = subscription.sent
+        parts = self._ring.entry(number)
+        self._ring.mark_sent(number)
+        subscription.sent += 1
+        if sum(memoryview(part).nbytes for part in parts[2:]) > max_frame_bytes:
+            self._announce_drop(data, number, number + 1, "larger than the client takes")
+        else:
+            self._data.send_parts(data, parts)
+
+    def _send_end(self, data: bytes, subscription: Subscription, *, is_aborted: bool, reason: str) -> None:
+        """Mark the end of the session, once for each client."""
+        if subscription.is_end_sent:
+            return
+        subscription.is_end_sent = True
+        marker = SessionEnded(
+            session=self.session,
+            next_sequence=self._ring.next_sequence,
+            is_aborted=is_aborted,
+            reason=reason[:500],
+        )
+        self._data.send(data, marker)
+
+    def _announce_drop(
+        self, data: bytes, first: int, end: int, reason: str = "the bridge holds them no longer"
+    ) -> None:
+        dropped = Dropped(
+            session=self.session,
+            first_sequence=first,
+            last_sequence=end - 1,
+            count=end - first,
+            reason=reason,
+        )
+        self._data.send(data, dropped)
+
+    def _tell_all(self, message: Message) -> None:
+        for client in self._clients:
+            self._control.send(client.control, message)
+
+    # --- beginning and end -------------------------------------------------------------------------
+
+    def _data_port(self) -> int:
+        """Return the data port to take: as set, or the next after the control port, or any."""
+        if self._options.data_port is not None:
+            return self._options.data_port
+        return self._control.port + 1 if self._options.port else 0
+
+    def _wait_opened(self) -> tuple[Capabilities, InstrumentState]:
+        """Wait for the instrument's first answer."""
+        report = self._mailbox.wait(self._options.open_s)
+        if report is None:
+            raise InputError(
+                f"the instrument gave no answer for {self._options.open_s:g} s; check that its software runs"
+            )
+        if not isinstance(report, Opened):
+            reason = report.reason if isinstance(report, Trouble) else "it answered out of turn"
+            raise InputError(f"the instrument cannot be opened: {reason}")
+        return report.capabilities, report.state
+
+    def _close(self) -> None:
+        """Blank the beam, mark the end for every client, release the ports."""
+        try:
+            is_free = self._instrument.stop(timeout_s=5.0)
+            for report in self._mailbox.take():
+                self._take_report(report)
+            for request in self._commands.overdue(math.inf):
+                self._give_up(request)
+            reason = "the bridge was stopped" if is_free else "the instrument's driver hangs in a call"
+            for client in self._clients:
+                if client.data is not None and client.subscription is not None:
+                    is_aborted = self._ended is None
+                    self._send_end(client.data, client.subscription, is_aborted=is_aborted, reason=reason)
+        finally:
+            self._release(linger_ms=1000)
+
+    def _release(self, *, linger_ms: int) -> None:
+        self._context.destroy(linger=linger_ms)
+        self._mailbox.close()
+
+
+def _is_same(state: InstrumentState, other: InstrumentState) -> bool:
+    """Whether two states differ in nothing but when they were read."""
+    ignored = {"monotonic_s", "settles_in_s"}
+    return state.model_dump(exclude=ignored) == other.model_dump(exclude=ignored)
+
+
+@contextlib.contextmanager
+def serving(microscope: Microscope, options: Options | None = None) -> Iterator[Bridge]:
+    """Serve an instrument from a thread while the block runs; by default on free ports of the loopback.
+
+    Raises
+    ------
+    InputError
+        As `Bridge` does.
+    """
+    bridge = Bridge(microscope, options or Options(port=0))
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            bridge.run()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="bridge")
+    thread.start()
+    try:
+        yield bridge
+    finally:
+        bridge.stop()
+        thread.join()
+    if failures:
+        raise failures[0]

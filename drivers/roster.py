@@ -1,0 +1,132 @@
+"""Who reads from a bridge, who controls, and who sets the pace."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from drivers.contract.errors import WireError
+from drivers.contract.header import WIRE_VERSIONS
+from drivers.contract.messages import Hello, Role
+from drivers.flow import Subscription
+
+
+@dataclass
+class Client:
+    """A client that was let in; the identities are ZeroMQ's names for its two connections."""
+
+    token: str
+    name: str
+    role: Role
+    max_frame_bytes: int
+    control: bytes
+    heard_s: float
+    data: bytes | None = None
+    subscription: Subscription | None = None
+
+
+class Roster:
+    """The clients of a bridge; one of them controls at most."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[bytes, Client] = {}
+        self._by_token: dict[str, Client] = {}
+        self._awaits_controller = False
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(tuple(self._by_identity.values()))
+
+    def let_in(self, identity: bytes, hello: Hello, now_s: float) -> tuple[Client, int]:
+        """Let a client in, or let one in again that asks for another role.
+
+        Returns
+        -------
+        client : Client
+        version : int
+            Of the wire, as agreed.
+
+        Raises
+        ------
+        WireError
+            If it speaks no version that is spoken here.
+        """
+        version = next((version for version in hello.versions if version in WIRE_VERSIONS), None)
+        if version is None:
+            raise WireError(
+                f"the bridge speaks the wire versions {', '.join(map(str, WIRE_VERSIONS))}, "
+                f"the client {', '.join(map(str, hello.versions))}",
+                "bring both to the same release",
+            )
+        before = self._by_token.get(hello.replaces or "")
+        if before is not None and before.control != identity:
+            self.forget(before)
+        client = self._by_identity.get(identity)
+        is_taken = any(one.role == "controller" for one in self if one is not client)
+        role: Role = "reader" if hello.role == "reader" or is_taken else "controller"
+        if client is None:
+            token = secrets.token_hex(16)
+            client = Client(token, hello.client, role, hello.max_frame_bytes, identity, now_s)
+            self._by_identity[identity] = self._by_token[token] = client
+        client.role, client.heard_s = role, now_s
+        return client, version
+
+    def sender(self, identity: bytes, now_s: float) -> Client:
+        """Return the client that sent something on the control socket.
+
+        Raises
+        ------
+        WireError
+            If it was not let in, or was forgotten.
+        """
+        client = self._by_identity.get(identity)
+        if client is None:
+            raise WireError("expected a hello first: this bridge does not know the sender", "send a hello")
+        client.heard_s = now_s
+        return client
+
+    def holder(self, token: str, now_s: float) -> Client:
+        """Return the client that a token was given to.
+
+        Raises
+        ------
+        WireError
+            If there is none.
+        """
+        client = self._by_token.get(token)
+        if client is None:
+            raise WireError("this bridge does not know the token", "send a hello on the control socket first")
+        client.heard_s = now_s
+        return client
+
+    def subscribe(self, client: Client, data: bytes, subscription: Subscription) -> None:
+        """Note that a client asks for frames."""
+        client.data, client.subscription = data, subscription
+        self._awaits_controller |= client.role == "controller"
+
+    def leave(self, client: Client) -> None:
+        """Let a client go that said so; a controller that does gives the pace up too."""
+        if client.role == "controller":
+            self._awaits_controller = False
+        self.forget(client)
+
+    def forget(self, client: Client) -> None:
+        """Let a client go that vanished; nothing that it has not safe is given up for its sake."""
+        self._by_identity.pop(client.control, None)
+        self._by_token.pop(client.token, None)
+
+    def forget_silent(self, since_s: float) -> None:
+        """Forget everybody of whom nothing was heard since then."""
+        for client in self:
+            if client.heard_s < since_s:
+                self.forget(client)
+
+    def pace(self) -> int | None:
+        """Sequence number below which frames are safe with whoever sets the pace; None leaves it as it is.
+
+        The controller does.  Where there was none the fastest reader does, so that no reader can stop the
+        instrument alone; after one has vanished nobody does.
+        """
+        subscribed = [(client.role, client.subscription) for client in self if client.subscription]
+        controllers = [one.acknowledged for role, one in subscribed if role == "controller"]
+        if controllers or self._awaits_controller:
+            return max(controllers, default=None)
+        return max((one.acknowledged for _, one in subscribed), default=None)

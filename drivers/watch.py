@@ -1,0 +1,163 @@
+"""A folder that another program writes micrographs into, as an instrument: each file becomes a frame."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from drivers.contract.errors import CommandRefusedError, InputError
+from drivers.contract.facts import Facts
+from drivers.contract.instrument import Capabilities, Command, InstrumentState
+from drivers.files import SUFFIXES
+from drivers.folder import frames_of_file
+from drivers.frame_facts import wire_pixels
+from drivers.microscope import Exposure
+from drivers.recording import Held
+
+#: For how long [s] a file's size and time must not have changed before it counts as complete.
+STABLE_S = 1.0
+
+#: Wait [s] between two looks at the folder.
+LOOK_S = 0.2
+
+#: Endings of names that programs give to files which they have not finished.
+UNFINISHED = (".tmp", ".part", ".partial", "~")
+
+
+@dataclass
+class _Seen:
+    """How a file looked, and since when it has looked so."""
+
+    size: int
+    mtime_ns: int
+    since_s: float
+
+
+class WatchMicroscope:
+    """Hands over every new file of a folder once it is complete; implements `Microscope`.
+
+    A file is complete when its size and time of change have stayed the same for a while; names that look
+    unfinished are left alone until they are renamed.  A file that changes afterwards is handed over again.
+    What cannot be read is announced, once.  Formats that are folders (.zspy) are not watched for.
+
+    Parameters
+    ----------
+    folder : Path
+    given : Facts, optional
+        What the operator knows of every frame; counts more than what files say.
+    takes_present : bool
+        Also hand over the files that are there at the start.
+    stable_s : float
+    clock, wait : callable
+        Monotonic seconds, and a wait of some seconds.
+
+    Raises
+    ------
+    InputError
+        If the folder is none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        given: Facts | None = None,
+        *,
+        takes_present: bool = False,
+        stable_s: float = STABLE_S,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], Any] = time.sleep,
+    ) -> None:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: expected a folder to watch, found {'a file' if folder.exists() else 'nothing'}"
+            )
+        self._folder = folder
+        self._given = given or Facts()
+        self._stable_s = stable_s
+        self._clock = clock
+        self._wait = wait
+        self._pending: dict[str, _Seen] = {}
+        self._done: dict[str, tuple[int, int]] = {}
+        self._ready: deque[Held] = deque()
+        self._last: Held | None = None
+        if not takes_present:
+            self._done = dict(self._look())
+
+    def capabilities(self) -> Capabilities:
+        """It cannot be told anything."""
+        return Capabilities(instrument=f"watched folder {self._folder.resolve().name}"[:100])
+
+    def state(self) -> InstrumentState:
+        """Tell nothing of the instrument that writes the files: each speaks for itself alone."""
+        return InstrumentState(monotonic_s=self._clock(), is_scanning=True)
+
+    def take_frame(self, timeout_s: float) -> Exposure | None:
+        """Hand over the next image, if a file is complete within the time.
+
+        Raises
+        ------
+        InputError
+            If a file that is complete cannot be used; it is not tried again until it changes.
+        """
+        until_s = self._clock() + timeout_s
+        while not self._ready:
+            name = self._next_complete()
+            if name is not None:
+                self._ready.extend(frames_of_file(self._folder / name, self._given))
+            elif (left_s := until_s - self._clock()) <= 0:
+                return None
+            else:
+                self._wait(min(left_s, LOOK_S))
+        held = self._last = self._ready.popleft()
+        return Exposure(wire_pixels(held.load()), held.facts)
+
+    def execute(self, command: Command) -> None:
+        """Refuse."""
+        raise CommandRefusedError(f"a watched folder does not take {command.kind}")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _next_complete(self) -> str | None:
+        """Return a file that is complete, the one that changed first of those that are."""
+        now_s = self._clock()
+        complete = []
+        looks = dict(self._look())
+        self._pending = {name: seen for name, seen in self._pending.items() if name in looks}
+        for name, look in looks.items():
+            if self._done.get(name) == look:
+                continue
+            seen = self._pending.get(name)
+            if seen is None or (seen.size, seen.mtime_ns) != look:
+                self._pending[name] = seen = _Seen(*look, now_s)
+            if look[0] > 0 and now_s - seen.since_s >= self._stable_s:
+                complete.append((look[1], name))
+        if not complete:
+            return None
+        _, name = min(complete)
+        self._done[name] = looks[name]
+        del self._pending[name]
+        return name
+
+    def _look(self) -> list[tuple[str, tuple[int, int]]]:
+        """List the files of readable types with their size and time of change."""
+        found = []
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if (
+                    name.startswith(".")
+                    or name.endswith(UNFINISHED)
+                    or Path(name).suffix.lower() not in SUFFIXES
+                ):
+                    continue
+                try:
+                    status = entry.stat()
+                except OSError:
+                    continue  # gone between the listing and the look
+                if entry.is_file():
+                    found.append((name, (status.st_size, status.st_mtime_ns)))
+        return found

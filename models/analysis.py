@@ -1,0 +1,382 @@
+"""The whole way from an array and its context to a defect map; what the daemon and the command line call."""
+
+import json
+import math
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from drivers.contract.context import ColumnClass, Context
+from drivers.contract.errors import InputError
+from drivers.contract.facts import Facts, Settled, Sourced
+from drivers.contract.maps import (
+    COLUMN_DTYPE,
+    ClassCounts,
+    ColumnFlag,
+    DefectMap,
+    DetectorEvidence,
+    FrameReference,
+    Grain,
+    MapFlag,
+    MapHeader,
+    ModelReference,
+    Scale,
+    Sublattice,
+    digest_pixels,
+)
+from drivers.contract.materials import HOSTS, find_host
+from models.checkpoint import Weights, load_shipped, load_weights
+from models.classify import Classification, classify
+from models.concentrations import concentrations
+from models.contexts import stand_in
+from models.foreignness import Familiar, load_shipped_familiar
+from models.plausibility import ContextEvidence, weigh_contexts
+
+#: The weights that are taken unless others are asked for.
+DEFAULT_MODEL = "mlp-simple"
+
+#: A pixel size that is declared and differs by more than this from the lattice's is reported.
+SCALE_TOLERANCE = 0.02
+
+#: Foreignness above which a column is like nothing in training (`models.foreignness`).
+FOREIGN = 2.0
+
+#: Part of foreign columns above which the whole map is doubtful.
+_MANY_FOREIGN = 0.1
+
+#: Declared over measured pixel size, either way, beyond which this is not the host's lattice.  The hosts'
+#: lattice constants differ by 17 % at most, and calibrations are wrong by some 4 %.
+_OTHER_LATTICE = 1.2
+
+#: Part of the pixels at the highest value: above the first the tops of columns are cut off in places, above
+#: the second (a column's top is a fifth of its area) so many that intensities mean nothing.
+_SATURATED_SOME, _SATURATED_MOST = 0.005, 0.1
+
+#: With fewer values than this (counts of a few electrons) many pixels share the highest by nature.
+_FEW_VALUES = 16
+
+
+@dataclass(frozen=True)
+class Analyser:
+    """What every frame is analysed with, loaded once.
+
+    Parameters
+    ----------
+    weights : Weights
+    familiar : Familiar
+    reference : ModelReference
+    device : str
+        Where frames are read, "cpu" or a torch device such as "cuda".
+    """
+
+    weights: Weights
+    familiar: Familiar
+    reference: ModelReference
+    device: str = "cpu"
+
+
+def load_analyser(
+    model: str = DEFAULT_MODEL, *, weights: Path | None = None, device: str = "cpu"
+) -> Analyser:
+    """Load weights, once for any number of frames.
+
+    Parameters
+    ----------
+    model : str
+        Name of shipped weights.
+    weights : Path, optional
+        Weights of your own (.safetensors beside their card), instead.
+    device : str
+        "cpu", "cuda", "cuda:1", ...
+
+    Raises
+    ------
+    InputError
+        If there are no such weights, they are damaged, or the device is not there.
+    """
+    loaded = load_shipped(model) if weights is None else load_weights(weights)
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used ({error}); use cpu") from error
+    card: dict[str, Any] = json.loads((files("models") / "weights" / "foreignness.json").read_text())
+    reference = ModelReference(
+        name=str(loaded.card["network"]),
+        weights_sha256=str(loaded.card["sha256"]),
+        foreignness_sha256=str(card["sha256"]),
+        code_version=version("columnist"),
+    )
+    return Analyser(loaded, load_shipped_familiar(), reference, device)
+
+
+def analyse(
+    array: ArrayLike,
+    context: Context | Settled,
+    analyser: Analyser,
+    *,
+    frame: FrameReference | None = None,
+) -> DefectMap:
+    """Find and classify every column of a frame.
+
+    The same array, context and analyser give the same map to the bit on one machine.
+
+    Parameters
+    ----------
+    array : array_like of shape (M, N)
+        Intensities of one frame, any gain and offset.  Not modified.
+    context : Context or Settled
+        What is imaged and how; as settled, with the source of every value.
+    analyser : Analyser
+        From `load_analyser`.
+    frame : FrameReference, optional
+        Which frame it is.
+
+    Raises
+    ------
+    InputError
+        If the context is unknown, the array is no frame, or it shows no lattice.
+    """
+    pixels = np.asarray(array)
+    settled = context if isinstance(context, Settled) else as_settled(context)
+    context, approximated = stand_in(settled.context)
+    is_doped = settled.context.specimen.dopant is not None
+    saturated = _saturated(pixels)
+    result = classify(
+        pixels, context, analyser.weights, analyser.familiar, analyser.device, is_doped=is_doped
+    )
+    evidence = weigh_contexts(result.site_contrast, result.reading.lattice, context, is_doped=is_doped)
+    evidence.check_host()
+    scale = _scale(result, settled)
+    columns = _columns(result, scale.pixel_size_angstrom)
+    header = MapHeader(
+        frame=frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels)),
+        settled=settled,
+        model=analyser.reference,
+        scale=scale,
+        grains=_grains(result),
+        prior=_five(result.posterior.prior.tolist()),
+        columns=len(columns),
+        counts=_counts(columns),
+        concentrations=_concentrations(columns, result, is_doped),
+        mean_entropy_nats=float(columns["entropy_nats"].mean(dtype=np.float64)),
+        masked_fraction=_masked_fraction(result, _shape(pixels)),
+        detector_evidence=tuple(
+            DetectorEvidence(detector=name, log_evidence_nats=value)
+            for name, value in evidence.log_odds.items()
+        ),
+        flags=_flags(scale, columns, result, evidence) + _notes(approximated, saturated),
+    )
+    return DefectMap(header, columns)
+
+
+def as_settled(context: Context, origin: str = "caller") -> Settled:
+    """Give a context the facts that say that all of it came from one place."""
+    specimen, detector = context.specimen, context.detector
+
+    def text(value: str) -> Sourced[str]:
+        return Sourced[str](value=value, source=origin)
+
+    def number(value: float) -> Sourced[float]:
+        return Sourced[float](value=value, source=origin)
+
+    facts = Facts(
+        host=text(specimen.host),
+        dopant=text(specimen.dopant or "none"),
+        energy_kev=number(context.energy_kev),
+        detector=text(detector.name),
+        inner_mrad=number(detector.inner_mrad),
+        outer_mrad=number(detector.outer_mrad),
+        convergence_mrad=number(context.convergence_mrad),
+    )
+    return Settled(context=context, facts=facts)
+
+
+def _columns(result: Classification, pixel_size_angstrom: float) -> NDArray[np.void]:
+    """One record a column."""
+    lattice = result.reading.lattice
+    chosen = result.chosen
+    columns = np.zeros(len(result.positions), dtype=COLUMN_DTYPE)
+    positions = result.positions.numpy()
+    columns["row_px"], columns["col_px"] = positions.T
+    columns["y_angstrom"], columns["x_angstrom"] = positions.T * pixel_size_angstrom
+    is_metal = result.decision.is_metal(lattice).cpu()[chosen].numpy()
+    columns["sublattice"] = np.where(is_metal, Sublattice.METAL, Sublattice.CHALCOGEN)
+    columns["cls"] = result.posterior.label.numpy()
+    columns["p"] = result.posterior.probability.numpy()
+    columns["entropy_nats"] = result.posterior.entropy_nats.numpy()
+    columns["foreign"] = result.foreignness.numpy()
+    columns["grain"] = lattice.grain.cpu()[chosen].numpy()
+    flags = {
+        ColumnFlag.UNDECIDED: ~result.is_decided.numpy(),
+        ColumnFlag.BOUNDARY: lattice.boundary.cpu()[chosen].numpy(),
+        ColumnFlag.FOREIGN: columns["foreign"] > FOREIGN,
+        ColumnFlag.RIM: lattice.rim.cpu()[chosen].numpy(),
+        ColumnFlag.EDGE: ~result.is_whole.numpy(),
+        ColumnFlag.PREDICTED: ~lattice.measured.cpu()[chosen].numpy(),
+    }
+    for flag, applies in flags.items():
+        columns["flags"] |= np.where(applies, np.uint8(flag), np.uint8(0))
+    return columns
+
+
+def _counts(columns: NDArray[np.void]) -> ClassCounts:
+    x2, vac1, vac2, metal, dopant = np.bincount(columns["cls"], minlength=len(ColumnClass)).tolist()
+    return ClassCounts(x2=x2, vac1=vac1, vac2=vac2, metal=metal, dopant=dopant)
+
+
+def _concentrations(columns: NDArray[np.void], result: Classification, is_doped: bool) -> Any:
+    """Concentrations over the columns that can be trusted."""
+    doubtful = ColumnFlag.BOUNDARY | ColumnFlag.FOREIGN | ColumnFlag.EDGE | ColumnFlag.RIM
+    sound = columns[(columns["flags"] & int(doubtful)) == 0]
+    return concentrations(
+        sound["p"].astype(np.float64),
+        result.posterior.prior.double().numpy(),
+        sound["sublattice"] == Sublattice.METAL,
+        is_doped=is_doped,
+    )
+
+
+def _scale(result: Classification, settled: Settled) -> Scale:
+    """Pixel size from the lattice, beside the declared one."""
+    lattice = result.reading.lattice
+    host = find_host(settled.context.specimen.host)
+    declared = settled.facts.pixel_size_angstrom
+    size = host.lattice_constant_angstrom / lattice.lattice_px
+    if declared is not None and not 1 / _OTHER_LATTICE < declared.value / size < _OTHER_LATTICE:
+        seen = declared.value * lattice.lattice_px
+        raise InputError(
+            f"{host.name} cannot be this lattice: its lattice constant is {host.lattice_constant_angstrom:g} "
+            f"Å, the image's is {seen:.3g} Å by the pixel size {declared.value:.4g} Å ({declared.source}); "
+            f"name another host ({', '.join(HOSTS)}), or override a wrong calibration with "
+            "--pixel-size-angstrom"
+        )
+    stretch = torch.linalg.eigvalsh(result.reading.disc.cpu().double())
+    return Scale(
+        lattice_px=lattice.lattice_px,
+        pixel_size_angstrom=size,
+        declared_pixel_size_angstrom=declared.value if declared else None,
+        shear=max(1.0, float(stretch[1] / stretch[0])),
+    )
+
+
+def _grains(result: Classification) -> tuple[Grain, ...]:
+    """Summary of every grain."""
+    lattice, decision = result.reading.lattice, result.decision
+    sizes = torch.bincount(lattice.grain.cpu(), minlength=len(lattice.vectors)).tolist()
+    found = []
+    for number, size in enumerate(sizes):
+        metal = int(decision.metal[number])
+        sign = 1.0 if metal == 1 else -1.0
+        ratio = float(decision.ratio[number])
+        (a, b), (c, d) = lattice.vectors[number].tolist()
+        found.append(
+            Grain(
+                columns=size,
+                vectors_px=((a, b), (c, d)),
+                is_decided=bool(decision.is_decided[number]),
+                margin_nats=float(decision.margin_nats[number]),
+                brightness_nats=sign * float(decision.brightness_nats[number]),
+                defect_nats=sign * float(decision.defect_nats[number]),
+                metal_over_x2=None if math.isnan(ratio) or ratio <= 0 else ratio**sign,
+            )
+        )
+    return tuple(found)
+
+
+def _masked_fraction(result: Classification, shape: tuple[int, int]) -> float:
+    """Part of the frame that no site stands for: a site stands for half a cell."""
+    lattice = result.reading.lattice
+    area = float(torch.linalg.det(lattice.vectors[0].double()).abs()) / 2
+    return min(1.0, max(0.0, 1 - len(lattice.positions) * area / math.prod(shape)))
+
+
+def _flags(
+    scale: Scale, columns: NDArray[np.void], result: Classification, evidence: ContextEvidence
+) -> tuple[MapFlag, ...]:
+    """What the reader of the map should know."""
+    flags = []
+    declared = scale.declared_pixel_size_angstrom
+    if declared is not None and abs(declared / scale.pixel_size_angstrom - 1) > SCALE_TOLERANCE:
+        flags.append(
+            MapFlag(
+                kind="scale_mismatch",
+                message=f"the declared pixel size {declared:.4g} Å differs by "
+                f"{100 * (declared / scale.pixel_size_angstrom - 1):+.1f} % from the lattice's "
+                f"{scale.pixel_size_angstrom:.4g} Å, which is believed",
+            )
+        )
+    if evidence.contradiction is not None:
+        flags.append(MapFlag(kind="context_contradicted", message=evidence.contradiction))
+    if evidence.host_doubt is not None:
+        flags.append(MapFlag(kind="host_doubtful", message=evidence.host_doubt))
+    undecided = [k for k, decided in enumerate(result.decision.is_decided.tolist()) if not decided]
+    if undecided:
+        flags.append(
+            MapFlag(
+                kind="undecided",
+                message="which sublattice is the metal is not decided in grain "
+                f"{', '.join(map(str, undecided))}; its classes rest on a guess",
+            )
+        )
+    foreign = float((columns["foreign"] > FOREIGN).mean())
+    if foreign > _MANY_FOREIGN:
+        flags.append(
+            MapFlag(
+                kind="many_foreign",
+                message=f"{100 * foreign:.0f} % of the columns are unlike any of training; "
+                "check host, energy and detector, focus and contamination",
+            )
+        )
+    return tuple(flags)
+
+
+def _saturated(pixels: NDArray[np.generic]) -> float:
+    """Part of the pixels that have the highest value.
+
+    Raises
+    ------
+    InputError
+        If these are too many.
+    """
+    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "uif":
+        return 0.0  # `models.frames` says what is wrong
+    part = float((pixels == pixels.max()).mean())
+    values = len(np.unique(pixels[::4, ::4])) if part > _SATURATED_SOME else _FEW_VALUES
+    if part > _SATURATED_MOST:
+        raise InputError(
+            f"expected intensities, found {100 * part:.0f} % of the pixels at the highest value, "
+            f"{pixels.max():g}: the detector is saturated or the image clipped; lower the gain or the "
+            "contrast, and save the raw intensities"
+        )
+    return part if values >= _FEW_VALUES else 0.0
+
+
+def _notes(approximated: tuple[str, ...], saturated: float) -> tuple[MapFlag, ...]:
+    """Flags on the context that stands in, and on saturation."""
+    flags = []
+    if approximated:
+        flags.append(MapFlag(kind="context_approximated", message=f"read {', '.join(approximated)}"))
+    if saturated > _SATURATED_SOME:
+        flags.append(
+            MapFlag(
+                kind="saturated",
+                message=f"{100 * saturated:.1f} % of the pixels have the highest value: the brightest "
+                "columns may be cut off",
+            )
+        )
+    return tuple(flags)
+
+
+def _shape(array: NDArray[np.generic]) -> tuple[int, int]:
+    return (int(array.shape[0]), int(array.shape[1]))
+
+
+def _five(values: list[float]) -> tuple[float, float, float, float, float]:
+    first, second, third, fourth, fifth = (min(1.0, max(0.0, value)) for value in values)
+    return first, second, third, fourth, fifth

@@ -1,0 +1,64 @@
+"""Moments of columns whose disc is partly outside the frame, by the threefold symmetry of the honeycomb.
+
+Turned by 120 degrees about a column, its surroundings look the same but for defects and noise.  So a point
+of the disc that was not recorded is taken to be like its turned copies that were, and each circle around the
+column is averaged over such triples.  A disc cut at its middle still has one of each triple.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.patches import kernel_prefilter, sample_coefficients
+from models.zernike import ORDERS, radial_polynomial
+
+#: Circles around a column, at the nodes of Gauss and Legendre, and points on each, a multiple of three.
+_CIRCLES, _POINTS = 8, 18
+
+
+def edge_moments(image: Tensor, positions: Tensor, disc: Tensor) -> tuple[Tensor, Tensor]:
+    """Moments of the discs around columns near the edge.
+
+    Parameters
+    ----------
+    image : Tensor of shape (M, N)
+        Normalised frame.
+    positions : Tensor of shape (S, 2)
+        (row, column) [px].
+    disc : Tensor of shape (2, 2)
+        From `models.patches.disc_map`.
+
+    Returns
+    -------
+    moments : Tensor of shape (S, 6)
+        As `models.zernike.zernike_moments` has them; what is not covered means nothing.
+    covered : Tensor of shape (S,)
+        Whether at least one of every triple of points lies in the frame.
+    """
+    offsets, weights = _quadrature(image.device)
+    points = positions[:, None] + offsets @ disc.to(image)  # (S, circles x points, 2)
+    shape = (image.shape[0], image.shape[1])
+    last = points.new_tensor([shape[0] - 1, shape[1] - 1])
+    recorded = ((points >= 0) & (points <= last)).all(-1)
+    coefficients = torch.fft.irfft2(torch.fft.rfft2(image) * kernel_prefilter(shape, image.device), s=shape)
+    values = torch.zeros_like(points[..., 0])
+    values[recorded] = sample_coefficients(coefficients[..., None], points[recorded])[:, 0]
+    triples = (len(positions), _CIRCLES, 3, _POINTS // 3)
+    seen = recorded.reshape(triples).sum(2)  # (S, circles, points / 3)
+    means = values.reshape(triples).sum(2) / seen.clamp(min=1)
+    return means.mean(-1) @ weights, (seen > 0).flatten(1).all(1)
+
+
+def _quadrature(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Points of the unit disc, circle by circle, (C P, 2); weights of the circles for each moment, (C, 6)."""
+    nodes, weights = np.polynomial.legendre.leggauss(_CIRCLES)
+    radius = torch.from_numpy((nodes + 1) / 2).float()
+    angle = torch.arange(_POINTS) * (2 * math.pi / _POINTS)
+    unit = torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
+    points = (radius[:, None, None] * unit).reshape(-1, 2)
+    # The mean over the disc is the integral of the circles' means times 2 r dr.
+    area = torch.from_numpy(weights).float() * radius
+    table = torch.stack([radial_polynomial(n, radius) * area for n in ORDERS], dim=1)
+    return points.to(device), table.to(device)

@@ -1,0 +1,244 @@
+"""How evidence about one column adds up over frames: the law, and the constants that simulated series give.
+
+A source is one detector at one beam energy.  Of what a source says of a column, part is noise, new in every
+frame, and part is error that the next frame repeats: a neighbourhood unlike training's, contamination, the
+network's own mistakes.  If the noise of a dose d has the variance of the error where d is the half dose h,
+then n frames of a source, with doses d1 ... dn and D in all, say together
+
+    sum of l_i (d_i + h) / (D + h)
+
+l_i being the log likelihoods of one frame: many faint frames add up, many bright ones are averaged.  A source
+of total dose D says the part q = D / (D + h) of all that it could ever say.  What two sources are off by is
+correlated by r, so each is weighted by what is its own (generalised least squares over the square roots of q;
+never below zero).  See docs/decisions/0060.
+
+NumPy only, so that the agent can import it.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.contract.context import DETECTORS, ColumnClass, Context
+from drivers.contract.errors import InputError
+
+#: Pairs of classes that have to be told apart: X2 and VAC1, VAC1 and VAC2, METAL and DOPANT.
+PAIRS: tuple[tuple[ColumnClass, ColumnClass], ...] = (
+    (ColumnClass.X2, ColumnClass.VAC1),
+    (ColumnClass.VAC1, ColumnClass.VAC2),
+    (ColumnClass.METAL, ColumnClass.DOPANT),
+)
+
+#: Whether each class stands on the metal sublattice.
+ON_METAL = np.array([label in (ColumnClass.METAL, ColumnClass.DOPANT) for label in ColumnClass])
+
+#: Shares of the classes within their sublattice to start from, as in `models.posterior`.
+START_SHARES = np.array([1 - 0.035 - 0.0035, 0.035, 0.0035, 1 - 0.001, 0.001])
+
+#: No frame says more than this for or against a class of a column [nats].
+MOST_NATS = 25.0
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FusionLaw:
+    """Constants of the law.
+
+    Parameters
+    ----------
+    half_dose_e_per_a2 : float
+        Dose at which a source has said half of what it can ever say.
+    correlation : float
+        Of what two sources are off by.
+    log10_doses : ndarray of shape (N,)
+        Doses [log10 of e/Å²] that `scales` are given at.
+    scales : dict of str to ndarray of shape (2, N)
+        By detector: factor of a frame's log likelihoods that calibrates them, for chalcogen and metal
+        columns.  A network that is not told the dose is too sure of faint frames and not sure enough of
+        bright ones.
+    separations : dict of str to tuple
+        By `context_key`: squared distance, in standard deviations, at which a Gaussian measurement would tell
+        the classes of each of `PAIRS` apart as well as an endless dose of that source does.
+    transfer : float
+        Logarithm of how much better a session's other sources do than `separations`, over that of those seen.
+    """
+
+    half_dose_e_per_a2: float
+    correlation: float
+    log10_doses: NDArray[np.float64]
+    scales: dict[str, NDArray[np.float64]]
+    separations: dict[str, tuple[float, float, float]]
+    transfer: float
+
+    def scale(self, detector: str, dose_e_per_a2: float) -> NDArray[np.float64]:
+        """Factor of a frame's log likelihoods for chalcogen and metal columns, shape (2,).
+
+        A detector that the law was not made for gets the mean of those that it was.
+        """
+        known = self.scales.get(detector)
+        rows = np.mean(list(self.scales.values()), axis=0) if known is None else known
+        dose = math.log10(max(dose_e_per_a2, 1e-3))
+        return np.array([np.exp(np.interp(dose, self.log10_doses, np.log(row))) for row in rows])
+
+    def separation(self, context: Context) -> tuple[float, float, float]:
+        """Look up `separations` of a context.
+
+        Raises
+        ------
+        InputError
+            If it holds none.
+        """
+        key = context_key(context)
+        if key not in self.separations:
+            raise InputError(f"no figures for {key}; known are the reference contexts of `models.contexts`")
+        return self.separations[key]
+
+
+def context_key(context: Context) -> str:
+    """Name of a context, as `models.contexts.context_name`; without a dopant, that of the host alone.
+
+    An annulus of one's own goes by the reference detector whose inner angle is nearest.
+    """
+    specimen, detector = context.specimen, context.detector
+    material = specimen.host if specimen.dopant is None else f"{specimen.host}-{specimen.dopant}"
+    nearest = min(DETECTORS.values(), key=lambda known: abs(known.inner_mrad - detector.inner_mrad))
+    name = detector.name if detector.name in DETECTORS else nearest.name
+    return f"{material} {context.energy_kev:g} keV {name}"
+
+
+def likelihoods(
+    probability: NDArray[np.floating], prior: NDArray[np.floating], is_metal: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Log likelihoods (n, 5) of posteriors (n, 5) that a frame's prior (5,) went into.
+
+    The largest of each column is 0, the classes of the other sublattice are -inf: which sublattice a column
+    stands on is decided for a grain, not for a column.
+    """
+    logs = np.log(np.maximum(probability, 1e-30)) - np.log(np.maximum(prior, 1e-12))
+    logs = np.where(is_metal[:, None] == ON_METAL, logs, -np.inf)
+    logs = logs - logs.max(axis=1, keepdims=True)
+    return np.where(np.isfinite(logs), np.maximum(logs, -MOST_NATS), -np.inf)
+
+
+def calibrate(
+    log_likelihood: NDArray[np.float64],
+    is_metal: NDArray[np.bool_],
+    detector: str,
+    dose_e_per_a2: float | None,
+    law: FusionLaw,
+) -> NDArray[np.float64]:
+    """Log likelihoods of one frame, made as sure as they should be at its dose.
+
+    An unknown dose is taken to be the half dose.
+    """
+    dose = law.half_dose_e_per_a2 if dose_e_per_a2 is None else dose_e_per_a2
+    factor = law.scale(detector, dose)[is_metal.astype(np.int64)][:, None]
+    return np.where(np.isfinite(log_likelihood), log_likelihood * factor, -np.inf)
+
+
+def said(dose_e_per_a2: NDArray[np.floating] | float, law: FusionLaw) -> NDArray[np.float64]:
+    """Part of what a source can ever say that it has said by a total dose."""
+    dose = np.asarray(dose_e_per_a2, np.float64)
+    return np.asarray(dose / (dose + law.half_dose_e_per_a2))
+
+
+def source_weights(strength: NDArray[np.floating], correlation: float) -> NDArray[np.float64]:
+    """Weights of sources with correlated errors.
+
+    Parameters
+    ----------
+    strength : ndarray of shape (..., K)
+        Squared separation of each source, up to a common factor; 0 for a source that has said nothing.
+    correlation : float
+        Of the errors of two sources, the same for any two.
+
+    Returns
+    -------
+    ndarray of shape (..., K)
+        1 for a source alone, 1 / (1 + correlation) for each of two equal ones; 0 for one that is so faint
+        that it says less than the others' errors imply about it.
+    """
+    root = np.sqrt(np.asarray(strength, np.float64))
+    active = root > 0
+    weights = np.zeros_like(root)
+    for _ in range(root.shape[-1]):
+        count = active.sum(axis=-1, keepdims=True)
+        total = np.where(active, root, 0.0).sum(axis=-1, keepdims=True)
+        common = correlation / (1 + np.maximum(count - 1, 0) * correlation) * total
+        weights = np.where(active, (1 - common / np.where(active, root, 1.0)) / (1 - correlation), 0.0)
+        lowest = (weights < 0) & (weights == weights.min(axis=-1, keepdims=True))
+        if not lowest.any():
+            break
+        active &= ~lowest
+    return np.asarray(np.maximum(weights, 0.0))
+
+
+def joint_separation(separation: NDArray[np.floating], correlation: float) -> NDArray[np.float64]:
+    """Squared separation (...) that sources of squared separations (..., K) reach together."""
+    return np.asarray((source_weights(separation, correlation) * separation).sum(axis=-1))
+
+
+def law_as_plain(law: FusionLaw, card: dict[str, Any]) -> dict[str, Any]:
+    """Law as plain data for JSON, after what the card says of how it was made."""
+    return card | {
+        "format": _FORMAT,
+        "half_dose_e_per_a2": law.half_dose_e_per_a2,
+        "correlation": law.correlation,
+        "log10_doses": law.log10_doses.tolist(),
+        "scales": {name: np.round(rows, 4).tolist() for name, rows in law.scales.items()},
+        "transfer": law.transfer,
+        "separations": {name: [round(v, 3) for v in row] for name, row in law.separations.items()},
+    }
+
+
+def law_from_plain(plain: dict[str, Any]) -> FusionLaw:
+    """Law from what `law_as_plain` made.
+
+    Raises
+    ------
+    InputError
+        If it is of another format or incomplete.
+    """
+    try:
+        if plain["format"] != _FORMAT:
+            raise ValueError(f"format {plain['format']!r} where {_FORMAT} is expected")
+        return FusionLaw(
+            half_dose_e_per_a2=float(plain["half_dose_e_per_a2"]),
+            correlation=float(plain["correlation"]),
+            log10_doses=np.array(plain["log10_doses"], np.float64),
+            scales={name: np.array(rows, np.float64) for name, rows in plain["scales"].items()},
+            separations={
+                name: (float(a), float(b), float(c)) for name, (a, b, c) in plain["separations"].items()
+            },
+            transfer=float(plain["transfer"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the constants of fusion cannot be used ({error}); make them again with "
+            "`columnist derive fusion`"
+        ) from error
+
+
+@cache
+def load_shipped_law(network: str) -> FusionLaw:
+    """Constants that come with the package for a network.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    path = files("models") / "data" / f"fusion-{network}.json"
+    if not path.is_file():
+        raise InputError(
+            f"no constants of fusion are shipped for {network!r}; make them with "
+            f"`columnist derive fusion --network {network}`"
+        )
+    return law_from_plain(json.loads(path.read_text()))

@@ -1,0 +1,146 @@
+"""Scores of a defect map against given labels: columns found, sublattice, Cohen's kappa, F1 by class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from drivers.contract.maps import CLASS_NAMES, DefectMap, Sublattice
+
+#: What a label can mean: one of the five classes, a vacancy of either kind, or to be reported apart.
+MEANINGS = (*CLASS_NAMES, "vacancy", "apart")
+
+_ON_METAL = ("metal", "dopant")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled columns of one image; L columns.
+
+    Parameters
+    ----------
+    points : ndarray of shape (L, 2)
+        (row, column) [px].
+    meaning : ndarray of shape (L,), str
+        One of `MEANINGS` for each.
+    """
+
+    points: NDArray[np.float64]
+    meaning: NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a map compares with labels.
+
+    Parameters
+    ----------
+    labelled, scored : int
+        Labelled columns, and those of them that are matched and not apart.
+    recall, recall_vacancy, precision : float
+        Part of the labelled columns, and vacancies, that are found; part of the found columns that are
+        labelled, where labels were made: inside the rectangle that they span, less the matching radius.
+    missed, spurious : list of tuple of float
+        (row, column) of labels without column, and of columns without label.
+    sublattice_right : float
+        Part of the matched columns on the labelled sublattice.
+    kappa : float
+        Cohen's kappa of the classes.
+    f1 : dict
+        By class; None for a class that neither labels nor map hold.
+    apart : dict
+        What the map says of the columns to be reported apart, by class.
+    wrong : list of dict
+        Columns whose class differs: row, column, labelled, said, p.
+    """
+
+    labelled: int
+    scored: int
+    recall: float
+    recall_vacancy: float
+    precision: float
+    missed: list[tuple[float, float]]
+    spurious: list[tuple[float, float]]
+    sublattice_right: float
+    kappa: float
+    f1: dict[str, float | None]
+    apart: dict[str, int]
+    wrong: list[dict[str, object]]
+
+
+def score_map(defect_map: DefectMap, labels: Labels, *, radius_px: float) -> Score:
+    """Compare a map with labels.
+
+    Parameters
+    ----------
+    defect_map : DefectMap
+    labels : Labels
+        If any of them means a vacancy of either kind, the map's double vacancies count as single ones.
+    radius_px : float
+        A column and a label nearer than this to each other are the same.
+    """
+    columns = defect_map.columns
+    positions = np.stack([columns["row_px"], columns["col_px"]], axis=1).astype(np.float64)
+    distance, nearest = cKDTree(positions).query(labels.points)
+    found = distance < radius_px
+    low, high = labels.points.min(axis=0) + radius_px, labels.points.max(axis=0) - radius_px
+    inner = positions[((positions >= low) & (positions <= high)).all(axis=1)]
+    known = cKDTree(labels.points).query(inner)[0] < radius_px if len(inner) else np.ones(0, dtype=bool)
+    is_vacancy = np.isin(labels.meaning, ("vac1", "vac2", "vacancy"))
+    is_apart = labels.meaning == "apart"
+
+    scored = found & ~is_apart
+    said = np.array(CLASS_NAMES)[columns["cls"][nearest]]
+    truth = labels.meaning.copy()
+    if (truth == "vacancy").any():
+        said = np.where(said == "vac2", "vac1", said)
+        truth = np.where(is_vacancy, "vac1", truth)
+    on_metal = columns["sublattice"][nearest] == Sublattice.METAL
+    right_side = on_metal == np.isin(truth, _ON_METAL)
+    wrong = np.flatnonzero(scored & (said != truth))
+    return Score(
+        labelled=len(labels.points),
+        scored=int(scored.sum()),
+        recall=float(found.mean()),
+        recall_vacancy=float(found[is_vacancy].mean()) if is_vacancy.any() else 1.0,
+        precision=float(known.mean()) if len(known) else 0.0,
+        missed=_pairs(labels.points[~found]),
+        spurious=_pairs(inner[~known]),
+        sublattice_right=float(right_side[scored].mean()) if scored.any() else 0.0,
+        kappa=cohen_kappa(said[scored], truth[scored]),
+        f1={name: f1(said[scored] == name, truth[scored] == name) for name in CLASS_NAMES},
+        apart={name: int((said[is_apart & found] == name).sum()) for name in CLASS_NAMES},
+        wrong=[
+            {
+                "row_px": float(labels.points[k, 0]),
+                "col_px": float(labels.points[k, 1]),
+                "labelled": str(truth[k]),
+                "said": str(said[k]),
+                "p": [round(float(p), 4) for p in columns["p"][nearest[k]]],
+            }
+            for k in wrong
+        ],
+    )
+
+
+def cohen_kappa(said: NDArray[np.str_], truth: NDArray[np.str_]) -> float:
+    """Agreement beyond chance, 1 if perfect; nan if there is nothing to score, or one class alone."""
+    if len(said) == 0:
+        return float("nan")
+    _, numbers = np.unique(np.concatenate([said, truth]), return_inverse=True)
+    first, second = numbers[: len(said)], numbers[len(said) :]
+    table = np.zeros((numbers.max() + 1,) * 2)
+    np.add.at(table, (first, second), 1 / len(said))
+    chance = float(table.sum(0) @ table.sum(1))
+    return (float(np.trace(table)) - chance) / (1 - chance) if chance < 1 else float("nan")
+
+
+def f1(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float | None:
+    """Harmonic mean of precision and recall; None where the class does not occur."""
+    total = int(said.sum() + truth.sum())
+    return float(2 * (said & truth).sum() / total) if total else None
+
+
+def _pairs(points: NDArray[np.float64]) -> list[tuple[float, float]]:
+    return [(round(float(row), 2), round(float(column), 2)) for row, column in points]

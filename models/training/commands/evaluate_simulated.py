@@ -1,0 +1,107 @@
+"""`columnist evaluate simulated`: score classifiers on simulated fields that training never saw."""
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from drivers.contract.errors import InputError
+from models.analysis import DEFAULT_MODEL
+from models.checkpoint import Weights, load_shipped, load_weights
+from models.contexts import reference_contexts
+from models.networks.catalogue import NETWORKS
+from models.training import simulated
+from sim_microscope.commands.options import count, make_folder, progress_bar
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `columnist evaluate simulated`."""
+    parser.add_argument("--out", type=Path, help="folder for report.json and the figures (default: none)")
+    parser.add_argument("--model", action="append", choices=list(NETWORKS), help="default: all six")
+    parser.add_argument("--weights", type=Path, help="folder of weights of your own, instead of the shipped")
+    parser.add_argument(
+        "--reference", type=Path, help="weights of `reference-features`, to measure the gap to it anew"
+    )
+    parser.add_argument("--frames", type=count, default=6, help="fields of each of the 576 contexts (6)")
+    parser.add_argument("--fields", type=Path, help="folder to keep the fields in, or to find them")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the fields")
+    parser.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make fields, score every network on them, and draw what was found."""
+    if not 0 <= arguments.seed < 2**31:
+        raise InputError(f"--seed {arguments.seed}: expected 0 to {2**31 - 1}")
+    if arguments.out is not None:
+        make_folder(arguments.out)
+    weights = [_load(name, arguments.weights) for name in arguments.model or NETWORKS]
+    larger = None if arguments.reference is None else load_weights(arguments.reference)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.fields or Path(temporary)
+        with progress_bar() as progress:
+            bar = progress.add_task("fields", total=len(reference_contexts()) * arguments.frames)
+            card = simulated.make_fields(
+                folder,
+                arguments.frames,
+                arguments.seed,
+                workers=arguments.workers,
+                on_done=lambda fields: progress.advance(bar, fields),
+            )
+        scored = [simulated.score(one, folder) for one in weights]
+        reference = None if larger is None else simulated.score(larger, folder)
+    report = simulated.compare(scored, DEFAULT_MODEL, card, reference)
+    if arguments.out is not None:
+        from models.training.pictures import draw_all
+
+        (arguments.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+        draw_all(scored, report, arguments.out)
+    if arguments.json:
+        print(json.dumps(report, indent=1))
+    else:
+        _print(report)
+    return 0 if all(report["met"].values()) else 1
+
+
+def _load(name: str, folder: Path | None) -> Weights:
+    """Weights of a network, shipped or from a folder."""
+    return load_shipped(name) if folder is None else load_weights(folder / f"{name}.safetensors")
+
+
+def _print(report: dict[str, Any]) -> None:
+    """Print a table of the networks, and the figures that have limits."""
+    table = Table(
+        title=f"{report['columns']:,} columns of {report['fields']:,} fields at 10^4.5 e/Å² and more"
+    )
+    for heading in (
+        "network",
+        "train %",
+        "test %",
+        "all doses %",
+        "entropy [nats]",
+        "ECE",
+        "worst context %",
+    ):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for name, model in report["models"].items():
+        worst = min(model["worst_contexts"].values())
+        table.add_row(
+            name,
+            f"{model['train_accuracy']:.2f}",
+            f"{model['accuracy']:.2f}",
+            f"{model['accuracy_whole_range']:.2f}",
+            f"{model['entropy_nats']:.4f}",
+            f"{model['ece']:.4f}",
+            f"{worst:.1f}",
+        )
+    console = Console()
+    console.print(table)
+    for name, limit in report["limits"].items():
+        if name in report:
+            verdict = "met" if report["met"][name] else "missed"
+            console.print(f"{name}: {report[name]:.4g} (limit {limit:g}, {verdict})", highlight=False)

@@ -1,0 +1,171 @@
+"""Columns of simulated series as a model sees them, frame by frame.
+
+Features are kept, not what a network says of them, so that new weights need no new frames.
+"""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from drivers.contract.context import ENERGIES_KEV, Specimen
+from drivers.contract.errors import InputError
+from drivers.contract.materials import doped_pairs
+from models.contexts import context_number
+from models.encoding import encode_contrast
+from models.reading import read_columns
+from models.training.columns import match_truth, metal_side
+from models.training.conditions import Ranges
+from models.training.series import SeriesFrame, draw_series
+
+#: Series are of this dose [log10 of e/Å²] and else as frames to learn from; and have rarer defects.
+RANGES = Ranges(
+    pixels=224,
+    log10_dose=(3.3, 5.0),
+    dilute=1.0,
+    vacancy1=(0.03, 0.15),
+    vacancy2=(0.02, 0.10),
+    dopant=(0.03, 0.15),
+)
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Columns of many frames; n observations in F frames.
+
+    Parameters
+    ----------
+    contrast : ndarray of shape (n, 8), float32
+        With the flag of the metal's sublattice, as the truth has it.
+    label : ndarray of shape (n,), uint8
+        `ColumnClass`.
+    column : ndarray of shape (n,), int32
+        Which column of its series' specimen it is.
+    frame : ndarray of shape (n,), int32
+        Which frame it was read from.
+    series, scan, context : ndarray of shape (F,), int32
+        Of each frame; frames of one scan of a series were taken at once.
+    log10_dose : ndarray of shape (F,), float32
+    """
+
+    contrast: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    column: NDArray[np.int32]
+    frame: NDArray[np.int32]
+    series: NDArray[np.int32]
+    scan: NDArray[np.int32]
+    context: NDArray[np.int32]
+    log10_dose: NDArray[np.float32]
+
+
+def observe(
+    count: int, seed: int, *, workers: int, on_done: Callable[[], None] = lambda: None
+) -> Observations:
+    """Simulate and read series; all 96 doped pairs and the energies take turns.
+
+    Parameters
+    ----------
+    count : int
+        Number of series.
+    seed, workers : int
+        Seed of everything random; processes.
+    on_done : callable
+        Called after each series.
+    """
+    parts = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        for future in [pool.submit(_observe_one, seed, number) for number in range(count)]:
+            parts += future.result()
+            on_done()
+    if not parts:
+        raise InputError(f"none of the frames of {count} series shows a lattice; take more series")
+    frames = np.concatenate([np.full(len(p[1]), k, np.int32) for k, p in enumerate(parts)])
+    table = np.array([p[0] for p in parts])
+    return Observations(
+        contrast=np.concatenate([p[1] for p in parts]),
+        label=np.concatenate([p[2] for p in parts]),
+        column=np.concatenate([p[3] for p in parts]),
+        frame=frames,
+        series=table[:, 0].astype(np.int32),
+        scan=table[:, 1].astype(np.int32),
+        context=table[:, 2].astype(np.int32),
+        log10_dose=table[:, 3].astype(np.float32),
+    )
+
+
+_Part = tuple[tuple[int, int, int, float], NDArray[np.float32], NDArray[np.uint8], NDArray[np.int32]]
+
+
+def _observe_one(seed: int, number: int) -> list[_Part]:
+    """Frames of one series that show a lattice."""
+    host, dopant = doped_pairs()[number % len(doped_pairs())]
+    turn = number // len(doped_pairs()) + number
+    energies = [float(ENERGIES_KEV[(turn + k) % len(ENERGIES_KEV)]) for k in range(2)]
+    specimen = Specimen(host=host, dopant=dopant)
+    series = draw_series((specimen, energies[0], energies[1]), RANGES, [seed, number])
+    parts = [_read(number, image) for image in series]
+    return [part for part in parts if part is not None]
+
+
+def _read(number: int, image: SeriesFrame) -> _Part | None:
+    """What a model would see of one frame, with the truth."""
+    frame = image.frame
+    try:
+        reading = read_columns(frame.image)
+    except InputError:
+        return None
+    match, _ = match_truth(frame, reading)
+    keep = reading.whole.numpy() & (match >= 0)
+    side = metal_side(frame, reading, match)[reading.lattice.grain.numpy()]
+    is_metal = torch.from_numpy(reading.lattice.sublattice.numpy() == side)
+    contrast = encode_contrast(reading.moments, is_metal).numpy()[keep]
+    if not len(contrast) or not np.isfinite(contrast).all():
+        return None
+    sites = match[keep]
+    head = (
+        number,
+        image.scan,
+        context_number(frame.context),
+        float(np.log10(frame.acquisition.dose_e_per_a2 or 1.0)),
+    )
+    return (
+        head,
+        contrast.astype(np.float32),
+        frame.crystal.classes[sites],
+        image.column[sites].astype(np.int32),
+    )
+
+
+def _one_thread() -> None:
+    """Leave the cores to the other processes."""
+    torch.set_num_threads(1)
+
+
+def save_observations(path: Path, observations: Observations, card: dict[str, object]) -> None:
+    """Write observations as npz, and a card beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **{f.name: getattr(observations, f.name) for f in fields(observations)})
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+
+
+def load_observations(path: Path) -> Observations:
+    """Read what `save_observations` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is missing or is something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Observations(**{f.name: arrays[f.name] for f in fields(Observations)})
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"expected observations of series in {path} ({error}); make them with `columnist derive fusion`"
+        ) from error

@@ -1,0 +1,117 @@
+"""`columnist analyse` from files to results, and every kind of bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.__main__ import main
+from drivers.contract.context import MAADF, Context, Specimen
+from sim_microscope.crystal import DefectConcentrations
+from sim_microscope.imaging import Acquisition
+from sim_microscope.simulate import SpecimenPlan, simulate_frame
+
+CONTEXT = ["--host", "WSe2", "--dopant", "Ti", "--energy-kev", "80", "--detector", "MAADF"]
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    context = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=MAADF)
+    plan = SpecimenPlan(rotation_deg=13.0, concentrations=DefectConcentrations(0.05, 0.004, 0.002))
+    acquisition = Acquisition(pixels=192, fov_nm=192 * 0.039, dose_e_per_a2=5e4, source_sigma_angstrom=0.5)
+    return simulate_frame(context, acquisition, plan, seed=3).image
+
+
+def test_one_image_gives_every_result_and_json(image, tmp_path, capsys):
+    np.save(tmp_path / "frame.npy", image)
+    out = tmp_path / "maps"
+    assert main(["analyse", str(tmp_path / "frame.npy"), *CONTEXT, "--out", str(out), "--json"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "frame.csv",
+        "frame.html",
+        "frame.nxs",
+        "frame_map.png",
+        "frame_patches.png",
+    ]
+    (summary,) = json.loads(capsys.readouterr().out)["images"]
+    assert summary["decided"]
+    assert summary["pixel_size_angstrom"] == pytest.approx(0.39, rel=0.01)
+    vac1 = summary["concentrations"]["vac1"]
+    assert vac1["low"] < 0.05 < vac1["high"]
+    assert summary["sources"]["host"] == "command line: --host"
+
+
+def test_a_bad_file_does_not_stop_the_rest_of_a_folder(image, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / "b.npy", image)
+    (folder / "a.npy").write_bytes(b"\x93NUMPY cut")
+    out = tmp_path / "maps"
+    words = ["analyse", str(folder), *CONTEXT, "--out", str(out), "--tables-only", "--json"]
+    assert main(words) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [Path(one["file"]).name for one in report["images"]] == ["b.npy"]
+    assert [Path(one["file"]).name for one in report["failures"]] == ["a.npy"]
+    assert sorted(path.name for path in out.iterdir()) == ["b.csv", "b.nxs"]
+
+
+def test_options_go_before_the_config_file(image, tmp_path, capsys):
+    np.save(tmp_path / "frame.npy", image)
+    config = tmp_path / "columnist.toml"
+    config.write_text('[context]\nhost = "WS2"\ndopant = "Ti"\nenergy_kev = 80\ndetector = "MAADF"\n')
+    words = ["analyse", str(tmp_path / "frame.npy"), "--config", str(config), "--host", "WSe2"]
+    assert main([*words, "--out", str(tmp_path / "maps"), "--tables-only", "--json"]) == 0
+    (summary,) = json.loads(capsys.readouterr().out)["images"]
+    assert summary["context"]["specimen"]["host"] == "WSe2"
+    assert summary["sources"]["dopant"] == f"{config}: dopant"
+
+
+def flat(edge=96):
+    return np.full((edge, edge), 7.0)
+
+
+BAD = {
+    "constant": (lambda image: flat(), [], "constant"),
+    "all NaN": (lambda image: np.full((96, 96), np.nan), [], "NaN"),
+    "some NaN": (lambda image: np.where(np.eye(192) > 0, np.nan, image), [], "NaN"),
+    "saturated": (lambda image: np.minimum(image, np.percentile(image, 70)), [], "saturated"),
+    "tiny": (lambda image: image[:20, :20], [], "at least 32"),
+    "colour": (lambda image: np.stack([image] * 3, axis=2), [], "colour"),
+    "stack": (lambda image: np.stack([image] * 9), [], "grey image"),
+    "no lattice": (lambda image: np.random.default_rng(1).poisson(9, (128, 128)), [], "lattice"),
+    "another lattice": (lambda image: image, ["--pixel-size-angstrom", "0.29"], "cannot be this lattice"),
+    "host of other contrast": (lambda image: image, ["--host", "MoTe2"], "hardly fits"),
+    "energy": (lambda image: image, ["--energy-kev", "200"], "60, 80, 100"),
+    "dopant": (lambda image: image, ["--dopant", "Re"], "left out"),
+}
+
+
+@pytest.mark.parametrize(("make", "words", "told"), BAD.values(), ids=BAD)
+def test_bad_input_is_explained_and_leaves_nothing(make, words, told, image, tmp_path, capsys):
+    np.save(tmp_path / "frame.npy", make(image))
+    out = tmp_path / "maps"
+    assert main(["analyse", str(tmp_path / "frame.npy"), *CONTEXT, *words, "--out", str(out)]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
+def test_what_the_context_lacks_is_listed_with_its_options(image, tmp_path, capsys):
+    np.save(tmp_path / "frame.npy", image)
+    words = ["analyse", str(tmp_path / "frame.npy"), "--host", "WSe2", "--energy-kev", "80"]
+    assert main([*words, "--out", str(tmp_path / "maps")]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "--dopant" in told
+    assert "--detector" in told
+    assert "--energy-kev" not in told
+
+
+def test_a_detector_that_the_evidence_contradicts_is_flagged(image, tmp_path, capsys):
+    np.save(tmp_path / "frame.npy", image)
+    out = str(tmp_path / "maps")
+    words = ["analyse", str(tmp_path / "frame.npy"), *CONTEXT, "--tables-only", "--json", "--out", out]
+    assert main(words) == 0
+    assert "context_contradicted" not in capsys.readouterr().out
+    assert main([*words, "--detector", "HAADF"]) == 0
+    (summary,) = json.loads(capsys.readouterr().out)["images"]
+    assert "context_contradicted" in [flag["kind"] for flag in summary["flags"]]

@@ -1,0 +1,111 @@
+import json
+
+import pytest
+import zmq
+
+from agent.__main__ import main
+from agent.commands.listen import line_of
+from agent.settings import Settings
+from agent.settings_file import load_settings
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A folder without settings."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_config_init_writes_the_defaults_and_not_over_what_is_there(tmp_path, capsys):
+    assert main(["config", "init"]) == 0
+    assert load_settings(tmp_path / "columnist.toml") == Settings()
+    assert main(["config", "init"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main(["config", "init", "--force"]) == 0
+
+
+def test_doctor_finds_nothing_bad_where_all_is_well(capsys):
+    words = [f"publish.{name}=tcp://127.0.0.1:0" for name in ("maps", "snapshot", "control")]
+    words += ["source.connect=tcp://127.0.0.1:9"]
+    assert main(["doctor", "--json", *(word for each in words for word in ("--set", each))]) == 0
+    findings = {finding["subject"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert {"settings", "packages", "weights", "device", "kernels", "disk", "ports"} <= findings.keys()
+    assert findings["weights"]["verdict"] == "good"
+    assert findings["instrument"]["verdict"] == "warning"
+    assert "--simulate" in findings["instrument"]["remedy"]
+
+
+def test_doctor_names_what_is_wrong_and_how_to_mend_it(capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with zmq.Context() as context, context.socket(zmq.PUB) as taken:
+        port = taken.bind_to_random_port("tcp://127.0.0.1")
+        words = [
+            f"publish.maps=tcp://127.0.0.1:{port}",
+            "analysis.network=mlp-none",
+            "analysis.device=cuda:99",
+            "session.folder=file/below",
+            "source.connect=nowhere:port",
+        ]
+        status = main(["doctor", "--json", *(word for each in words for word in ("--set", each))])
+    assert status == 1
+    findings = {finding["subject"]: finding for finding in json.loads(capsys.readouterr().out)}
+    bad = {subject for subject, finding in findings.items() if finding["verdict"] == "bad"}
+    assert bad == {"weights", "device", "disk", "ports", "instrument"}
+    assert all(findings[subject]["remedy"] for subject in bad)
+
+
+def test_doctor_stops_at_settings_that_are_wrong(capsys):
+    assert main(["doctor", "--set", "policy.moed=auto"]) == 1
+    assert "did you mean 'mode'" in capsys.readouterr().out
+
+
+def test_orders_to_nobody_say_so(capsys):
+    for words in (["requests"], ["approve", "r1"], ["deny", "r1"], ["mode", "auto"], ["stop"]):
+        assert main([*words, "--at", "tcp://127.0.0.1:9", "--timeout", "0.05"]) == 2
+        assert "no agent answers" in capsys.readouterr().err
+
+
+def test_listening_to_nobody_ends_when_told_to():
+    assert main(["listen", "--at", "tcp://127.0.0.1:9", "--timeout", "0.05"]) == 1
+
+
+LINES = {
+    "map": (
+        {
+            "frame": {"sequence": 7},
+            "settled": {
+                "context": {
+                    "specimen": {"host": "WSe2", "dopant": "Ti"},
+                    "energy_kev": 80.0,
+                    "detector": {"name": "HAADF"},
+                }
+            },
+            "counts": {"x2": 9, "vac1": 1},
+            "columns": 10,
+            "mean_entropy_nats": 0.0123,
+        },
+        "map 3: frame 7, WSe2-Ti 80 keV HAADF, 10 columns (9 x2, 1 vac1), 0.012 nats, 120 ms",
+    ),
+    "request": (
+        {"id": "r1", "status": "failed", "outcome": "refused", "wish": {"reason": "Because."}},
+        "request 3: r1 failed: refused. Because.",
+    ),
+    "rejection": ({"frame": None, "reason": "NaN", "remedy": "mend"}, "rejection 3: a message: NaN; mend"),
+    "heartbeat": (
+        {"mode": "auto", "link": "up", "fps": 2.0, "frames": {"seen": 4}},
+        "heartbeat 3: auto, link up, 2.0 maps/s; 4 seen",
+    ),
+    "mode": ({"kind": "announce_mode", "mode": "auto"}, "mode 3: mode auto"),
+}
+
+
+@pytest.mark.parametrize("topic", LINES)
+def test_what_is_heard_is_a_line(topic):
+    body, line = LINES[topic]
+    assert line_of({"topic": topic, "number": 3, "body": body, "latency_s": {"total": 0.12}}) == line
+
+
+def test_run_refuses_what_makes_no_sense(capsys):
+    assert main(["run", "--connect", "tcp://127.0.0.1:9", "--", "--host", "WSe2"]) == 2
+    assert "without --simulate" in capsys.readouterr().err
+    assert main(["run", "--config", "none.toml"]) == 2
+    assert "columnist config init none.toml" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+import csv
+import json
+import os
+import shutil
+
+import h5py
+import numpy as np
+
+from agent.__main__ import main
+from agent.exporting import write_results
+from agent.recording import Recording
+from drivers.session_layout import segment_name
+
+
+def test_every_map_is_written_with_the_course_and_a_report(recorded, tmp_path, capsys):
+    out = tmp_path / "results"
+    assert main(["export", str(recorded), "--out", str(out), "--pictures", "1", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["frames"], summary["maps"], summary["rejected"], summary["how"]) == (3, 2, 1, "enough")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "frame_000000.csv",
+        "frame_000000.nxs",
+        "frame_000000_map.png",
+        "frame_000000_patches.png",
+        "frame_000001.csv",
+        "frame_000001.nxs",
+        "maps.csv",
+        "report.html",
+        "summary.json",
+    ]
+    assert json.loads((out / "summary.json").read_text())["columns"] == summary["columns"]
+    with Recording(recorded) as recording:
+        mapped = list(recording.maps())
+    with (out / "maps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["columns"]) for row in rows] == [each.defect_map.header.columns for each in mapped]
+    assert rows[1]["detector"] == "HAADF"
+    with h5py.File(out / "frame_000001.nxs") as file:
+        image = file["entry/measurement/event1/image1/image/intensity"][()]
+    np.testing.assert_array_equal(image, mapped[1].pixels)
+    page = (out / "report.html").read_text()
+    for expected in ("frame 0 of bridge-1", "request r1 proposed", "frame 1 of bridge-1", "data:image/png"):
+        assert expected in page
+
+
+def test_the_results_of_a_run_are_the_newest_maps_and_the_whole_course(recorded, tmp_path):
+    written = write_results(recorded, tmp_path / "results")
+    assert set(written) == {"csv", "nexus", "overlay", "patches", "report", "course", "summary"}
+    assert written["csv"].name == "frame_000001.csv"
+    assert all(path.stat().st_size > 0 for path in written.values())
+    assert len(written["course"].read_text().splitlines()) == 3
+
+
+def test_of_a_damaged_session_what_is_whole_is_exported(recorded, tmp_path, capsys):
+    copy = shutil.copytree(recorded, tmp_path / "copy")
+    path = copy / segment_name(0)
+    os.truncate(path, path.stat().st_size // 2)
+    words = ["export", str(copy), "--out", str(tmp_path / "results")]
+    assert main(words) == 2
+    assert "is lost" in capsys.readouterr().err
+    assert main([*words, "--recover"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "results" / "report.html")
+    assert json.loads((tmp_path / "results" / "summary.json").read_text())["maps_lost"] == 1
+    assert (tmp_path / "results" / "frame_000000.csv").exists()
+    assert not (tmp_path / "results" / "frame_000001.csv").exists()
+
+
+def test_a_session_is_not_exported_into_itself(recorded, capsys):
+    assert main(["export", str(recorded), "--out", str(recorded)]) == 2
+    assert "is a session itself" in capsys.readouterr().err

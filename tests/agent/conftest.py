@@ -1,0 +1,328 @@
+"""Events and messages of the agent's tests; every field may be set by name."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.decide import decide
+from agent.events import (
+    FrameMapped,
+    FrameSeen,
+    LinkMade,
+    SessionEnding,
+    SessionOpened,
+    StateSeen,
+)
+from agent.evidence import Layer, Scan
+from agent.frames import FrameRef
+from agent.journal import Journal, JournalEntry
+from agent.settings import AnalysisSettings, LimitSettings, PolicySettings, Rules
+from agent.state import State
+from drivers.contract.context import HAADF, MAADF, Context, Specimen
+from drivers.contract.frame import build_frame
+from drivers.contract.header import FrameFacts, FrameHeader
+from drivers.contract.instrument import Capabilities, InstrumentState
+from drivers.contract.maps import COLUMN_DTYPE, ClassCounts, FrameReference, MapHeader, ModelReference, Scale
+from drivers.contract.messages import LinkUp
+from models.analysis import as_settled
+from models.fusion import ON_METAL, FusionLaw, context_key
+
+SESSION = "bridge-1"
+CAPABILITIES = Capabilities(
+    instrument="fake",
+    commands=("switch_detector", "switch_energy", "acquire_image", "blank_beam"),
+    energies_kev=(60.0, 80.0),
+    detectors=(HAADF, MAADF),
+)
+FACTS = FrameFacts(
+    host="WSe2",
+    dopants=("Ti",),
+    energy_kev=80.0,
+    detector=HAADF,
+    convergence_mrad=31.0,
+    pixel_size_angstrom=0.1,
+    is_settled=True,
+)
+
+
+def header_of(sequence: int, **facts: Any) -> FrameHeader:
+    known = {name: getattr(FACTS, name) for name in FrameFacts.model_fields} | facts
+    at_s = known.pop("monotonic_s") or 10.0 + sequence
+    frame = build_frame(
+        FrameFacts(**known),
+        np.full((16, 16), sequence % 200, dtype=np.uint8),
+        session=SESSION,
+        sequence=sequence,
+        monotonic_s=at_s,
+        wall_time_unix_s=1.0,
+    )
+    return frame.header
+
+
+def state_of(monotonic_s: float = 5.0, **facts: Any) -> InstrumentState:
+    known: dict[str, Any] = {
+        "host": "WSe2",
+        "dopants": ("Ti",),
+        "energy_kev": 80.0,
+        "convergence_mrad": 31.0,
+        "detectors": (HAADF,),
+    }
+    return InstrumentState(monotonic_s=monotonic_s, **(known | facts))
+
+
+def link_made(at_s: float = 1.0, **fields: Any) -> LinkMade:
+    known: dict[str, Any] = {
+        "session": SESSION,
+        "role": "controller",
+        "capabilities": CAPABILITIES,
+        "state": state_of(),
+        "next_sequence": 0,
+    }
+    return LinkMade(at_s=at_s, link=LinkUp(**(known | fields)))
+
+
+def frame_seen(sequence: int, at_s: float | None = None, **facts: Any) -> FrameSeen:
+    return FrameSeen(at_s=10.0 + sequence if at_s is None else at_s, header=header_of(sequence, **facts))
+
+
+def state_seen(at_s: float, **facts: Any) -> StateSeen:
+    return StateSeen(at_s=at_s, state=state_of(at_s, **facts))
+
+
+def map_header(entropy_nats: float, detector: str = "HAADF", columns: int = 1000) -> MapHeader:
+    context = Context(
+        specimen=Specimen(host="WSe2", dopant="Ti"),
+        energy_kev=80.0,
+        detector={"HAADF": HAADF, "MAADF": MAADF}[detector],
+    )
+    return MapHeader(
+        frame=FrameReference(shape=(16, 16), sha256="0" * 64),
+        settled=as_settled(context),
+        model=ModelReference(name="none", weights_sha256="0", foreignness_sha256="0", code_version="0"),
+        scale=Scale(lattice_px=10.0, pixel_size_angstrom=0.3, shear=1.0),
+        grains=(),
+        prior=(0.6, 0.0, 0.0, 0.3, 0.1),
+        columns=columns,
+        counts=ClassCounts(x2=columns, vac1=0, vac2=0, metal=0, dopant=0),
+        concentrations=(),
+        mean_entropy_nats=entropy_nats,
+        masked_fraction=0.0,
+    )
+
+
+def columns_of(count: int) -> np.ndarray:
+    return np.zeros(count, dtype=COLUMN_DTYPE)
+
+
+def frame_mapped(
+    sequence: int, entropy_nats: float = 0.0, at_s: float | None = None, detector: str = "HAADF"
+) -> FrameMapped:
+    return FrameMapped(
+        at_s=10.5 + sequence if at_s is None else at_s,
+        frame=FrameRef(session=SESSION, sequence=sequence),
+        header=map_header(entropy_nats, detector),
+        analysis_s=0.1,
+    )
+
+
+def opened(rules: Rules | None = None, at_s: float = 0.0, **policy: Any) -> SessionOpened:
+    rules = rules or Rules(policy=PolicySettings(**policy), limits=LimitSettings())
+    return SessionOpened(
+        at_s=at_s,
+        session="s1",
+        wall_time="2026-11-25T00:00:00Z",
+        source="test",
+        rules=rules,
+        analysis=AnalysisSettings(),
+        version="0",
+    )
+
+
+def run_through(events: list[Any], state: State | None = None) -> tuple[State, list[Any]]:
+    """Feed events to `decide`; returns the last state and all actions."""
+    state, actions = state or State(), []
+    for event in events:
+        state, more = decide(state, event)
+        actions += more
+    return state, actions
+
+
+def kinds(actions: list[Any]) -> list[str]:
+    return [action.kind for action in actions]
+
+
+@pytest.fixture
+def make() -> SimpleNamespace:
+    """Makers of events and messages."""
+    makers = (
+        header_of,
+        state_of,
+        link_made,
+        frame_seen,
+        state_seen,
+        map_header,
+        columns_of,
+        frame_mapped,
+        opened,
+        run_through,
+        kinds,
+    )
+    return SimpleNamespace(
+        SESSION=SESSION, CAPABILITIES=CAPABILITIES, FACTS=FACTS, **{maker.__name__: maker for maker in makers}
+    )
+
+
+def monolayer(edge: int = 160, lattice_px: float = 14.0, seed: int = 3) -> np.ndarray:
+    """A picture of a monolayer: bright metal columns, dimmer chalcogens, some of these dimmer still."""
+    rng = np.random.default_rng(seed)
+    step = lattice_px * np.array([[0.0, 1.0], [np.sqrt(3) / 2, 0.5]])
+    cells = np.stack(np.meshgrid(np.arange(-40, 40), np.arange(-40, 40)), axis=-1).reshape(-1, 2) @ step
+    rows, cols = np.mgrid[:edge, :edge]
+    image = np.full((edge, edge), 20.0)
+    for shift, height in ((0.0, 100.0), (1 / 3, 45.0)):
+        for row, col in cells + shift * step.sum(axis=0) + 3.3:
+            if -8 < row < edge + 8 and -8 < col < edge + 8:
+                peak = height * (0.5 if shift and rng.random() < 0.08 else 1.0)
+                image += peak * np.exp(-((rows - row) ** 2 + (cols - col) ** 2) / (2 * 2.4**2))
+    return rng.poisson(image).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session of three frames, two mapped by the real analysis and one that came twice."""
+    from agent.work import ColumnAnalysis
+
+    settings = AnalysisSettings(threads=1)
+    analysis = ColumnAnalysis(settings)
+    folder = tmp_path_factory.mktemp("sessions") / "20261125T000000Z-0001"
+    journal, state = Journal.create(folder), State()
+
+    def step(event: Any, array: np.ndarray | None = None) -> tuple[Any, ...]:
+        nonlocal state
+        state, actions = decide(state, event)
+        journal.append([JournalEntry(journal.next_position, event, actions, array)])
+        return actions
+
+    step(
+        SessionOpened(
+            at_s=100.0,
+            session=folder.name,
+            wall_time="2026-11-25T00:00:00+00:00",
+            source="made-up frames",
+            rules=Rules(policy=PolicySettings(settle_frames=1, entropy_nats=0.0)),
+            analysis=settings,
+            version="0",
+        )
+    )
+    step(link_made(100.1))
+    for sequence, number in ((0, 3), (1, 4), (1, 4)):
+        frame = build_frame(
+            FACTS.model_copy(update={"pixel_size_angstrom": 0.234}),
+            monolayer(seed=number),
+            session=SESSION,
+            sequence=sequence,
+            monotonic_s=101.0 + sequence,
+            wall_time_unix_s=1.0,
+        )
+        for action in step(FrameSeen(at_s=101.0 + sequence, header=frame.header), frame.pixels):
+            if action.kind == "analyse_frame":
+                made = analysis.run(frame.pixels, action.settled, frame.header)
+                mapped = FrameMapped(
+                    at_s=101.5 + sequence, frame=action.frame, header=made.header, analysis_s=0.1
+                )
+                step(mapped, made.columns)
+    step(SessionEnding(at_s=110.0, reason="enough", is_aborted=False, wall_time="2026-11-25T00:00:10+00:00"))
+    journal.close()
+    return folder
+
+
+# A specimen that obeys the law of `models.fusion` to the letter, for the tests of evidence and of its value.
+
+WSE2_HAADF = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
+WSE2_MAADF = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=MAADF)
+
+LAW = FusionLaw(
+    half_dose_e_per_a2=2e4,
+    correlation=0.3,
+    log10_doses=np.array([3.0, 6.0]),
+    scales={"HAADF": np.ones((2, 2)), "MAADF": np.ones((2, 2))},
+    separations={context_key(WSE2_HAADF): (40.0, 30.0, 60.0), context_key(WSE2_MAADF): (70.0, 30.0, 30.0)},
+    transfer=0.5,
+)
+
+
+class MadeUpSpecimen:
+    """Columns of a honeycomb with defects; a look carries its source's error, always the same, and noise."""
+
+    def __init__(
+        self,
+        seed: int,
+        size_angstrom: float,
+        shares: tuple[float, ...] = (0.95, 0.04, 0.01, 0.99, 0.01),
+        turn_deg: float = 17.0,
+        lattice_angstrom: float = 3.3,
+    ) -> None:
+        self.rng = np.random.default_rng(seed)
+        angle = np.deg2rad(turn_deg + np.array([0.0, 60.0]))
+        self.basis = lattice_angstrom * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+        reach = int(1.5 * size_angstrom / lattice_angstrom)
+        cell = np.stack(np.meshgrid(*[np.arange(-reach, reach)] * 2, indexing="ij"), -1).reshape(-1, 2)
+        metal = cell @ self.basis
+        position = np.concatenate([metal, metal + self.basis.sum(axis=0) / 3])
+        inside = np.abs(position).max(axis=1) < size_angstrom / 2
+        self.cell = np.concatenate([cell, cell])[inside]
+        self.position = position[inside]
+        self.is_metal = np.repeat([True, False], len(metal))[inside]
+        count = len(self.position)
+        self.label = np.where(
+            self.is_metal,
+            self.rng.choice([3, 4], count, p=shares[3:]),
+            self.rng.choice(3, count, p=shares[:3]),
+        )
+        common = self.rng.normal(size=count)
+        self.error = {
+            name: np.sqrt(LAW.correlation) * common
+            + np.sqrt(1 - LAW.correlation) * self.rng.normal(size=count)
+            for name in ("HAADF", "MAADF")
+        }
+
+    def look(
+        self,
+        centre: tuple[float, float],
+        edge_angstrom: float,
+        context: Context = WSE2_HAADF,
+        dose: float = 1e4,
+        taken_s: float = 0.0,
+        distortion: np.ndarray | None = None,
+    ) -> tuple[Scan, np.ndarray]:
+        """Return a scan of a field, read, and which of the specimen's columns it shows."""
+        seen = np.flatnonzero(np.abs(self.position - centre).max(axis=1) < edge_angstrom / 2)
+        steps = np.sqrt(LAW.separation(context))
+        place = np.array([0.0, steps[0], steps[0] + steps[1], 0.0, steps[2]])
+        variance = 1 + LAW.half_dose_e_per_a2 / dose
+        noise = self.rng.normal(size=len(seen)) * np.sqrt(variance - 1)
+        measured = place[self.label[seen]] + self.error[context.detector.name][seen] + noise
+        logs = -((measured[:, None] - place) ** 2) / (2 * variance)
+        logs = np.where(self.is_metal[seen][:, None] == ON_METAL, logs, -np.inf)
+        layer = Layer(context, dose, logs - logs.max(axis=1, keepdims=True), np.ones(len(seen), bool))
+        stretched = (self.position[seen] - centre) @ (np.eye(2) if distortion is None else distortion)
+        position = stretched + self.rng.normal(0, 0.1, stretched.shape)
+        return Scan(position, self.is_metal[seen], np.zeros(len(seen), np.int64), (layer,), taken_s), seen
+
+
+@pytest.fixture
+def law() -> FusionLaw:
+    return LAW
+
+
+@pytest.fixture
+def contexts() -> SimpleNamespace:
+    return SimpleNamespace(haadf=WSE2_HAADF, maadf=WSE2_MAADF)
+
+
+@pytest.fixture
+def make_specimen() -> type[MadeUpSpecimen]:
+    return MadeUpSpecimen

@@ -1,0 +1,34 @@
+import io
+import json
+
+import h5py
+import numpy as np
+
+from agent.results.nexus import nexus_bytes
+from drivers.files import read_micrographs
+
+
+def test_the_file_holds_columns_image_scale_and_sources(a_map):
+    image = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    with h5py.File(io.BytesIO(nexus_bytes(a_map(), image)), "r") as file:
+        assert file["entry/definition"][()] == b"NXem"
+        event = file["entry/measurement/event1"]
+        assert event.attrs["NX_class"] == "NXem_event_data"
+        data = event["image1/image"]
+        assert np.array_equal(data[data.attrs["signal"]][()], image)
+        assert np.allclose(np.diff(data["axis_i"][()]), 0.4)
+        assert event["instrument/settings/energy_kev"].attrs["source"] == "image.dm4: Voltage"
+        table = file["entry/columns/table"]
+        assert table["p_vac1"].shape == (6,)
+        header = json.loads(file["entry/summary/header_json"][()])
+        assert header["scale"]["lattice_px"] == 8.3
+
+
+def test_our_own_file_can_be_read_again(a_map, tmp_path):
+    path = tmp_path / "map.nxs"
+    image = np.random.default_rng(1).poisson(9, (64, 64)).astype(np.uint16)
+    path.write_bytes(nexus_bytes(a_map(), image))
+    (micrograph, *_) = read_micrographs(path).micrographs
+    assert np.array_equal(micrograph.image, image)
+    assert micrograph.facts.host is not None
+    assert micrograph.facts.host.value == "WSe2"

@@ -1,0 +1,20 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agent.results.pictures import overlay_png, patches_png
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (48, 100)], ids=["square", "wide"])
+def test_the_overlay_is_a_picture_fit_for_print(a_map, shape):
+    image = np.random.default_rng(1).normal(size=shape)
+    picture = Image.open(io.BytesIO(overlay_png(a_map(), image, "title")))
+    assert picture.width >= 1500
+    assert np.asarray(picture).std() > 10
+
+
+def test_patches_of_absent_classes_are_left_out():
+    patches = {"x2": np.eye(16, dtype=np.float32)}
+    assert Image.open(io.BytesIO(patches_png(patches, {"x2": 3}, "WSe2"))).width > 500

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from agent.goals import ColumnsGoal, ConcentrationGoal, DoseLimit, Goal, Knowledge, judge
+
+
+def knowledge(entropy, attainable=None, dose=1e4, dopants=0.0, doubt=0.0):
+    """Half of the columns are metals, of which some part are surely, some possibly dopants."""
+    count = len(entropy)
+    is_metal = np.arange(count) % 2 == 0
+    probability = np.zeros((count, 5))
+    probability[~is_metal, 0] = 1.0
+    metals = np.flatnonzero(is_metal)
+    certain = metals[: round(dopants * len(metals))]
+    probability[metals, 3] = 1.0 - doubt
+    probability[metals, 4] = doubt
+    probability[certain, 3], probability[certain, 4] = 0.0, 1.0
+    return Knowledge(probability, np.asarray(entropy), is_metal, np.full(count, dose), attainable)
+
+
+def test_columns_are_counted_against_the_goal():
+    goal = ColumnsGoal(most_entropy_nats=0.05, fraction=0.9)
+    entropy = np.where(np.arange(100) < 89, 0.01, 0.3)
+    verdict = judge([goal], knowledge(entropy))
+    assert verdict.status == "not_yet"
+    assert verdict.standings[0].value == 0.89
+    assert "89 of 100" in verdict.standings[0].sentence
+    assert judge([goal], knowledge(np.where(np.arange(100) < 90, 0.01, 0.3))).status == "reached"
+
+
+def test_what_the_limits_do_not_allow_cannot_be():
+    entropy = np.full(100, 0.3)
+    out_of_reach = np.where(np.arange(100) < 99, 0.01, 0.2)
+    verdict = judge([ColumnsGoal()], knowledge(entropy, out_of_reach))
+    assert verdict.status == "cannot_be"
+    assert "99 are expected" in verdict.standings[0].sentence
+    assert judge([ColumnsGoal()], knowledge(entropy, np.full(100, 0.01))).status == "not_yet"
+    assert judge([ColumnsGoal(fraction=0.99)], knowledge(entropy, out_of_reach)).status == "not_yet"
+
+
+def test_a_concentration_needs_sites_enough_however_well_they_are_known():
+    few = judge([ConcentrationGoal(defect="dopant", relative=0.1)], knowledge(np.zeros(400), dopants=0.05))
+    assert few.status == "cannot_be"
+    # 10 dopants of 200: 1.96 sqrt(9.5) / 10 = 60 %; 10 % needs (1.96 / 0.1)^2 * 19 = 7,299 sites.
+    assert few.standings[0].value == pytest.approx(0.604, abs=0.001)
+    assert "about 7300 sites" in few.standings[0].sentence
+    many = judge(
+        [ConcentrationGoal(defect="dopant", relative=0.1)], knowledge(np.zeros(16_000), dopants=0.05)
+    )
+    assert many.status == "reached"
+
+
+def test_doubt_about_columns_widens_a_concentration():
+    goal = ConcentrationGoal(defect="dopant", relative=0.1)
+    unsure = judge([goal], knowledge(np.zeros(12_000), dopants=0.05, doubt=0.02))
+    assert unsure.status == "not_yet"
+    assert judge([goal], knowledge(np.zeros(16_000))).standings[0].value is None
+
+
+def test_a_spent_dose_ends_what_is_not_reached():
+    limit, goal = DoseLimit(most_e_per_a2=1e5), ColumnsGoal()
+    assert judge([limit], knowledge(np.zeros(10), dose=1e4)).status == "not_yet"
+    assert judge([limit], knowledge(np.zeros(10), dose=1e5)).status == "reached"
+    assert judge([goal, limit], knowledge(np.full(10, 0.3), dose=2e5)).status == "cannot_be"
+    assert judge([goal, limit], knowledge(np.zeros(10), dose=2e5)).status == "reached"
+    assert judge([goal, limit], knowledge(np.full(10, 0.3), dose=1e4)).status == "not_yet"
+
+
+def test_nothing_seen_is_not_yet():
+    nothing = Knowledge(np.zeros((0, 5)), np.zeros(0), np.zeros(0, bool), np.zeros(0))
+    goals = [ColumnsGoal(), ConcentrationGoal(defect="vac1"), DoseLimit(most_e_per_a2=1e5)]
+    assert judge(goals, nothing).status == "not_yet"
+    assert judge([], nothing).status == "not_yet"
+
+
+def test_goals_travel_as_json_and_refuse_nonsense():
+    adapter: TypeAdapter[Goal] = TypeAdapter(Goal)
+    for goal in (ColumnsGoal(fraction=0.9), ConcentrationGoal(defect="vac2"), DoseLimit(most_e_per_a2=1e6)):
+        assert adapter.validate_json(goal.model_dump_json()) == goal
+    for bad in ('{"kind": "columns", "fraction": 1.5}', '{"kind": "dose"}', '{"kind": "fame"}'):
+        with pytest.raises(ValidationError):
+            adapter.validate_json(bad)

@@ -1,0 +1,71 @@
+import json
+
+import pytest
+import zmq
+
+from agent.actions import Notice
+from agent.listening import Listener
+from agent.publish import Publisher, address_of, bind
+from drivers.contract.errors import InputError
+from drivers.contract.maps import DefectMap
+
+
+@pytest.fixture
+def context():
+    with zmq.Context() as context:
+        yield context
+
+
+def note(text):
+    return Notice(level="info", text=text)
+
+
+def test_messages_are_numbered_by_topic_and_the_last_of_each_is_kept(context):
+    with context.socket(zmq.PUB) as socket:
+        publisher = Publisher(socket, "s1", lambda: 7.0)
+        for text in ("one", "two"):
+            publisher.publish("notice", note(text))
+        publisher.publish("other", {"kind": "other"})
+    topic, text, raw = publisher.last("notice")
+    assert (topic, raw) == (b"notice", b"")
+    envelope = json.loads(text)
+    assert (envelope["number"], envelope["session"], envelope["sent_s"]) == (2, "s1", 7.0)
+    assert envelope["body"] == {"kind": "notice", "level": "info", "text": "two", "remedy": ""}
+    assert len(publisher.last("")) == 6
+    assert publisher.last("none") == []
+
+
+def test_a_port_in_use_names_the_setting_and_the_way_out(context):
+    with context.socket(zmq.PUB) as taken:
+        port = taken.bind_to_random_port("tcp://127.0.0.1")
+        with pytest.raises(InputError, match=rf"{port} is in use.*publish\.maps.*port 0"):
+            bind(context, zmq.PUB, f"tcp://127.0.0.1:{port}", "publish.maps")
+
+
+def test_an_address_that_is_none_is_named(context):
+    with pytest.raises(InputError, match=r"publish\.maps: expected an address"):
+        bind(context, zmq.PUB, "nonsense", "publish.maps")
+
+
+def test_a_listener_tells_what_it_missed_and_hears_nothing_twice(context, make):
+    with bind(context, zmq.PUB, "tcp://127.0.0.1:0", "publish.maps") as socket:
+        publisher = Publisher(socket, "s1")
+        with Listener(context, address_of(socket), None, ["map"]) as listener:
+            heard = listener.messages(timeout_s=1.0)
+            defect_map = DefectMap(make.map_header(0.25, columns=3), make.columns_of(3))
+            while True:  # until the subscription has arrived
+                publisher.publish_map(defect_map)
+                if listener._socket.poll(20):
+                    break
+            first = next(heard)
+            publisher._numbers["map"] += 4
+            publisher.publish_map(defect_map)
+            second = next(heard)
+            socket.send_multipart([b"map", b"{garbage", b""])
+            socket.send_multipart([b"map", json.dumps(second.envelope).encode(), b""])
+            publisher.publish_map(defect_map)
+            third = next(heard)
+    assert (first.gap, second.gap, third.gap) == (0, 4, 0)
+    assert third.envelope["number"] == second.envelope["number"] + 1
+    assert len(first.columns) == 3
+    assert first.envelope["body"]["mean_entropy_nats"] == 0.25

@@ -1,0 +1,105 @@
+import tomllib
+
+import pytest
+
+from agent.settings import Settings
+from agent.settings_file import load_settings, parse_flag, template
+from drivers.contract.errors import InputError
+
+
+def test_without_any_source_the_defaults_count():
+    assert load_settings(None) == Settings()
+
+
+def test_the_template_explains_every_field_and_is_the_defaults(tmp_path):
+    text = template()
+    for section, info in Settings.model_fields.items():
+        assert f"[{section}]" in text
+        for field, about in type(info.default).model_fields.items():
+            assert about.description, (section, field)
+            assert f"# {about.description}\n# {field} = " in text
+    (tmp_path / "columnist.toml").write_text(text)
+    assert load_settings(tmp_path / "columnist.toml") == Settings()
+
+
+def test_the_template_with_its_defaults_uncommented_is_the_defaults():
+    lines = template().splitlines()
+    kept = [
+        line.removeprefix("# ")
+        for line in lines
+        if (" = " in line and not line.endswith("# not set") and line.split()[2:3] == ["="])
+        or line[:1] == "["
+    ]
+    tree = tomllib.loads("\n".join(kept))
+    flags = {
+        f"{section}.{field}": value for section, fields in tree.items() for field, value in fields.items()
+    }
+    assert len(flags) > 25
+    assert load_settings(None, {}, flags) == Settings()
+
+
+def test_flags_count_above_the_environment_above_the_file(tmp_path):
+    path = tmp_path / "columnist.toml"
+    path.write_text('[policy]\nmode = "observe"\nentropy_nats = 0.2\nsettle_frames = 5\n')
+    settings = load_settings(
+        path,
+        {"COLUMNIST_POLICY_MODE": "advise", "COLUMNIST_POLICY_ENTROPY_NATS": "0.3", "HOME": "/"},
+        {"policy.mode": "auto", "session.folder": None},
+    )
+    assert (settings.policy.mode, settings.policy.entropy_nats, settings.policy.settle_frames) == (
+        "auto",
+        0.3,
+        5,
+    )
+
+
+def test_lists_and_whole_numbers_are_read(tmp_path):
+    path = tmp_path / "columnist.toml"
+    path.write_text('[limits]\nenergies_kev = [60, 80.0]\ndetectors = ["HAADF"]\n')
+    assert load_settings(path).limits.energies_kev == (60.0, 80.0)
+
+
+BAD = {
+    "field": ("[policy]\n\nentropy_nat = 0.2\n", ["line 3", "policy.entropy_nat", "mean 'entropy_nats'"]),
+    "section": ("[polcy]\nmode = 'auto'\n", ["line 1", "mean [policy]"]),
+    "other section": ("[session]\nmode = 'auto'\n", ["line 2", "belongs into [policy]"]),
+    "no section": ("mode = 'auto'\n", ["line 1", "outside any section", "[policy]"]),
+    "value": ("[policy]\nmode = 'full'\n", ["line 2", "'observe', 'advise' or 'auto'", "'full'"]),
+    "volts": ("[context]\nenergy_kev = 80000.0\n", ["line 2", "looks like volts", "80, not 80000"]),
+    "kind": ("[analysis]\nthreads = '2'\n", ["line 2", "valid integer", "'2'"]),
+    "nan": ("[watch]\nno_frame_s = nan\n", ["line 2", "finite"]),
+    "control for all the world": (
+        "[publish]\ncontrol = 'tcp://0.0.0.0:5882'\n",
+        ["line 2", "an address of this machine alone", "0.0.0.0"],
+    ),
+    "syntax": ("[policy\n", ["not TOML", "line 1"]),
+    "nonsense": ("[policy]\nzzz = 1\n", ["[policy] knows mode"]),
+    "section of no fields": ("policy = 3\n", ["outside any section"]),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), BAD.values(), ids=BAD)
+def test_a_mistake_in_the_file_is_named_with_its_line(text, told, tmp_path):
+    path = tmp_path / "columnist.toml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        load_settings(path)
+    for words in told:
+        assert words in str(error.value)
+
+
+def test_a_mistake_in_the_environment_is_named_with_its_variable():
+    with pytest.raises(InputError, match=r"COLUMNIST_POLICY_MOOD.*did you mean 'mode'"):
+        load_settings(None, {"COLUMNIST_POLICY_MOOD": "auto"})
+
+
+def test_a_file_that_is_not_there_names_the_command_that_writes_one(tmp_path):
+    with pytest.raises(InputError, match="columnist config init"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_a_flag_is_read_as_toml_or_text():
+    assert parse_flag("policy.entropy_nats=0.2") == ("policy.entropy_nats", 0.2)
+    assert parse_flag("policy.mode=auto") == ("policy.mode", "auto")
+    with pytest.raises(InputError, match=r"SECTION\.FIELD=VALUE"):
+        parse_flag("auto")

@@ -1,0 +1,129 @@
+import pytest
+
+from agent.evidence import Steadiness, believe, empty_register, enter
+from agent.worth import Preferences, choose, list_offers
+from drivers.contract.context import HAADF, MAADF
+from drivers.contract.instrument import Capabilities
+
+FIELD = (-50.0, -50.0, 50.0, 50.0)
+CAN = Capabilities(
+    instrument="fake",
+    commands=("switch_detector", "acquire_image"),
+    detectors=(HAADF, MAADF),
+    max_simultaneous=2,
+    can_scan_windows=True,
+    dwell_us_range=(0.5, 100.0),
+    flyback_us=10.0,
+    detector_switch_s=2.0,
+)
+
+
+@pytest.fixture
+def known(make_specimen, law, contexts):
+    def make(dose=2e4):
+        scan, _ = make_specimen(4, 120.0).look((0.0, 0.0), 100.0, contexts.haadf, dose)
+        register, _ = enter(empty_register(), scan, law, Steadiness())
+        return register, believe(register, law)
+
+    return make
+
+
+@pytest.fixture
+def offers(make, law, contexts):
+    def listed(register, belief, capabilities=CAN, allowed=("HAADF", "MAADF"), **facts):
+        facts = {"dwell_us": 4.0, "dose_e_per_a2": 1e4} | facts
+        return list_offers(
+            capabilities,
+            make.state_of(),
+            make.header_of(1, **facts),
+            FIELD,
+            contexts.haadf.specimen,
+            80.0,
+            register,
+            belief,
+            law,
+            allowed=allowed,
+        )
+
+    return listed
+
+
+def test_offers_are_what_the_instrument_can_do(known, offers):
+    register, belief = known()
+    listed = offers(register, belief)
+    assert len(listed) > 20
+    for offer in listed:
+        names = tuple(source.detector for source in offer.candidate.sources)
+        assert (offer.switch is None) == (names == ("HAADF",))
+        assert offer.switch is None or offer.switch.detectors == names
+        assert offer.candidate.settling_s == (0.0 if offer.switch is None else 2.0)
+        assert 0.5 <= offer.acquire.dwell_us <= 100.0
+        if offer.acquire.window is not None:
+            offer.acquire.window.check_inside((16, 16))
+            low_row, low_column, high_row, high_column = offer.candidate.box
+            assert min(low_row, low_column) >= -50.0
+            assert max(high_row, high_column) <= 50.0
+    whole = next(o for o in listed if o.switch is None and o.acquire.window is None)
+    assert whole.candidate.scan_s == pytest.approx((256 * 2.0 + 16 * 10.0) * 1e-6)
+    assert whole.candidate.dose_e_per_a2 == 5e3
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"commands": ("switch_detector",)}, 0),
+        ({"commands": ("acquire_image",)}, {("HAADF",)}),
+        ({"max_simultaneous": 1}, {("HAADF",), ("MAADF",)}),
+    ],
+    ids=["cannot-acquire", "cannot-switch", "one-at-a-time"],
+)
+def test_what_it_cannot_do_is_not_offered(known, offers, change, kept):
+    register, belief = known()
+    listed = offers(register, belief, CAN.model_copy(update=change))
+    sets = {tuple(source.detector for source in offer.candidate.sources) for offer in listed}
+    assert sets == (kept or set())
+
+
+def test_what_is_not_allowed_or_not_known_is_not_offered(known, offers):
+    register, belief = known()
+    assert all(o.switch is None for o in offers(register, belief, allowed=("HAADF",)))
+    assert offers(register, belief, dwell_us=None) == []
+    assert offers(register, belief, dose_e_per_a2=None) == []
+    assert all(
+        offer.acquire.window is None
+        for offer in offers(register, belief, CAN.model_copy(update={"can_scan_windows": False}))
+    )
+
+
+def test_it_asks_for_the_other_detector_when_one_has_said_what_it_can(known, offers, law):
+    register, belief = known(2e5)
+    choice = choose(offers(register, belief), register, belief, law, Preferences(least_gain_nats=0.1))
+    assert "MAADF" in [source.detector for source in choice.worth.candidate.sources]
+    assert "MAADF" in choice.reason
+    assert "columns are in doubt" in choice.reason
+    assert "the whole field once more as before would tell" in choice.reason
+
+
+def test_a_switch_must_be_worth_it(known, offers, law):
+    register, belief = known()
+    listed = offers(register, belief)
+    stubborn = choose(listed, register, belief, law, Preferences(least_gain_nats=0.01, advantage=1e6))
+    assert stubborn.offer.switch is None
+
+
+def test_nothing_is_asked_for_that_tells_too_little(known, offers, law):
+    register, belief = known()
+    assert choose(offers(register, belief), register, belief, law, Preferences(least_gain_nats=1e4)) is None
+    assert choose([], register, belief, law, Preferences()) is None
+
+
+def test_dear_time_is_not_spent_waiting_for_a_detector(known, offers, law):
+    register, belief = known(2e5)
+    listed = offers(register, belief)
+    cheap, dear = (
+        choose(listed, register, belief, law, Preferences(least_gain_nats=0.1, electrons_per_s=rate))
+        for rate in (0.0, 1e12)
+    )
+    assert cheap.offer.switch is not None
+    assert dear.offer.switch is None
+    assert dear.worth.candidate.seconds < cheap.worth.candidate.seconds

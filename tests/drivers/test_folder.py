@@ -1,0 +1,136 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import drivers.folder
+from drivers.contract.context import HAADF, MAADF
+from drivers.contract.errors import InputError
+from drivers.file_context import facts_given
+from drivers.folder import read_folder
+
+TIWSE2 = Path(__file__).parents[3] / "shared" / "data" / "tiwse2"
+
+
+def save(folder, *names, shape=(40, 36)):
+    for number, name in enumerate(names):
+        picture = np.random.default_rng(number).integers(1, 999, shape).astype(np.uint16)
+        np.save(folder / name, picture)
+
+
+def labels(recording):
+    return [(held.facts.source, held.position) for held in recording.frames]
+
+
+def test_names_tell_detector_and_position(tmp_path):
+    save(tmp_path, "haadf_2.npy", "maadf_2.npy", "haadf_11.npy", "overview.npy")
+    recording = read_folder(tmp_path)
+    assert labels(recording) == [
+        ("overview.npy", "overview"),
+        ("haadf_2.npy", "2"),
+        ("maadf_2.npy", "2"),
+        ("haadf_11.npy", "11"),
+    ]
+    assert [held.facts.detector for held in recording.frames] == [None, HAADF, MAADF, HAADF]
+    assert not recording.is_series
+
+
+def test_what_the_operator_gives_counts_most(tmp_path):
+    save(tmp_path, "haadf_1.npy")
+    given = facts_given({"host": "WSe2", "dopant": "none", "detector": "MAADF"}, "command line")
+    (held,) = read_folder(tmp_path, given).frames
+    assert (held.facts.host, held.facts.dopants, held.facts.detector) == ("WSe2", (), MAADF)
+
+
+def test_a_description_says_what_the_files_are(tmp_path):
+    save(tmp_path, "a.npy", "b.npy", "not-this.npy")
+    (tmp_path / "columnist.toml").write_text(
+        """
+        [context]
+        host = "WSe2"
+        dopant = "Ti"
+        energy_kev = 80.0
+        [[frame]]
+        file = "b.npy"
+        position = 7
+        detector = "HAADF"
+        [[frame]]
+        file = "a.npy"
+        position = 7
+        detector = "35-120"
+        dwell_us = 4.0
+        """
+    )
+    one, other = read_folder(tmp_path).frames
+    assert (one.facts.source, one.position, one.facts.detector) == ("b.npy", "7", HAADF)
+    assert (other.facts.detector.inner_mrad, other.facts.dwell_us) == (35.0, 4.0)
+    assert other.lasts_s == pytest.approx(40 * 36 * 4e-6)
+    assert (one.facts.host, one.facts.dopants, one.facts.energy_kev) == ("WSe2", ("Ti",), 80.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[context", "expected a description in TOML"),
+        ("[conext]", "expected the tables context and frame, found conext"),
+        ('[context]\nhots = "WSe2"', "found 'hots'"),
+        ("[[frame]]\nposition = 2", "expected file = the name"),
+        ('[[frame]]\nfile = "../a.npy"', "expected file = the name"),
+        ('[frame]\nfile = "a.npy"', r"expected \[\[frame\]\]"),
+        ('[[frame]]\nfile = "gone.npy"', "gone.npy"),
+        ('[context]\nhost = "XY2"\n[[frame]]\nfile = "a.npy"', "host 'XY2' is unknown"),
+        ("context = 3", "expected a table"),
+    ],
+)
+def test_a_wrong_description_is_refused_with_the_reason(tmp_path, text, reason):
+    save(tmp_path, "a.npy")
+    (tmp_path / "columnist.toml").write_text(text)
+    with pytest.raises(InputError, match=reason):
+        read_folder(tmp_path)
+
+
+def test_one_file_is_a_recording_too(tmp_path):
+    save(tmp_path, "haadf_1.npy", "other.npy")
+    assert labels(read_folder(tmp_path / "haadf_1.npy")) == [("haadf_1.npy", "1")]
+
+
+def test_what_cannot_be_read_is_left_out_with_a_note(tmp_path):
+    save(tmp_path, "good.npy")
+    (tmp_path / "bad.npy").write_bytes(b"nothing")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    recording = read_folder(tmp_path)
+    assert labels(recording) == [("good.npy", "good")]
+    assert "bad.npy is left out" in recording.notes[0]
+    assert len(recording.notes) == 1
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()], ids=["missing", "empty"])
+def test_a_folder_without_pictures_is_refused(tmp_path, make):
+    make(tmp_path / "folder")
+    with pytest.raises(InputError, match="expected"):
+        read_folder(tmp_path / "folder")
+
+
+def test_pixels_past_the_bound_are_read_again_when_their_turn_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers.folder, "KEPT_BYTES", 3000)
+    save(tmp_path, "a.npy", "b.npy")
+    one, other = read_folder(tmp_path).frames
+    expected = np.load(tmp_path / "b.npy")
+    assert np.array_equal(other.load(), expected)
+    assert np.array_equal(one.load(), np.load(tmp_path / "a.npy"))
+    save(tmp_path, "b.npy", shape=(50, 36))
+    with pytest.raises(InputError, match="has changed"):
+        other.load()
+
+
+@pytest.mark.skipif(not TIWSE2.is_dir(), reason=f"needs the recorded micrographs in {TIWSE2}")
+def test_the_recorded_micrographs_are_an_instrument_of_two_detectors():
+    recording = read_folder(TIWSE2)
+    assert labels(recording) == [
+        ("haadf_2.dm4", "2"),
+        ("maadf_2.dm4", "2"),
+        ("haadf_11.dm4", "11"),
+        ("maadf_11.dm4", "11"),
+    ]
+    assert {held.facts.energy_kev for held in recording.frames} == {80.0}
+    assert recording.frames[0].lasts_s == pytest.approx(512 * 512 * 38e-6)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from agent.events import FrameSeen
+from agent.journal import Journal, JournalEntry
+from drivers.contract.context import HAADF, MAADF
+from drivers.contract.errors import InputError
+from drivers.contract.frame import build_frame
+from drivers.contract.header import FrameFacts, StagePosition
+from drivers.contract.instrument import SwitchDetector
+from drivers.replay import Options, ReplayMicroscope
+from drivers.session_layout import segment_name
+from drivers.session_recording import read_session
+
+
+def frame(number, *, detector=HAADF, x_nm=0.0, at_s=None, stage=True):
+    pixels = np.random.default_rng(number).integers(1, 999, (16, 12)).astype(np.uint16)
+    facts = FrameFacts(
+        host="WSe2",
+        detector=detector,
+        energy_kev=80.0,
+        stage=StagePosition(x_nm=x_nm, y_nm=0.0) if stage else None,
+        command_id="req-1",
+    )
+    at_s = 10.0 + 2.0 * number if at_s is None else at_s
+    return build_frame(facts, pixels, session="s-1", sequence=number, monotonic_s=at_s, wall_time_unix_s=1e9)
+
+
+def record(folder, frames):
+    journal = Journal.create(folder)
+    for position, one in enumerate(frames):
+        event = FrameSeen(at_s=one.header.monotonic_s, header=one.header)
+        journal.append([JournalEntry(position, event, (), one.pixels)])
+    journal.close()
+    return folder
+
+
+def test_a_session_is_played_frame_by_frame_to_the_bit(tmp_path):
+    frames = [frame(number) for number in range(3)]
+    recording = read_session(record(tmp_path / "s", frames))
+    microscope = ReplayMicroscope(recording, Options(speed=float("inf"), at_end="end"))
+    for one in frames:
+        exposure = microscope.take_frame(1.0)
+        assert np.array_equal(exposure.pixels, one.pixels)
+        assert exposure.pixels.dtype == one.pixels.dtype
+        assert (exposure.facts.host, exposure.facts.detector) == ("WSe2", HAADF)
+        assert exposure.facts.command_id is None  # of another session
+        assert exposure.facts.monotonic_s is None
+
+
+def test_its_own_pace_is_that_of_the_recording(tmp_path):
+    recording = read_session(record(tmp_path / "s", [frame(0), frame(1), frame(2, at_s=20.5)]))
+    assert [held.lasts_s for held in recording.frames] == pytest.approx([1.0, 2.0, 8.5])
+
+
+def test_frames_of_one_stage_position_answer_for_each_other(tmp_path):
+    frames = [
+        frame(0),
+        frame(1, x_nm=500.0),
+        frame(2, x_nm=0.3, detector=MAADF),
+        frame(3, x_nm=500.2, detector=MAADF),
+    ]
+    recording = read_session(record(tmp_path / "s", frames))
+    microscope = ReplayMicroscope(recording, Options(speed=float("inf")))
+    microscope.take_frame(1.0)
+    microscope.take_frame(1.0)
+    microscope.execute(SwitchDetector(detectors=("MAADF",)))
+    assert np.array_equal(microscope.take_frame(1.0).pixels, frames[3].pixels)
+
+
+def test_frames_that_do_not_know_their_stage_are_places_of_their_own(tmp_path):
+    recording = read_session(record(tmp_path / "s", [frame(0, stage=False), frame(1, stage=False)]))
+    assert len({held.position for held in recording.frames}) == 2
+
+
+def test_a_session_cut_short_is_played_as_far_as_it_goes(tmp_path):
+    folder = record(tmp_path / "s", [frame(number) for number in range(3)])
+    segment = folder / segment_name(0)
+    with segment.open("r+b") as file:
+        file.truncate(8192 + 100)  # records begin on pages of 4 KiB
+    recording = read_session(folder)
+    microscope = ReplayMicroscope(recording, Options(speed=float("inf"), at_end="end"))
+    assert microscope.take_frame(1.0) is not None
+    assert microscope.take_frame(1.0) is not None
+    with pytest.raises(InputError, match="lost"):
+        microscope.take_frame(1.0)
+
+
+def test_a_folder_that_holds_no_frame_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no whole frame"):
+        read_session(record(tmp_path / "s", []))
+    with pytest.raises(InputError, match="expected a recorded session"):
+        read_session(tmp_path)

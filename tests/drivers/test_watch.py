@@ -1,0 +1,120 @@
+import os
+
+import numpy as np
+import pytest
+
+from drivers.contract.errors import CommandRefusedError, InputError
+from drivers.contract.instrument import BlankBeam
+from drivers.file_context import facts_given
+from drivers.watch import WatchMicroscope
+
+
+class HandClock:
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+    def wait(self, seconds):
+        self.now_s += seconds
+
+
+def save(path, seed=0):
+    with path.open("wb") as file:
+        np.save(file, np.random.default_rng(seed).integers(1, 999, (40, 36)).astype(np.uint16))
+
+
+def watch(folder, clock=None, **options):
+    clock = clock or HandClock()
+    return WatchMicroscope(folder, stable_s=1.0, clock=clock, wait=clock.wait, **options)
+
+
+def test_a_new_file_becomes_a_frame_once_it_has_stood_still(tmp_path):
+    clock = HandClock()
+    save(tmp_path / "old.npy")
+    microscope = watch(tmp_path, clock)
+    assert microscope.take_frame(3.0) is None
+    save(tmp_path / "haadf_7.npy", seed=1)
+    before_s = clock.now_s
+    exposure = microscope.take_frame(3.0)
+    assert clock.now_s - before_s >= 1.0
+    assert exposure.facts.source == "haadf_7.npy"
+    assert exposure.facts.detector.name == "HAADF"
+    assert np.array_equal(exposure.pixels, np.load(tmp_path / "haadf_7.npy"))
+    assert microscope.take_frame(3.0) is None
+
+
+def test_a_file_that_grows_is_left_alone_until_it_is_complete(tmp_path):
+    save(tmp_path / "whole.npy")
+    whole = (tmp_path / "whole.npy").read_bytes()
+    clock = HandClock()
+    microscope = watch(tmp_path, clock)
+    path = tmp_path / "growing.npy"
+    for end in (0, 100, 2000, 2500):
+        path.write_bytes(whole[:end])
+        assert microscope.take_frame(0.8) is None
+    path.write_bytes(whole)
+    assert microscope.take_frame(3.0).facts.source == "growing.npy"
+
+
+def test_a_file_of_an_unfinished_name_waits_for_its_renaming(tmp_path):
+    microscope = watch(tmp_path)
+    save(tmp_path / "a.npy.part")
+    save(tmp_path / ".b.npy")
+    assert microscope.take_frame(3.0) is None
+    os.rename(tmp_path / "a.npy.part", tmp_path / "a.npy")
+    assert microscope.take_frame(3.0).facts.source == "a.npy"
+
+
+def test_files_come_in_the_order_of_their_times(tmp_path):
+    for number, name in enumerate(["c.npy", "a.npy", "b.npy"]):
+        save(tmp_path / name, seed=number)
+        os.utime(tmp_path / name, ns=(10**18 + number, 10**18 + number))
+    microscope = watch(tmp_path, takes_present=True)
+    names = [microscope.take_frame(3.0).facts.source for _ in range(3)]
+    assert names == ["c.npy", "a.npy", "b.npy"]
+
+
+def test_a_file_that_is_written_again_is_a_frame_again(tmp_path):
+    microscope = watch(tmp_path)
+    save(tmp_path / "a.npy")
+    assert microscope.take_frame(3.0) is not None
+    save(tmp_path / "a.npy", seed=2)
+    os.utime(tmp_path / "a.npy", ns=(2 * 10**18, 2 * 10**18))
+    assert microscope.take_frame(3.0) is not None
+
+
+def test_what_cannot_be_read_is_announced_once(tmp_path):
+    microscope = watch(tmp_path)
+    (tmp_path / "bad.npy").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"bad\.npy"):
+        microscope.take_frame(3.0)
+    assert microscope.take_frame(3.0) is None
+
+
+def test_a_file_that_vanishes_is_forgotten(tmp_path):
+    microscope = watch(tmp_path)
+    save(tmp_path / "a.npy")
+    assert microscope.take_frame(0.5) is None
+    (tmp_path / "a.npy").unlink()
+    assert microscope.take_frame(3.0) is None
+
+
+def test_the_state_tells_nothing_for_each_file_speaks_for_itself(tmp_path):
+    microscope = watch(tmp_path, given=facts_given({"host": "WSe2", "energy_kev": 80}, "command line"))
+    save(tmp_path / "a.npy")
+    microscope.take_frame(3.0)
+    assert (microscope.state().host, microscope.state().detectors) == (None, ())
+    assert microscope.state().is_scanning
+
+
+def test_it_takes_no_commands(tmp_path):
+    assert watch(tmp_path).capabilities().commands == ()
+    with pytest.raises(CommandRefusedError):
+        watch(tmp_path).execute(BlankBeam())
+
+
+def test_what_is_no_folder_cannot_be_watched(tmp_path):
+    with pytest.raises(InputError, match="expected a folder to watch, found nothing"):
+        watch(tmp_path / "gone")

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from models.concentrations import concentrations, share_quantiles
+
+
+@pytest.mark.parametrize(("hits", "sites"), [(0, 400), (3, 400), (150, 4000), (40, 60)])
+def test_sites_without_doubt_give_the_jeffreys_interval(hits, sites):
+    probability = np.zeros(sites)
+    probability[:hits] = 1
+    low, middle, high = share_quantiles(probability, 0.03)
+    expected = beta(hits + 0.5, sites - hits + 0.5).ppf([0.025, 0.5, 0.975])
+    assert np.allclose([low, middle, high], expected, rtol=0.02, atol=2e-5)
+
+
+def test_doubtful_sites_widen_the_interval(rng):
+    truth = rng.random(3000) < 0.05
+    score = rng.normal(np.where(truth, 2.0, 0.0), 1)
+    odds = 0.05 / 0.95 * np.exp(2 * score - 2)
+    low, _, high = share_quantiles(odds / (1 + odds), 0.05)
+    sure_low, _, sure_high = share_quantiles(truth.astype(float), 0.05)
+    assert high - low > 1.3 * (sure_high - sure_low)
+    assert low < truth.mean() < high
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say(rng):
+    held = 0
+    for _ in range(200):
+        share = rng.uniform(0.01, 0.1)
+        truth = rng.random(800) < share
+        score = rng.normal(np.where(truth, 2.5, 0.0), 1)
+        odds = 0.03 / 0.97 * np.exp(2.5 * score - 2.5**2 / 2)
+        low, _, high = share_quantiles(odds / (1 + odds), 0.03)
+        held += low <= share <= high
+    assert 0.9 <= held / 200 <= 0.99
+
+
+def test_an_undoped_specimen_has_no_dopants_to_count():
+    probability = np.tile([[0.5, 0, 0, 0.5, 0]], (10, 1))
+    prior = np.array([0.48, 0.01, 0.01, 0.5, 0.0])
+    names = [c.defect for c in concentrations(probability, prior, np.arange(10) < 5, is_doped=False)]
+    assert names == ["vac1", "vac2"]

@@ -1,0 +1,155 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from drivers.contract.context import HAADF, ColumnClass, Context, Detector, Specimen
+from drivers.contract.errors import InputError
+from models import posterior
+from models.contexts import context_name, reference_contexts
+from models.fusion import (
+    ON_METAL,
+    START_SHARES,
+    calibrate,
+    context_key,
+    joint_separation,
+    law_as_plain,
+    law_from_plain,
+    likelihoods,
+    load_shipped_law,
+    said,
+    source_weights,
+)
+
+
+@pytest.fixture
+def law():
+    return load_shipped_law("mlp-simple")
+
+
+def test_likelihoods_are_posteriors_over_priors():
+    prior = np.array([0.6, 0.05, 0.01, 0.33, 0.01])
+    likelihood = np.array([[0.2, 0.9, 0.1, 0.0, 0.0], [0.0, 0.0, 0.0, 0.4, 0.8]])
+    joint = likelihood * prior
+    logs = likelihoods(joint / joint.sum(axis=1, keepdims=True), prior, np.array([False, True]))
+    np.testing.assert_allclose(logs[0, :3], np.log(likelihood[0, :3] / 0.9))
+    np.testing.assert_allclose(logs[1, 3:], np.log(likelihood[1, 3:] / 0.8))
+    assert np.isneginf(logs[0, 3:]).all()
+    assert np.isneginf(logs[1, :3]).all()
+
+
+def test_certainty_is_bounded():
+    logs = likelihoods(np.array([[1.0, 0.0, 0.0, 0.0, 0.0]]), np.full(5, 0.2), np.array([False]))
+    assert logs[0, 1] == -25.0
+
+
+def test_a_source_alone_counts_whole_and_two_equal_ones_share_what_is_common():
+    np.testing.assert_allclose(source_weights(np.array([0.0, 0.7]), 0.3), [0.0, 1.0])
+    np.testing.assert_allclose(source_weights(np.array([0.7, 0.7]), 0.3), [1 / 1.3, 1 / 1.3])
+    np.testing.assert_allclose(source_weights(np.full(4, 0.2), 0.3), np.full(4, 1 / 1.9))
+    np.testing.assert_allclose(source_weights(np.zeros(3), 0.3), 0.0)
+    np.testing.assert_allclose(source_weights(np.array([0.5, 0.1]), 0.0), [1.0, 1.0])
+
+
+def test_weights_and_separations_are_those_of_generalised_least_squares():
+    rng = np.random.default_rng(0)
+    correlation = np.where(np.eye(3) > 0, 1.0, 0.2)
+    for strength in rng.uniform(0.4, 1.0, (20, 3)):
+        root = np.sqrt(strength)
+        solved = np.linalg.solve(correlation, root)
+        np.testing.assert_allclose(source_weights(strength, 0.2), solved / root)
+        np.testing.assert_allclose(joint_separation(strength, 0.2), root @ solved)
+
+
+def test_a_faint_source_takes_nothing_from_a_strong_one():
+    """A frame of next to no dose must not make what is known less sure."""
+    weights = source_weights(np.array([[0.9, 1e-6], [0.9, 0.05]]), 0.3)
+    np.testing.assert_allclose(weights[0], [1.0, 0.0])
+    grown = joint_separation(np.array([[0.9, dose] for dose in np.geomspace(1e-6, 0.9, 40)]), 0.3)
+    assert (np.diff(grown) >= -1e-12).all()
+    assert grown[0] == pytest.approx(0.9)
+    assert grown[-1] == pytest.approx(2 * 0.9 / 1.3)
+
+
+def test_what_a_source_has_said_rises_to_all_it_can(law):
+    half = law.half_dose_e_per_a2
+    np.testing.assert_allclose(said(np.array([0.0, half, 1e12]), law), [0.0, 0.5, 1.0])
+
+
+def test_frames_split_in_two_say_the_same():
+    """The law asks only what dose a source has given, not in how many frames."""
+    half, errors = 2e4, np.array([0.7, -1.2])
+    rng = np.random.default_rng(3)
+    for doses in ([1e4], [4e3, 6e3], [2e3, 3e3, 5e3]):
+        total = sum(doses)
+        noise = [rng.normal(size=2) * np.sqrt(half / dose) for dose in doses]
+        mean = sum(d * n for d, n in zip(doses, noise, strict=True)) / total
+        single = [(errors + n) / (1 + half / d) for d, n in zip(doses, noise, strict=True)]
+        fused = sum(s * (d + half) for s, d in zip(single, doses, strict=True)) / (total + half)
+        np.testing.assert_allclose(fused, (errors + mean) / (1 + half / total))
+
+
+def test_faint_frames_are_believed_less_than_bright_ones(law):
+    logs = np.array([[0.0, -4.0, -8.0, -np.inf, -np.inf], [-np.inf, -np.inf, -np.inf, 0.0, -4.0]])
+    is_metal = np.array([False, True])
+    faint = calibrate(logs, is_metal, "HAADF", 3e3, law)
+    bright = calibrate(logs, is_metal, "HAADF", 3e5, law)
+    assert (faint[np.isfinite(logs) & (logs < 0)] > bright[np.isfinite(logs) & (logs < 0)]).all()
+    assert np.isneginf(faint[0, 3:]).all()
+    unknown = calibrate(logs, is_metal, "HAADF", None, law)
+    np.testing.assert_allclose(unknown, calibrate(logs, is_metal, "HAADF", law.half_dose_e_per_a2, law))
+    mean = (law.scale("HAADF", 1e4) * law.scale("MAADF", 1e4)) ** 0.5
+    np.testing.assert_allclose(law.scale("BF", 1e4), mean, rtol=0.2)
+
+
+def test_the_shipped_law_knows_every_reference_context(law):
+    for context in reference_contexts():
+        assert context_key(context) == context_name(context)
+        assert min(law.separation(context)) > 0
+        bare = Context(
+            specimen=Specimen(host=context.specimen.host),
+            energy_kev=context.energy_kev,
+            detector=context.detector,
+        )
+        assert law.separation(bare)[:2] == law.separation(context)[:2] or context.specimen.dopant
+    assert 0 < law.correlation < 1
+    assert 1e3 < law.half_dose_e_per_a2 < 1e6
+
+
+def test_an_annulus_of_one_s_own_goes_by_the_nearest(law):
+    own = Context(
+        specimen=Specimen(host="WSe2", dopant="Ti"),
+        energy_kev=80.0,
+        detector=Detector(name="ADF 35-120 mrad", inner_mrad=35.0, outer_mrad=120.0),
+    )
+    assert context_key(own) == "WSe2-Ti 80 keV MAADF"
+    elsewhere = Context(specimen=own.specimen, energy_kev=300.0, detector=HAADF)
+    with pytest.raises(InputError, match="300 keV"):
+        law.separation(elsewhere)
+
+
+def test_the_law_survives_json_and_damage_is_refused(law):
+    plain = json.loads(json.dumps(law_as_plain(law, {"what": "test"})))
+    again = law_from_plain(plain)
+    assert again.correlation == law.correlation
+    assert again.separations == law.separations
+    np.testing.assert_allclose(again.scales["MAADF"], law.scales["MAADF"])
+    for damage in ({"format": 99}, {"scales": None}, {"separations": {"x": [1.0]}}):
+        with pytest.raises(InputError, match="columnist derive fusion"):
+            law_from_plain(plain | damage)
+    with pytest.raises(InputError, match="derive fusion --network attn-4k-none"):
+        load_shipped_law("attn-4k-none")
+    assert replace(law, correlation=0.1).correlation == 0.1
+
+
+def test_starting_shares_are_those_of_the_posterior():
+    expected = [
+        1 - posterior.START_VACANCY1 - posterior.START_VACANCY2,
+        posterior.START_VACANCY1,
+        posterior.START_VACANCY2,
+        1 - posterior.START_DOPANT,
+        posterior.START_DOPANT,
+    ]
+    np.testing.assert_allclose(START_SHARES, expected)
+    assert list(ON_METAL) == [k in (ColumnClass.METAL, ColumnClass.DOPANT) for k in ColumnClass]

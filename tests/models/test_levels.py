@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+
+from models.frames import blur, standardise
+from models.lattice import hexagon_centres
+from models.levels import common_value, level
+from models.patches import kernel_prefilter, sample_coefficients
+from models.reading import Reading, read_columns
+
+SHAPE = (300, 300)
+
+
+def levelled(frame: np.ndarray) -> tuple[torch.Tensor, Reading]:
+    reading = read_columns(frame)
+    return level(standardise(frame), reading.lattice, reading.whole), reading
+
+
+def levels(frame: np.ndarray) -> tuple[float, float]:
+    """Common level of the hexagon centres and of the brighter sublattice's whole columns."""
+    image, reading = levelled(frame)
+    image = blur(image, 0.1 * reading.lattice.lattice_px)
+    sharp = torch.fft.irfft2(torch.fft.rfft2(image) * kernel_prefilter(SHAPE, "cpu"), s=SHAPE)[..., None]
+    centres = hexagon_centres(reading.lattice)[reading.whole].reshape(-1, 2)
+    columns = sample_coefficients(sharp, reading.lattice.positions)[:, 0]
+    sides = [columns[reading.whole & (reading.lattice.sublattice == k)] for k in (0, 1)]
+    return common_value(sample_coefficients(sharp, centres)[:, 0]), max(common_value(side) for side in sides)
+
+
+def test_empty_hexagons_become_zero_and_common_bright_columns_one(make_honeycomb, draw):
+    image = draw(make_honeycomb(SHAPE, lattice_px=10.0), SHAPE, sigma_px=1.6)
+    assert levels(image) == pytest.approx((0, 1), abs=0.01)
+
+
+def test_the_density_of_defects_changes_nothing(make_honeycomb, draw, rng):
+    truth = make_honeycomb(SHAPE, lattice_px=10.0)
+    hit = truth.dimmed(rng.permutation(len(truth.sublattice))[: len(truth.sublattice) // 4], 0.4)
+    frames = [draw(some, SHAPE, sigma_px=1.6) for some in (truth, hit)]
+    assert levels(frames[1]) == pytest.approx((0, 1), abs=0.03)
+    perfect, dense = (read_columns(frame) for frame in frames)
+    # Column for column, what was left alone looks as in the perfect crystal but for its neighbours.
+    near = torch.cdist(dense.lattice.positions, perfect.lattice.positions).argmin(1)
+    change = (dense.moments[:, 0] - perfect.moments[near, 0])[dense.whole & perfect.whole[near]]
+    assert abs(float(change.quantile(0.9))) < 0.03
+
+
+def test_gain_and_offset_that_vary_slowly_are_taken_out(make_honeycomb, draw):
+    image = draw(make_honeycomb(SHAPE, lattice_px=10.0), SHAPE, sigma_px=1.6)
+    row, column = np.indices(SHAPE)
+    uneven = (1 + row / 1500) * image + column / 100 - row / 200
+    even, sloped = (levelled(frame)[0] for frame in (image, uneven))
+    inner = (slice(80, -80), slice(80, -80))
+    assert float((even - sloped)[inner].square().mean().sqrt()) < 0.03
+
+
+def test_vacuum_stays_dark(make_honeycomb, draw, rng):
+    image = draw(make_honeycomb(SHAPE, lattice_px=10.0), SHAPE, sigma_px=1.6)
+    image[:, 160:] = 0
+    result, _ = levelled(image + rng.normal(0, 1e-3, SHAPE))
+    assert torch.isfinite(result).all()
+    assert float(result[:, 240:].std()) < 0.1
+
+
+def test_the_common_value_is_that_of_the_majority():
+    values = torch.tensor([1.0, 1.02, 0.98, 0.99, 1.01, 1.0, 0.3, 0.31, 0.29, 0.0])
+    assert common_value(values) == pytest.approx(1.0, abs=0.02)
+    assert common_value(torch.tensor([0.7])) == pytest.approx(0.7)

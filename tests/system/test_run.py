@@ -1,0 +1,147 @@
+"""Bridge and agent as processes of their own, over real sockets on the loopback."""
+
+import json
+import signal
+import struct
+import time
+
+import pytest
+import zmq
+
+from agent.recording import Recording
+
+pytestmark = pytest.mark.system
+
+#: Bytes of a column's record, and where its class and entropy lie in it, from `docs/wire-agent.md` alone.
+RECORD, CLASS, ENTROPY = 49, 17, 38
+
+
+class PlainListener:
+    """Hears an agent with nothing but ZeroMQ and JSON, as a client in another language would."""
+
+    def __init__(self, addresses):
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.SUB)
+        self.socket.connect(addresses["maps"])
+        self.socket.subscribe(b"")
+        self.asking = self.context.socket(zmq.REQ)
+        self.asking.connect(addresses["snapshot"])
+        self.heard = {}
+
+    def last(self):
+        """Take the last message of every topic."""
+        self.asking.send(b"")
+        assert self.asking.poll(10_000)
+        parts = self.asking.recv_multipart()
+        for topic, text, raw in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+            self.heard.setdefault(topic.decode(), []).append((json.loads(text), raw))
+
+    def until(self, is_enough, timeout_s=60.0):
+        """Listen until it is enough."""
+        end_s = time.monotonic() + timeout_s
+        while not is_enough(self.heard):
+            assert time.monotonic() < end_s, {topic: len(got) for topic, got in self.heard.items()}
+            if self.socket.poll(100):
+                topic, text, raw = self.socket.recv_multipart()
+                self.heard.setdefault(topic.decode(), []).append((json.loads(text), raw))
+
+    def bodies(self, topic):
+        return [envelope["body"] for envelope, _ in self.heard.get(topic, [])]
+
+    def detector(self):
+        """Of the newest map."""
+        return self.bodies("map")[-1]["settled"]["context"]["detector"]["name"]
+
+    def close(self):
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def listen():
+    listeners = []
+
+    def begin(agent):
+        listeners.append(PlainListener(agent.addresses))
+        return listeners[-1]
+
+    yield begin
+    for listener in listeners:
+        listener.close()
+
+
+def test_frames_of_a_bridge_become_maps_that_a_plain_client_reads(bridge, start_agent, listen):
+    words = ("--mode", "advise", "--set", "policy.entropy_nats=0", "--set", "policy.settle_frames=1")
+    agent = start_agent("--connect", bridge, "--no-report", "--set", "policy.when_behind=every", *words)
+    listener = listen(agent)
+    listener.until(lambda heard: len(heard.get("map", [])) > 16 and "request" in heard)
+
+    envelope, raw = listener.heard["map"][-1]
+    count = envelope["columns"]["count"]
+    assert len(raw) == count * RECORD > 0
+    classes = [raw[record * RECORD + CLASS] for record in range(count)]
+    assert set(classes) <= set(range(5))
+    entropies = [struct.unpack_from("<f", raw, record * RECORD + ENTROPY)[0] for record in range(count)]
+    assert sum(entropies) / count == pytest.approx(envelope["body"]["mean_entropy_nats"], rel=1e-4, abs=1e-6)
+    numbers = [envelope["number"] for envelope, _ in listener.heard["map"]]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+    # the operator approves from another terminal, and the instrument confirms
+    (request,) = [body for body in listener.bodies("request") if body["status"] == "proposed"]
+    assert request["wish"]["figures"][0]["unit"] == "nats"
+    answer = agent.order(kind="approve", request=request["id"])
+    assert answer["said"] == ["request r1 is approved", "request r1 is sent"]
+    listener.until(lambda heard: any(e["body"]["status"] == "confirmed" for e, _ in heard["request"]))
+    assert "no request r7" in agent.order(kind="deny", request="r7")["said"][0]
+    assert not agent.order(kind="dance")["ok"]
+    listener.until(lambda heard: listener.detector() == "MAADF")
+
+    # whoever joins late gets the last of everything, also of what was refused
+    late = listen(agent)
+    late.last()
+    assert late.heard["map"][0][0]["number"] > 1
+    assert late.bodies("session")[0]["kind"] == "session_opened"
+    assert "NaN" in late.bodies("rejection")[0]["reason"]
+    assert late.bodies("rejection")[0]["remedy"]
+
+    assert agent.order(kind="stop")["ok"]
+    out, _ = agent.process.communicate(timeout=30)
+    assert agent.process.returncode == 0, out
+    assert "the operator stopped the session" in out
+
+    with Recording(agent.session) as recording:
+        entries = list(recording.entries())
+    told = [action for entry in entries for action in entry.actions if action.kind == "reject_frame"]
+    assert [action.frame.sequence for action in told] == [12, 14]
+    assert "60" in told[0].reason
+    assert told[0].is_quarantined
+    assert entries[-1].event.kind == "session_ending"
+    assert not entries[-1].event.is_aborted
+    mapped = [entry.event.frame.sequence for entry in entries if entry.event.kind == "frame_mapped"]
+    assert mapped[:14] == [*range(12), 13, 15]
+
+
+def test_it_stops_cleanly_when_told_to_by_a_signal(bridge, start_agent):
+    agent = start_agent("--connect", bridge, "--no-report")
+    time.sleep(0.5)
+    status, out, errors = agent.end(signal.SIGINT)
+    assert status == 0, errors
+    assert "stopped by SIGINT" in out
+    assert "Traceback" not in errors
+
+
+def test_a_port_in_use_keeps_it_from_starting_and_names_the_remedy(columnist):
+    with zmq.Context() as context, context.socket(zmq.PUB) as taken:
+        port = taken.bind_to_random_port("tcp://127.0.0.1")
+        result = columnist("run", "--set", f"publish.maps=tcp://127.0.0.1:{port}")
+    assert result.returncode == 2
+    assert f"{port} is in use" in result.stderr
+    assert "publish.maps" in result.stderr
+
+
+def test_a_typo_in_the_settings_keeps_it_from_starting_and_is_named(columnist, tmp_path):
+    (tmp_path / "columnist.toml").write_text('[policy]\nmoed = "auto"\n')
+    result = columnist("run")
+    assert result.returncode == 2
+    assert "line 2" in result.stderr
+    assert "did you mean 'mode'" in result.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "columnist.toml"]
