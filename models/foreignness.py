@@ -2,7 +2,8 @@
 
 Under a context, the moments of each class in training scatter about a mean.  A column's score is its
 Mahalanobis distance to the nearest class of its own sublattice, over the distance that one in a hundred
-columns of training exceeds: above 1 it is rarer than that, above about 2 it is like nothing in training.
+columns of frames exceeds which the fit did not see: above 1 it is rarer than that, above about 2 it is like
+nothing in training.
 """
 
 import hashlib

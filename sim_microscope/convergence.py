@@ -289,11 +289,11 @@ def study_neighbours() -> Iterator[Row]:
         ends = [(first, -distance / 2), (second, distance / 2)]
         both = contrast(ends)
         exact = both - contrast(ends[:1]) - contrast(ends[1:])
-        atoms = [
+        one, two = (
             [averaged_atom(symbol, ENERGY_KEV, height, 0.0) for height in heights]
             for symbol, heights in (first, second)
-        ]
-        law = integral.columns(*atoms, distance)[:, rows, columns].reshape(2, -1).T
+        )
+        law = integral.columns(one, two, distance)[:, rows, columns].reshape(2, -1).T
         for label, inside in (("30-120", slice(0, 2)), ("68-120", slice(1, 2))):
             term, left = exact[:, inside].sum(1), (exact - law)[:, inside].sum(1)
             scale = both[:, inside].sum(1).max()

@@ -140,7 +140,8 @@ class PairIntegral:
     def _chirp(self, frequencies: NDArray[np.float64], atom: Atom) -> NDArray[np.complex64]:
         """Phases that take waves from an atom's height back to height 0."""
         squares = np.sum(frequencies**2, axis=1)
-        return np.exp(1j * np.pi * self._wavelength * atom.height_angstrom * squares).astype(np.complex64)
+        phases = np.exp(1j * np.pi * self._wavelength * atom.height_angstrom * squares)
+        return np.asarray(phases, dtype=np.complex64)
 
     def echo(self, atom: Atom, offset_angstrom: float) -> list[NDArray[np.complex64]]:
         """What turns a wave that reaches an atom into its term in each ring inside the direct beam.
@@ -201,7 +202,7 @@ class PairIntegral:
             terms += self.double(self.wave(*early), self.echo(*late))
         return terms
 
-    def _on_grid(self, term: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _on_grid(self, term: NDArray[Any]) -> NDArray[np.float32]:
         """Term (rings, probes) on the grid of the probes."""
         return np.asarray(term.reshape(-1, ACROSS_ANGSTROM.size, ALONG_ANGSTROM.size), dtype=np.float32)
 

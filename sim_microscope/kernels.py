@@ -108,14 +108,26 @@ class KernelTable:
         MissingKernelError
             If the species, the energy or the annulus is not in the table.
         """
-        check_annulus(detector)
         position = self.index(species, energy_kev)
         rings = (self.averaged if thermal else self.static)[position]
-        cumulative = np.concatenate(
-            [np.zeros((len(rings), 1)), np.cumsum(rings, axis=1, dtype=np.float64)], 1
-        )
-        at_edges = PchipInterpolator(EDGES_MRAD, cumulative, axis=1)
-        return np.asarray(at_edges(detector.outer_mrad) - at_edges(detector.inner_mrad))
+        return sum_rings(rings.T, EDGES_MRAD, detector)
+
+
+def sum_rings(
+    rings: NDArray[np.floating[Any]], edges_mrad: NDArray[np.float64], detector: Detector
+) -> NDArray[np.float64]:
+    """Rings, along the first axis, summed over a detector; interpolated where it cuts a ring.
+
+    Beyond the last ring there is nothing.
+    """
+    check_annulus(detector)
+    low, high = (min(angle, float(edges_mrad[-1])) for angle in (detector.inner_mrad, detector.outer_mrad))
+    first, last = np.searchsorted(edges_mrad, (low, high))
+    if edges_mrad[first] == low and edges_mrad[last] == high:
+        return np.asarray(rings[first:last].sum(axis=0, dtype=np.float64))
+    cumulative = np.concatenate([np.zeros_like(rings[:1]), np.cumsum(rings, axis=0, dtype=np.float64)])
+    at_edges = PchipInterpolator(edges_mrad, cumulative, axis=0)
+    return np.asarray(at_edges(high) - at_edges(low))
 
 
 def check_annulus(detector: Detector) -> None:

@@ -320,7 +320,7 @@ class Multislice:
         ndarray of shape (n, rings)
             Intensities, for an incident intensity of 1.
         """
-        return self.contrasts([planes], positions, batch=batch)[0]
+        return np.asarray(self.contrasts([planes], positions, batch=batch)[0])
 
     def contrasts(
         self, specimens: Sequence[Sequence[Plane]], positions: NDArray[np.float64], *, batch: int = 8

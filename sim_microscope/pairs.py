@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline, PchipInterpolator
+from scipy.interpolate import CubicSpline
 
 from drivers.contract.context import Detector
 from drivers.contract.errors import MissingKernelError
 from drivers.contract.materials import Host, dopants_of, find_host
 from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM
-from sim_microscope.kernels import DATA_FOLDER, check_annulus
+from sim_microscope.kernels import DATA_FOLDER, sum_rings
 from sim_microscope.table_files import read_arrays, require_shapes, write_arrays
 
 #: Step of the grid on which pair terms are looked up [Å].
@@ -143,10 +143,9 @@ class PairTable:
 
     def remainder(self, host_name: str, content: str, energy_kev: float, detector: Detector) -> float:
         """What a column's pairs add beyond their terms on a detector, integrated over the plane [Å²]."""
-        check_annulus(detector)
         row = self.site_keys.index(site_key(host_name, content))
         rings = self.remainders[row, self.energies_kev.index(int(energy_kev))]
-        return float(_on_detector(rings.astype(np.float64), detector))
+        return float(sum_rings(rings, PAIR_EDGES_MRAD, detector))
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -161,20 +160,11 @@ class PairTable:
     def _basis_on(self, detector: Detector) -> NDArray[np.float32]:
         """Basis summed over a detector's rings and refined to `TERM_STEP_ANGSTROM`, (rank, across, along)."""
         if detector not in self._bases:
-            check_annulus(detector)
             while len(self._bases) >= _MOST_BASES:
                 del self._bases[next(iter(self._bases))]
             rings = np.moveaxis(self.basis.astype(np.float64), 1, 0)
-            self._bases[detector] = _refine(_on_detector(rings, detector))
+            self._bases[detector] = _refine(sum_rings(rings, PAIR_EDGES_MRAD, detector))
         return self._bases[detector]
-
-
-def _on_detector(rings: NDArray[np.float64], detector: Detector) -> NDArray[np.float64]:
-    """Rings, along the first axis, summed over a detector."""
-    cumulative = np.concatenate([np.zeros_like(rings[:1]), np.cumsum(rings, axis=0)])
-    at_edges = PchipInterpolator(PAIR_EDGES_MRAD, cumulative, axis=0)
-    low, high = (min(a, PAIR_EDGES_MRAD[-1]) for a in (detector.inner_mrad, detector.outer_mrad))
-    return np.asarray(at_edges(high) - at_edges(low))
 
 
 def _refine(terms: NDArray[np.float64]) -> NDArray[np.float32]:

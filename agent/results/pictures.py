@@ -32,7 +32,7 @@ def overlay_png(defect_map: DefectMap, image: NDArray[np.generic], title: str = 
     width, height = _PANEL_INCH * columns / longest, _PANEL_INCH * rows / longest
     figure = Figure(figsize=(2 * width + 1.3, height + 0.95), dpi=_DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
-    low, high = np.nanpercentile(image, [0.3, 99.7])
+    low, high = np.nanpercentile(image.astype(np.float64), [0.3, 99.7])
     left.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     right.set_facecolor("black")
     right.set_aspect("equal")
@@ -106,10 +106,8 @@ def _scale_bar(axes: Any, pixel_size_angstrom: float, shape: tuple[int, ...]) ->
     length = length_nm * 10 / pixel_size_angstrom
     margin, thick = 0.035 * shape[1], max(1.5, 0.011 * shape[0])
     top = shape[0] - margin - thick
-    box = {"facecolor": "black", "alpha": 0.65, "linewidth": 0}
-    axes.add_patch(
-        Rectangle((margin * 0.5, top - 0.062 * shape[0]), length + margin, margin + 0.075 * shape[0], **box)
-    )
+    corner, width, height = (margin * 0.5, top - 0.062 * shape[0]), length + margin, margin + 0.075 * shape[0]
+    axes.add_patch(Rectangle(corner, width, height, facecolor="black", alpha=0.65, linewidth=0))
     axes.add_patch(Rectangle((margin, top), length, thick, facecolor="white", linewidth=0))
     axes.text(
         margin + length / 2,

@@ -24,7 +24,7 @@ from sim_microscope.kernels import DATA_FOLDER, save_table
 from sim_microscope.pairs import save_pairs
 
 #: Rank of the basis of the pair terms.
-PAIR_RANK = 64
+PAIR_RANK = 96
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

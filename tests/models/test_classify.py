@@ -41,10 +41,10 @@ def frame(make_honeycomb, draw, rng):
 
 
 @pytest.mark.parametrize("name", ["mlp-simple", "mlp-nocontext"])
-def test_every_whole_column_gets_a_class_a_probability_and_a_foreignness(frame, familiar, name):
+def test_every_covered_column_gets_a_class_a_probability_and_a_foreignness(frame, familiar, name):
     image, truth = frame
     result = classify(image, WSE2, weights(name), familiar)
-    count = int(result.reading.whole.sum())
+    count = int(result.reading.covered.sum())
     assert result.positions.shape == (count, 2)
     assert result.posterior.probability.shape == (count, 5)
     assert result.foreignness.shape == result.is_decided.shape == (count,)

@@ -112,7 +112,7 @@ def foreignness(arguments: argparse.Namespace) -> int:
     from models.zernike import ORDERS
 
     parts = load_samples(arguments.dataset, "metal")
-    familiar, test = fit_familiar(parts["train"]), parts["test"]
+    familiar, test = fit_familiar(parts["train"], parts["calibration"]), parts["test"]
     contrast, context, _ = test.take(slice(None))
     moments, is_metal = contrast[:, : len(ORDERS)], contrast[:, len(ORDERS)] > 0.5
     foreign = float((familiar.score(moments, is_metal, context) > 1).float().mean())
@@ -156,7 +156,7 @@ def pixels(arguments: argparse.Namespace) -> int:
 
 def fusion(arguments: argparse.Namespace) -> int:
     """Fit the constants of `models.fusion` for a network; score them on series that none was fitted to."""
-    from models.checkpoint import load_shipped, load_weights
+    from models.checkpoint import FEATURES_FORMAT, load_shipped, load_weights
     from models.fusion import law_as_plain
     from models.training.fusion import as_text, fit, score, tabulate
     from models.training.observations import RANGES, load_observations, observe, save_observations
@@ -178,11 +178,18 @@ def fusion(arguments: argparse.Namespace) -> int:
         card = {
             "what": "Columns of simulated series of frames, read as the agent reads them",
             "made_by": "columnist derive fusion",
+            "features_format": FEATURES_FORMAT,
             "series": arguments.series,
             "seed": arguments.seed,
             "ranges": RANGES.as_card(),
         }
         save_observations(arguments.observations, made, card)
+    made_as = json.loads(arguments.observations.with_suffix(".json").read_text()).get("features_format")
+    if made_as != FEATURES_FORMAT:
+        raise InputError(
+            f"{arguments.observations} holds features of format {made_as!r}, this code needs "
+            f"{FEATURES_FORMAT}; move it away, and new series are made"
+        )
     table = tabulate(load_observations(arguments.observations), weights)
     law = fit(table)
     figures = score(table, law)
