@@ -28,7 +28,7 @@ def test_our_own_file_can_be_read_again(a_map, tmp_path):
     path = tmp_path / "map.nxs"
     image = np.random.default_rng(1).poisson(9, (64, 64)).astype(np.uint16)
     path.write_bytes(nexus_bytes(a_map(), image))
-    (micrograph, *_) = read_micrographs(path).micrographs
+    (micrograph, *_) = read_micrographs(path, is_trusted=True).micrographs
     assert np.array_equal(micrograph.image, image)
     assert micrograph.facts.host is not None
     assert micrograph.facts.host.value == "WSe2"

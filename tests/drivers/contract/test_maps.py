@@ -9,7 +9,7 @@ def test_records_travel_as_bytes_and_come_back():
     columns = np.zeros(3, dtype=COLUMN_DTYPE)
     columns["p"][:, 1] = 0.5
     assert np.array_equal(columns_from_bytes(columns.tobytes(), 3), columns)
-    with pytest.raises(InputError, match="expected 204 bytes"):
+    with pytest.raises(InputError, match="expected 196 bytes"):
         columns_from_bytes(columns.tobytes(), 4)
 
 
