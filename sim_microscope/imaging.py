@@ -13,8 +13,8 @@ from drivers.contract.context import Message
 from sim_microscope.field import Raster
 
 #: Step of the raster that disturbed scans are interpolated from: this [Å], or this part of the source's
-#: standard deviation, whichever is more.  Cubic splines then differ by 0.1 to 0.4 % of the spread from those of a raster three
-#: times finer.
+#: standard deviation, whichever is more.  Cubic splines then differ by 0.1 to 0.4 % of the image's spread
+#: from those of a raster three times finer.
 _STEP_ANGSTROM, _STEP_SOURCES = 0.2, 0.57
 
 NonNegative = Annotated[float, Field(ge=0)]
