@@ -100,6 +100,7 @@ def field_kernels(
         species = crystal.species(state)
         if species is None:
             continue
+        table.index(species, context.energy_kev)
         beyond = 0.0
         if pairs is not None:
             content = species.split(":")[-1]

@@ -3,7 +3,7 @@
 Read from the shipped table; `sim_microscope.pair_build` makes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, cached_property
@@ -129,7 +129,29 @@ class PairTable:
             If a pair, the energy or the annulus is not in the table.
         """
         keys = [pair_key(host_name, kind) for kind in kinds]
-        missing = [key for key in keys if key not in self._rows]
+        self._require(host_name, keys, self._rows, energy_kev)
+        rows = [self._rows[key] for key in keys]
+        weights = self.coefficients[rows, self.energies_kev.index(int(energy_kev))]
+        return np.tensordot(weights, self._basis_on(detector), axes=1)
+
+    def remainder(self, host_name: str, content: str, energy_kev: float, detector: Detector) -> float:
+        """What a column's pairs add beyond their terms on a detector, integrated over the plane [Å²].
+
+        Raises
+        ------
+        MissingKernelError
+            As `terms`.
+        """
+        key = site_key(host_name, content)
+        self._require(host_name, [key], self.site_keys, energy_kev)
+        rings = self.remainders[self.site_keys.index(key), self.energies_kev.index(int(energy_kev))]
+        return float(sum_rings(rings, PAIR_EDGES_MRAD, detector))
+
+    def _require(
+        self, host_name: str, keys: Sequence[str], known: Collection[str], energy_kev: float
+    ) -> None:
+        """Raise `MissingKernelError` unless all keys and the energy are in the table."""
+        missing = [key for key in keys if key not in known]
         if missing or energy_kev not in self.energies_kev:
             possible = ", ".join(f"{energy:g}" for energy in self.energies_kev)
             raise MissingKernelError(
@@ -137,15 +159,6 @@ class PairTable:
                 f"{len(self.keys)} pairs at {possible} keV; make it with `columnist kernels build "
                 f"--host {host_name} --energy-kev {energy_kev:g} --table FOLDER`"
             )
-        rows = [self._rows[key] for key in keys]
-        weights = self.coefficients[rows, self.energies_kev.index(int(energy_kev))]
-        return np.tensordot(weights, self._basis_on(detector), axes=1)
-
-    def remainder(self, host_name: str, content: str, energy_kev: float, detector: Detector) -> float:
-        """What a column's pairs add beyond their terms on a detector, integrated over the plane [Å²]."""
-        row = self.site_keys.index(site_key(host_name, content))
-        rings = self.remainders[row, self.energies_kev.index(int(energy_kev))]
-        return float(sum_rings(rings, PAIR_EDGES_MRAD, detector))
 
     @cached_property
     def _rows(self) -> dict[str, int]:

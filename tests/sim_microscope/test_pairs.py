@@ -50,3 +50,14 @@ def test_kinds_are_what_two_neighbours_can_be():
 def test_a_missing_pair_is_named_with_the_command_that_makes_it(host, kind, energy):
     with pytest.raises(MissingKernelError, match="columnist kernels build --host WSe2"):
         PAIRS.terms(host, [kind], energy, HAADF)
+
+
+@pytest.mark.parametrize(("content", "energy"), [("Re", 80), ("W", 77)], ids=["content", "energy"])
+def test_a_missing_remainder_is_named_with_the_command_that_makes_it(content, energy):
+    with pytest.raises(MissingKernelError, match="columnist kernels build --host WSe2"):
+        PAIRS.remainder("WSe2", content, energy, HAADF)
+
+
+def test_a_perfect_crystal_has_little_beyond_its_pairs_in_haadf():
+    remainders = [abs(PAIRS.remainder("MoS2", "Mo", 60, detector)) for detector in (HAADF, MAADF)]
+    assert remainders[0] < 0.1 * remainders[1]
