@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: the first eight may have been taken before the agent is there.
 BRIDGE = """
 import sys
+import time
 import numpy as np
 from drivers.bridge import Bridge, Options
 from drivers.contract.context import HAADF
@@ -30,6 +31,7 @@ bad[7, 9] = np.nan
 
 class Troubled(FakeMicroscope):
     def take_frame(self, timeout_s):
+        time.sleep(0.02)  # a scan takes its time; without it hundreds of frames a second would come
         exposure = super().take_frame(timeout_s)
         if exposure is None or self.taken != 13:
             return exposure
