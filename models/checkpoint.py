@@ -66,8 +66,8 @@ def save_weights(
         "sha256": hashlib.sha256(content).hexdigest(),
         **card,
     }
-    _write(path, content)
-    _write(path.with_suffix(".json"), (json.dumps(full, indent=1) + "\n").encode())
+    write_at_once(path, content)
+    write_at_once(path.with_suffix(".json"), (json.dumps(full, indent=1) + "\n").encode())
 
 
 def load_weights(path: Path) -> Weights:
@@ -129,7 +129,7 @@ def load_shipped(name: str) -> Weights:
     return load_weights(folder / f"{name}.safetensors")
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_at_once(path: Path, content: bytes) -> None:
     """Write a file at once or not at all."""
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(content)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from drivers.contract.errors import InputError
+from models.checkpoint import write_at_once
 from models.contexts import context_name, reference_contexts
 from models.reading import read_columns
 from models.training.columns import LabelledColumns, MisreadError, label_columns
@@ -119,7 +120,7 @@ def build(
     for _ in run:
         on_done(plan.columns_a_context)
     card = plan.as_card() | _totals(folder)
-    _write(folder / "card.json", json.dumps(card, indent=1).encode())
+    write_at_once(folder / "card.json", json.dumps(card, indent=1).encode())
     return card
 
 
@@ -171,7 +172,7 @@ def _check_plan(plan: Plan, folder: Path) -> None:
     """Write the plan into a new folder, or raise if the folder holds another one."""
     path = folder / "plan.json"
     if not path.exists():
-        _write(path, json.dumps(plan.as_card(), indent=1).encode())
+        write_at_once(path, json.dumps(plan.as_card(), indent=1).encode())
         return
     found = json.loads(path.read_text())
     differing = [key for key, value in plan.as_card().items() if found.get(key) != value]
@@ -277,10 +278,3 @@ def read_shard(folder: Path, number: int) -> dict[str, NDArray[Any]]:
             f"{path} ({context_name(reference_contexts()[number])}) is missing, cut short or altered "
             f"({error}); delete it and run `columnist dataset build` again with the same options"
         ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all."""
-    partial = path.with_suffix(".part")
-    partial.write_bytes(content)
-    partial.replace(path)
