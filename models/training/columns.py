@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from drivers.contract.context import ColumnClass
+from drivers.contract.context import ColumnClass, Context
 from drivers.contract.errors import InputError
+from models.alignment import find_alignment
 from models.reading import Reading
 from models.sublattice import is_brighter
+from models.templates import find_templates
 from sim_microscope.crystal import STATES
 from sim_microscope.motifs import all_motifs
 from sim_microscope.simulate import Frame
@@ -42,6 +45,8 @@ class LabelledColumns:
     ----------
     moments : ndarray of shape (n, 6), float32
         As read.
+    is_regular : ndarray of shape (n,), bool
+        Off boundaries and rims.
     is_metal : ndarray of shape (n,), bool
         Whether the column's sublattice, as indexed, is the metal's.  The side is the truth's: how often
         `models.sublattice` decides otherwise is measured by `columnist derive sublattice`.
@@ -58,6 +63,7 @@ class LabelledColumns:
     """
 
     moments: NDArray[np.float32]
+    is_regular: NDArray[np.bool_]
     is_metal: NDArray[np.bool_]
     is_bright: NDArray[np.bool_]
     positions: NDArray[np.float32]
@@ -108,6 +114,7 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
         raise MisreadError("expected sites of the truth's sublattices, found them mixed up")
     return LabelledColumns(
         moments=reading.moments.numpy()[keep],
+        is_regular=~(lattice.boundary | lattice.rim).numpy()[keep],
         is_metal=is_metal[keep],
         is_bright=is_bright[keep],
         positions=lattice.positions.numpy()[keep],
@@ -116,6 +123,14 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
         missed=missed,
         spurious=int((whole & (match < 0)).sum()),
     )
+
+
+def aligned_moments(columns: LabelledColumns, context: Context) -> NDArray[np.float32]:
+    """Moments (n, 6) in the measure of the context, as classifiers read them (`models.alignment`)."""
+    moments, is_metal = torch.from_numpy(columns.moments), torch.from_numpy(columns.is_metal)
+    regular, templates = torch.from_numpy(columns.is_regular), find_templates(context)
+    alignment = find_alignment(moments[regular], is_metal[regular], templates, is_doped=True)
+    return np.asarray(alignment.apply(moments, is_metal, templates).numpy())
 
 
 def motif_numbers(frame: Frame) -> NDArray[np.uint8]:

@@ -19,11 +19,11 @@ from drivers.contract.errors import InputError
 from models.checkpoint import write_at_once
 from models.contexts import context_name, reference_contexts
 from models.reading import read_columns
-from models.training.columns import LabelledColumns, MisreadError, label_columns
+from models.training.columns import LabelledColumns, MisreadError, aligned_moments, label_columns
 from models.training.conditions import Ranges, draw_frame
 
 #: Raised when features or shards change their meaning.
-FORMAT = 2
+FORMAT = 3
 
 #: Columns of a class from a frame, at most, so that whole columns do not outweigh the rest.
 MOST_A_FRAME = 1300
@@ -34,7 +34,7 @@ FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 10, 4, 9
 #: Frames in a row that cannot be read before a context is given up.
 _MOST_REFUSED = 50
 
-_ARRAYS = ("moments", "is_metal", "is_bright", "label", "motif", "frame", "log10_dose")
+_ARRAYS = ("moments", "aligned", "is_metal", "is_bright", "label", "motif", "frame", "log10_dose")
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,7 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
         _one_thread()  # the simulator's compiled loops have raised it: a frame then takes ten times as long
         try:
             labelled = label_columns(frame, read_columns(frame.image, with_edges=False))
+            aligned = aligned_moments(labelled, reference_contexts()[number])
         except InputError as error:
             counts["refused"] += 1
             counts["misread"] += isinstance(error, MisreadError)
@@ -212,7 +213,7 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
         counts["spurious"] += labelled.spurious
         counts["matched"] += len(labelled.label)
         dose = frame.acquisition.dose_e_per_a2 or np.inf
-        parts.append(_take(labelled, index, float(np.log10(dose)), plan.most_a_frame, rng))
+        parts.append(_take(labelled, aligned, index, float(np.log10(dose)), plan.most_a_frame, rng))
         columns += len(parts[-1]["label"])
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in _ARRAYS}
     return arrays | {"counts": np.array(json.dumps(counts))}
@@ -227,7 +228,12 @@ def _write_shard(arrays: dict[str, NDArray[Any]], path: Path) -> None:
 
 
 def _take(
-    labelled: LabelledColumns, index: int, log10_dose: float, most: int, rng: np.random.Generator
+    labelled: LabelledColumns,
+    aligned: NDArray[np.float32],
+    index: int,
+    log10_dose: float,
+    most: int,
+    rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
     """A balanced choice of a frame's columns, in the types that shards hold."""
     chosen = []
@@ -237,6 +243,7 @@ def _take(
     keep = np.concatenate(chosen)
     return {
         "moments": labelled.moments[keep].astype(np.float16),
+        "aligned": aligned[keep].astype(np.float16),
         "is_metal": labelled.is_metal[keep],
         "is_bright": labelled.is_bright[keep],
         "label": labelled.label[keep],

@@ -21,6 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(__file__).parents[2] / "data" / "contrasts.json",
         help="JSON file to write (default: this checkout's)",
     )
+    templates = actions.add_parser("templates", help="expected moments of all contexts, from simulated frames")
+    templates.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parents[2] / "data" / "templates.npz",
+        help="file to write (default: this checkout's)",
+    )
+    templates.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     sublattice = actions.add_parser(
         "sublattice", help="score the sublattice decision on simulated frames, and fit its constants to them"
     )
@@ -66,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry the command out; returns the exit status."""
     actions = {
         "contrasts": contrasts,
+        "templates": templates,
         "sublattice": sublattice,
         "foreignness": foreignness,
         "fusion": fusion,
@@ -82,6 +91,18 @@ def contrasts(arguments: argparse.Namespace) -> int:
     with progress_bar() as progress:
         bar = progress.add_task("contexts", total=len(reference_contexts()))
         derive_table(arguments.out, on_done=lambda: progress.advance(bar))
+    print(f"{arguments.out} ({arguments.out.stat().st_size / 2**10:.0f} KiB)")
+    return 0
+
+
+def templates(arguments: argparse.Namespace) -> int:
+    """Write the table of expected moments."""
+    from models.training.templates import derive_templates
+
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with progress_bar() as progress:
+        bar = progress.add_task("contexts", total=len(reference_contexts()))
+        derive_templates(arguments.out, workers=arguments.workers, on_done=lambda: progress.advance(bar))
     print(f"{arguments.out} ({arguments.out.stat().st_size / 2**10:.0f} KiB)")
     return 0
 
