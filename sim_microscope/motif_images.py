@@ -79,7 +79,7 @@ def _add_terms(
                 image[p] += look_up(term, abs(dr * column - dc * row), dr * row + dc * column + center)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True)
 def _fill(
     images: NDArray[np.float64],
     pixels: NDArray[np.float64],
@@ -95,7 +95,7 @@ def _fill(
     term_step: float,
 ) -> None:
     """Add to each part's image its column, if it has one (`alone`), and its pairs."""
-    for p in numba.prange(images.shape[0]):
+    for p in range(images.shape[0]):
         if alone[p] >= 0:
             own = slice(alone[p], alone[p] + 1)
             _add_columns(images[p], pixels, sites[own], profiles, states[p, own], profile_step)
