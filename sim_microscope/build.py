@@ -227,9 +227,11 @@ def _keep(arrays: dict[str, NDArray[np.float32]], path: Path) -> None:
 
 
 def run_tasks(
-    tasks: Sequence[Task], folder: Path, *, workers: int, cluster: str | None, on_done: Callable[[], None]
+    tasks: Sequence[Task], folder: Path, *, workers: int, cluster: str | None, on_done: Callable[[int], None]
 ) -> None:
     """Run what is not done yet, in `workers` processes or on the Dask cluster at an address.
+
+    `on_done` is told how many pieces of work are finished: all that were before at once, then each.
 
     Raises
     ------
@@ -238,11 +240,11 @@ def run_tasks(
     """
     folder.mkdir(parents=True, exist_ok=True)
     pending = [task for task in tasks if not (folder / f"{task.stem}.npz").is_file()]
-    for _ in range(len(tasks) - len(pending)):
-        on_done()
+    if len(pending) < len(tasks):
+        on_done(len(tasks) - len(pending))
     if cluster is not None:
         for _ in _run_on_cluster(pending, folder, cluster):
-            on_done()
+            on_done(1)
         return
     from multiprocessing import get_context
 
@@ -251,7 +253,7 @@ def run_tasks(
         try:
             for future in as_completed(futures):
                 future.result()
-                on_done()
+                on_done(1)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

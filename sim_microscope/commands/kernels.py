@@ -109,5 +109,5 @@ def _work(label: str, tasks: Sequence[Task], folder: Path, workers: int, cluster
     start = time.monotonic()
     with progress_bar() as progress:
         bar = progress.add_task(label, total=len(tasks))
-        run_tasks(tasks, folder, workers=workers, cluster=cluster, on_done=lambda: progress.advance(bar))
+        run_tasks(tasks, folder, workers=workers, cluster=cluster, on_done=lambda n: progress.advance(bar, n))
     print(f"{label}: {len(tasks)} pieces of work in {time.monotonic() - start:.0f} s")
