@@ -26,6 +26,10 @@ from sim_microscope.pairs import save_pairs
 #: Rank of the basis of the pair terms.
 PAIR_RANK = 96
 
+#: Energies of a table [keV]; above, the kernels' grid asks for more than is known of atoms
+#: (`sim_microscope.scattering.FREQUENCIES`).
+LOWEST_KEV, HIGHEST_KEV = 20, 250
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `columnist kernels`."""
@@ -79,8 +83,10 @@ def build(arguments: argparse.Namespace) -> int:
     for name in hosts:
         find_host(name)
     energies = tuple(arguments.energy_kev or ENERGIES_KEV)
-    if any(not 20 <= energy <= 300 for energy in energies):
-        raise InputError(f"energies {list(energies)} keV: expected 20 to 300 keV (not volts)")
+    if any(not LOWEST_KEV <= energy <= HIGHEST_KEV for energy in energies):
+        raise InputError(
+            f"energies {list(energies)} keV: expected {LOWEST_KEV} to {HIGHEST_KEV} keV (not volts)"
+        )
     if arguments.table is None and (arguments.host or arguments.energy_kev):
         raise InputError(
             "a table of some hosts or energies would take the place of the shipped one, which holds all: "

@@ -111,6 +111,12 @@ def test_a_partial_table_does_not_take_the_place_of_the_shipped_one(capsys):
     assert "--table FOLDER" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("energy", ["10", "300"])
+def test_a_table_of_an_energy_that_cannot_be_made_is_refused_at_once(energy, tmp_path, capsys):
+    assert main(["kernels", "build", "--energy-kev", energy, "--table", str(tmp_path)]) == 2
+    assert "expected 20 to 250 keV" in capsys.readouterr().err
+
+
 def test_every_disturbance_can_be_asked_for(tmp_path):
     words = ["--drift-angstrom-per-s", "1", "-2", "--row-jitter-px", "0.2", "--contamination", "0.01"]
     words += ["--distortion", "0.02", "0", "0.01", "-0.03", "--strain", "0.01", "0", "0", "0.01"]
