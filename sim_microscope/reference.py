@@ -18,8 +18,9 @@ from scipy.fft import fft2, ifft2
 from drivers.contract.context import CONVERGENCE_MRAD
 from sim_microscope.aberrations import Aberrations
 from sim_microscope.crystal import STATES, Crystal
-from sim_microscope.multislice import Multislice, Plane, WaveGrid, plane_transmission
+from sim_microscope.multislice import Multislice
 from sim_microscope.scattering import FREQUENCIES, wavelength_angstrom
+from sim_microscope.wave_grid import Plane, WaveGrid, plane_transmission
 
 #: Edge of a tile, and least distance between a probe and the edge of its window [Å].
 TILE_ANGSTROM, MARGIN_ANGSTROM = 8.0, 12.0

@@ -12,13 +12,13 @@ from drivers.contract.materials import HOSTS, find_host
 from sim_microscope.build import (
     ColumnTask,
     PairTask,
-    Settings,
     Task,
     assemble_columns,
     assemble_pairs,
     default_species,
     run_tasks,
 )
+from sim_microscope.column_build import Settings
 from sim_microscope.commands.options import count, find_device, make_folder, progress_bar
 from sim_microscope.kernels import DATA_FOLDER, save_table
 from sim_microscope.pairs import save_pairs
@@ -62,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def study(arguments: argparse.Namespace) -> int:
     """Run every convergence study and write its table."""
-    from sim_microscope.convergence import STUDIES, Row, as_markdown
+    from sim_microscope.convergence import Row, as_markdown
+    from sim_microscope.convergence_peers import STUDIES
 
     rows: list[Row] = []
     with progress_bar() as progress:

@@ -5,8 +5,8 @@ from drivers.contract.context import HAADF, MAADF, Specimen
 from drivers.contract.errors import InputError
 from sim_microscope.crystal import STATES, Crystal
 from sim_microscope.kernels import RADII_ANGSTROM, default_table
-from sim_microscope.multislice import Plane, WaveGrid, plane_transmission
 from sim_microscope.reference import Beam, crystal_planes, periodic_mean, scan_crystal
+from sim_microscope.wave_grid import Plane, WaveGrid, plane_transmission
 
 
 def test_a_lone_column_is_its_kernel_wherever_it_lies_in_a_tile():
