@@ -71,6 +71,19 @@ def _sliced_atom(symbol: str, thickness: float, settings: Settings) -> NDArray[n
     return engine.detect(waves) - vacuum
 
 
+#: Sampling [Å] and cell [Å] of stock abTEM: larger cells, finer sampling, and in a small one the finest.
+_STOCK = (
+    (0.05, 48),
+    (0.05, 96),
+    (0.05, 192),
+    (0.025, 48),
+    (0.025, 96),
+    (0.0125, 48),
+    (0.0125, 12),
+    (0.00625, 12),
+)
+
+
 def study_stock() -> Iterator[Row]:
     """Stock abTEM: its own potential, aperture and detector, on the column.
 
@@ -83,7 +96,7 @@ def study_stock() -> Iterator[Row]:
     for detector in DETECTORS.values():
         ours = float(ring_sum(exact, detector)[0])
         yield Row(study, "W", "these kernels", detector.name, ours, 0.0, True)
-        for cell, sampling in ((48, 0.05), (96, 0.05), (192, 0.05), (48, 0.025), (96, 0.025), (48, 0.0125)):
+        for sampling, cell in _STOCK:
             stock = _stock_atom("W", float(cell), sampling, detector)
             setting = f"{sampling:g} Å, cell of {cell} Å"
             yield Row(study, "W", setting, detector.name, stock, abs(stock - ours) / ours, False)
