@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from sim_microscope.kernels import EDGES_MRAD, RADII_ANGSTROM, KernelTable
 from sim_microscope.pair_build import compress_pairs, compute_pairs, compute_remainders
 from sim_microscope.pairs import PAIR_EDGES_MRAD, SHELL_DISTANCES, PairTable, all_pair_keys, all_site_keys
 from sim_microscope.scattering import rms_displacement_angstrom
+from sim_microscope.workers import worker_pool
 
 #: What a finished kernel holds; raised when that changes, so that old ones are made again.
 _FORMAT = 3
@@ -156,9 +157,7 @@ def run_tasks(
         for _ in _run_on_cluster(pending, folder, cluster):
             on_done(1)
         return
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         futures: list[Future[str]] = [pool.submit(_run, task, str(folder)) for task in pending]
         try:
             for future in as_completed(futures):

@@ -7,9 +7,7 @@ spread in MAADF; for a periodic crystal `periodic_mean` knows the constant.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from sim_microscope.crystal import STATES, Crystal
 from sim_microscope.multislice import Multislice
 from sim_microscope.scattering import FREQUENCIES, wavelength_angstrom
 from sim_microscope.wave_grid import Plane, WaveGrid, plane_transmission
+from sim_microscope.workers import worker_pool
 
 #: Edge of a tile, and least distance between a probe and the edge of its window [Å].
 TILE_ANGSTROM, MARGIN_ANGSTROM = 8.0, 12.0
@@ -115,7 +114,7 @@ def _scan_tiles(
     if min(workers, len(jobs)) == 1:
         yield from (_scan_tile(*job) for job in jobs)
         return
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+    with worker_pool(min(workers, len(jobs))) as pool:
         futures = [pool.submit(_scan_tile, *job) for job in jobs]
         try:
             yield from (future.result() for future in futures)

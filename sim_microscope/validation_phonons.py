@@ -1,9 +1,7 @@
 """The proof of the thermal average: kernels of lone columns against frozen phonons."""
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from sim_microscope.kernels import KernelTable, column_kernel
 from sim_microscope.multislice import Multislice
 from sim_microscope.scattering import rms_displacement_angstrom
 from sim_microscope.wave_grid import WaveGrid
+from sim_microscope.workers import worker_pool
 
 #: Columns whose thermal average is checked: species, energy.
 THERMAL_COLUMNS = (
@@ -79,7 +78,7 @@ def compare_thermal(
         For every column and detector the largest difference over the distances, and the standard error
         of the frozen-phonon mean, from independent repeats.
     """
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         futures = {
             (species, energy): [
                 pool.submit(frozen_phonons, species, energy, configurations, seed) for seed in range(repeats)
