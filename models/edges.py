@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.frames import filter_frame
 from models.patches import kernel_prefilter, sample_coefficients
 from models.zernike import ORDERS, radial_polynomial
 
@@ -42,7 +43,7 @@ def edge_moments(image: Tensor, positions: Tensor, disc: Tensor) -> tuple[Tensor
     shape = (image.shape[0], image.shape[1])
     last = points.new_tensor([shape[0] - 1, shape[1] - 1])
     recorded = ((points >= 0) & (points <= last)).all(-1)
-    coefficients = torch.fft.irfft2(torch.fft.rfft2(image) * kernel_prefilter(shape, image.device), s=shape)
+    coefficients = filter_frame(image, kernel_prefilter(shape, image.device))
     values = torch.zeros_like(points[..., 0])
     values[recorded] = sample_coefficients(coefficients[..., None], points[recorded])[:, 0]
     triples = (len(positions), _CIRCLES, 3, _POINTS // 3)
