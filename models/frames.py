@@ -135,8 +135,9 @@ def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
     column = positions[:, 1].clamp(0, width - 1.001)
     row_floor, column_floor = row.floor(), column.floor()
     down, right = row - row_floor, column - column_floor
-    corner = (row_floor * width + column_floor).long()
+    corner = row_floor.to(torch.int32).mul_(width).add_(column_floor.to(torch.int32))
     flat = image.flatten(-2)
-    top = flat[..., corner] * (1 - right) + flat[..., corner + 1] * right
-    bottom = flat[..., corner + width] * (1 - right) + flat[..., corner + width + 1] * right
+    corners = [flat.index_select(-1, corner + step) for step in (0, 1, width, width + 1)]
+    top = corners[0] * (1 - right) + corners[1] * right
+    bottom = corners[2] * (1 - right) + corners[3] * right
     return top * (1 - down) + bottom * down
