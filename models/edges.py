@@ -6,6 +6,7 @@ column is averaged over such triples.  A disc cut at its middle still has one of
 """
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -40,10 +41,11 @@ def edge_moments(image: Tensor, positions: Tensor, disc: Tensor) -> tuple[Tensor
     """
     offsets, weights = _quadrature(image.device)
     shape = (image.shape[0], image.shape[1])
-    row, column = (positions[:, None] + offsets @ disc.to(image)).flatten(0, 1).T.contiguous()
+    points = (positions.T[:, :, None] + (disc.to(image).T @ offsets.T)[:, None]).flatten(1)
+    row, column = points  # each (S x circles x points,)
     recorded = (row >= 0) & (row <= shape[0] - 1) & (column >= 0) & (column <= shape[1] - 1)
     there = recorded.nonzero()[:, 0]
-    taps = kernel_taps(shape, torch.stack([row[there], column[there]], dim=1))
+    taps = kernel_taps(shape, points.index_select(1, there).T)
     coefficients = filter_frame(image, kernel_prefilter(shape, image.device))
     values = torch.zeros_like(row).index_copy_(0, there, taps.sum(coefficients))
     triples = (len(positions), _CIRCLES, 3, _POINTS // 3)
@@ -52,6 +54,7 @@ def edge_moments(image: Tensor, positions: Tensor, disc: Tensor) -> tuple[Tensor
     return means.mean(-1) @ weights, (seen > 0).flatten(1).all(1)
 
 
+@cache
 def _quadrature(device: torch.device) -> tuple[Tensor, Tensor]:
     """Points of the unit disc, circle by circle, (C P, 2); weights of the circles for each moment, (C, 6)."""
     nodes, weights = np.polynomial.legendre.leggauss(_CIRCLES)

@@ -72,7 +72,8 @@ def _filled(shape: tuple[int, int], factor: int, like: Tensor) -> Tensor:
 def blur_cells(cells: Tensor, sigma: float) -> Tensor:
     """Gaussian sum of channels (C, H, W), zero beyond the edge.
 
-    By Fourier transforms of the padded cells: windows of 60 to 90 cells take ten times as long as convolution.
+    By Fourier transforms of the padded cells: a convolution with windows of 60 to 90 cells takes ten times
+    as long.
     """
     reach = math.ceil(3 * sigma)
     offset = torch.arange(-reach, reach + 1, device=cells.device, dtype=cells.dtype)
