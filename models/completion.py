@@ -265,8 +265,9 @@ def _part_around(site: Tensor, possible: Tensor) -> Tensor:
 def _is_inside(positions: Tensor, shape: torch.Size, margin: float = 0.0) -> Tensor:
     """Whether positions (2, ...) lie between the centres of the outermost pixels, less a margin [px]."""
     row, column = positions
-    inside_rows = (row >= margin) & (row <= shape[0] - 1 - margin)
-    return inside_rows & (column >= margin) & (column <= shape[1] - 1 - margin)
+    in_rows = (row >= margin) & (row <= shape[0] - 1 - margin)
+    inside: Tensor = in_rows & (column >= margin) & (column <= shape[1] - 1 - margin)
+    return inside
 
 
 def _domains(empty: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,7 @@ def is_whole(positions: Tensor, disc: Tensor, shape: tuple[int, int]) -> Tensor:
     """
     extent = torch.linalg.vector_norm(disc, dim=0).to(positions)
     last = positions.new_tensor([shape[0] - 1, shape[1] - 1])
-    inside = (positions >= extent) & (positions <= last - extent)
+    inside: Tensor = (positions >= extent) & (positions <= last - extent)
     return inside[:, 0] & inside[:, 1]
 
 
