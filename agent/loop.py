@@ -52,8 +52,8 @@ from drivers.contract.instrument import BlankBeam
 FRAMES_HELD = 8
 
 #: Frames that are taken in at most while one is analysed; then the instrument waits, or its bridge drops
-#: frames and says so.  Without a bound, an instrument of hundreds of frames a second would keep the interpreter
-#: so busy with recording that the analysis hardly advances (docs/decisions/0046-what-comes-in-meanwhile.md).
+#: frames and says so.  Without a bound, an instrument of hundreds of frames a second keeps the interpreter so
+#: busy with recording that the analysis hardly advances (docs/decisions/0046-what-comes-in-meanwhile.md).
 FRAMES_MEANWHILE = 32
 
 #: Longest wait for the beam to be blanked at the end [s].
