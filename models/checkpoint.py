@@ -16,7 +16,7 @@ from models.contexts import reference_contexts
 from models.networks.catalogue import NETWORKS, find_recipe
 
 #: Raised when the features of a column change their meaning: older weights are then refused.
-FEATURES_FORMAT = 2
+FEATURES_FORMAT = 3
 
 #: Prefix of the tensors that belong to the network, among those of a file.
 _NETWORK = "network."

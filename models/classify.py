@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from drivers.contract.context import ColumnClass, Context
+from models.alignment import Alignment, find_alignment
 from models.checkpoint import Weights
 from models.contexts import context_number
 from models.contrasts import expected_contrast
@@ -22,6 +23,7 @@ from models.sublattice import (
     is_brighter,
     measure_contrast,
 )
+from models.templates import find_templates
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Classification:
         All sites, also those too near to the edge.
     decision : SublatticeDecision
         The sublattices, with their margins.
+    alignment : Alignment
+        How the frame differs from what its context lets expect.
     site_contrast : Tensor
         Of all sites of the lattice (`models.sublattice.measure_contrast`).
     """
@@ -60,6 +64,7 @@ class Classification:
     is_decided: Tensor
     reading: Reading
     decision: SublatticeDecision
+    alignment: Alignment
     site_contrast: Tensor
 
 
@@ -101,7 +106,10 @@ def classify(
     chosen = reading.covered.cpu().nonzero()[:, 0]
     moments, is_whole = reading.moments.cpu()[chosen], reading.whole.cpu()[chosen]
     is_metal = decision.is_metal(reading.lattice).cpu()[chosen]
-    by_metal = encode_contrast(moments, is_metal)
+    lattice, templates = reading.lattice, find_templates(context)
+    is_regular = is_whole & ~(lattice.boundary | lattice.rim).cpu()[chosen]
+    alignment = find_alignment(moments[is_regular], is_metal[is_regular], templates, is_doped=is_doped)
+    by_metal = encode_contrast(alignment.apply(moments, is_metal, templates), is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
         contrast = by_metal
     else:
@@ -109,8 +117,6 @@ def classify(
     logits = predict_logits(weights, contrast, context)
     if not is_doped:
         logits[:, ColumnClass.DOPANT] = -torch.inf
-    lattice = reading.lattice
-    is_regular = is_whole & ~(lattice.boundary | lattice.rim).cpu()[chosen]
     prior = learn_prior(logits[is_regular]) if is_regular.any() else None
     return Classification(
         chosen=chosen,
@@ -121,6 +127,7 @@ def classify(
         is_decided=decision.is_decided[reading.lattice.grain.cpu()][chosen],
         reading=reading,
         decision=decision,
+        alignment=alignment,
         site_contrast=column_contrast,
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import fourier_gaussian, map_coordinates
 
 from drivers.contract.context import Message
 from sim_microscope.field import Raster
@@ -177,7 +177,8 @@ def scan(acquisition: Acquisition, renderer: Renderer, rng: np.random.Generator)
 def contamination_background(acquisition: Acquisition, rng: np.random.Generator) -> NDArray[np.float64]:
     """Smooth patches of extra scattering, zero over about half the field, in fractions of the beam."""
     length = acquisition.contamination_length_nm * 10 / acquisition.pixel_size_angstrom
-    relief = gaussian_filter(rng.normal(size=(acquisition.pixels,) * 2), length, mode="wrap")
+    spectrum = np.fft.rfft2(rng.normal(size=(acquisition.pixels,) * 2))
+    relief = np.fft.irfft2(fourier_gaussian(spectrum, length, n=acquisition.pixels), s=(acquisition.pixels,) * 2)
     relief = np.clip(relief / max(float(relief.max()), 1e-12), 0.0, None)
     return np.asarray(acquisition.contamination * relief)
 

@@ -1,6 +1,7 @@
 """What varies between the simulated frames that models learn from, and how far."""
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,15 @@ from drivers.contract.materials import find_host
 from models.contrasts import brightest_contrast
 from sim_microscope.aberrations import is_incoherent
 from sim_microscope.crystal import DefectConcentrations
+from sim_microscope.field import FieldKernels
 from sim_microscope.imaging import Acquisition
 from sim_microscope.kernels import INNERMOST_MRAD, OUTERMOST_MRAD
-from sim_microscope.simulate import Frame, SpecimenPlan, simulate_frame
+from sim_microscope.simulate import Frame, SpecimenPlan, load_kernels, simulate_frame
 
 Range = tuple[float, float]
+
+#: Frames of a context in a row that are made with one annulus.
+FRAMES_AN_ANNULUS = 4
 
 
 @dataclass(frozen=True)
@@ -138,20 +143,30 @@ def log_uniform(between: Range, rng: np.random.Generator) -> float:
     return float(np.exp(rng.uniform(*np.log(between))))
 
 
+@lru_cache(maxsize=2)
+def _kernels(context: Context) -> FieldKernels:
+    """Kernels of a context, kept for the frames that share it."""
+    return load_kernels(context)
+
+
 def draw_frame(context: Context, ranges: Ranges, seed: NDArray[np.uint32] | list[int]) -> Frame:
     """Make one frame of a context; the same seed gives the same frame.
 
-    Its own context holds the annulus that it was really made with.
+    Frames whose seeds differ in the last number alone share, in groups of `FRAMES_AN_ANNULUS`, the error of
+    the detector's angles: the kernels of an annulus cost more than a frame.  Its own context holds the annulus that it was really made with.
     The image's counts include the linear background, which carries no noise of its own.
     """
     rng = np.random.default_rng(seed)
     acquisition = draw_acquisition(context, ranges, rng)
     plan = draw_plan(ranges, rng)
-    made_with = draw_true_context(context, ranges, rng)
+    *which, index = (int(part) for part in seed)
+    shared = np.random.default_rng([*which, index // FRAMES_AN_ANNULUS, 1])
+    made_with = draw_true_context(context, ranges, shared)
     if not is_incoherent(made_with):
         # Kernels carry no defocus there; the draw was made all the same, so that seeds stay in step.
         acquisition = Acquisition(**(acquisition.model_dump() | {"defocus_angstrom": 0.0}))
-    frame = simulate_frame(made_with, acquisition, plan, seed=int(rng.integers(2**31)))
+    number = int(rng.integers(2**31))
+    frame = simulate_frame(made_with, acquisition, plan, seed=number, kernels=_kernels(made_with))
     slope = rng.uniform(-ranges.ramp, ranges.ramp, 2) * brightest_contrast(context)
     edge = np.linspace(-0.5, 0.5, ranges.pixels)
     ramp = (slope[0] * edge[:, None] + slope[1] * edge) * acquisition.electrons_per_pixel

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from drivers.contract.context import ENERGIES_KEV, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.materials import doped_pairs
+from models.alignment import find_alignment
 from models.contexts import context_number
 from models.encoding import encode_contrast
 from models.reading import read_columns
+from models.templates import find_templates
 from models.training.columns import match_truth, metal_side
 from models.training.conditions import Ranges
 from models.training.series import SeriesFrame, draw_series
@@ -116,6 +118,7 @@ def _observe_one(seed: int, number: int) -> list[_Part]:
 def _read(number: int, image: SeriesFrame) -> _Part | None:
     """What a model would see of one frame, with the truth."""
     frame = image.frame
+    torch.set_num_threads(1)  # the simulator's compiled loops have raised it
     try:
         reading = read_columns(frame.image)
     except InputError:
@@ -124,7 +127,10 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
     keep = reading.whole.numpy() & (match >= 0)
     side = metal_side(frame, reading, match)[reading.lattice.grain.numpy()]
     is_metal = torch.from_numpy(reading.lattice.sublattice.numpy() == side)
-    contrast = encode_contrast(reading.moments, is_metal).numpy()[keep]
+    lattice, templates = reading.lattice, find_templates(frame.context)
+    regular = reading.whole & ~(lattice.boundary | lattice.rim)
+    alignment = find_alignment(reading.moments[regular], is_metal[regular], templates, is_doped=True)
+    contrast = encode_contrast(alignment.apply(reading.moments, is_metal, templates), is_metal).numpy()[keep]
     if not len(contrast) or not np.isfinite(contrast).all():
         return None
     sites = match[keep]

@@ -24,7 +24,7 @@ from models.levels import level
 from models.networks.mlp import CLASSES
 from models.patches import cut_patches
 from models.reading import read_columns
-from models.training.columns import label_columns
+from models.training.columns import aligned_moments, label_columns
 from models.training.conditions import Ranges, draw_frame
 from models.training.evaluation import REFERENCE_DOSE
 from models.training.samples import column_weights
@@ -107,6 +107,7 @@ def make_patches(number: int, seed: int, frames: int) -> list[Patches]:
         try:
             reading = read_columns(frame.image, with_edges=False)
             labelled = label_columns(frame, reading)
+            aligned = aligned_moments(labelled, reference_contexts()[number])
         except InputError:
             continue
         rng = np.random.default_rng([seed, number, index])
@@ -120,7 +121,7 @@ def make_patches(number: int, seed: int, frames: int) -> list[Patches]:
         found.append(
             Patches(
                 cut_patches(image, positions, reading.disc, _SIZE).half(),
-                encode_contrast(torch.from_numpy(labelled.moments[keep]), is_metal),
+                encode_contrast(torch.from_numpy(aligned[keep]), is_metal),
                 torch.full((count,), number),
                 torch.from_numpy(label.astype(np.int64)),
                 column_weights(label, np.zeros(count, np.uint16)),

@@ -130,7 +130,8 @@ def load_all(folder: Path, flag: Flag) -> Samples:
 def _load_shard(folder: Path, number: int, flag: Flag) -> tuple[Samples, Tensor]:
     """Columns of one context, and the number of the frame that each is from."""
     arrays = read_shard(folder, number)
-    moments = torch.from_numpy(arrays["moments"])
+    # A network without context cannot know what to align to.
+    moments = torch.from_numpy(arrays["aligned" if flag == "metal" else "moments"])
     if not bool(moments.isfinite().all()):
         raise InputError(f"{folder}: shard {number} holds features that are not finite; build it anew")
     side = torch.from_numpy(arrays[f"is_{flag}"])[:, None]

@@ -24,7 +24,7 @@ from sim_microscope.simulate import SpecimenPlan, simulate_frame
 
 #: The middle of what data sets vary, and enough of every class to take a mean of.
 _PIXELS, _LATTICE_PX, _DOSE_E_PER_A2 = 384, 12.0, 1e5
-_DEFECTS = DefectConcentrations(0.12, 0.08, 0.12)
+_DEFECTS = DefectConcentrations(0.10, 0.07, 0.05)
 
 #: Seeds tried, should a frame not be readable.
 _SEEDS = 20
