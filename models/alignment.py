@@ -21,7 +21,8 @@ _LOG_DEPTHS = torch.linspace(-1.2, 0.6, 61, dtype=torch.float64)
 #: filters of other software halve the contrast of rare columns.  Simulated frames: deviation 0.08.
 _DEPTH_SCALE = 0.06
 
-#: Columns of a sublattice count as this many independent ones at most: the model of their scatter is not exact.
+#: Columns of a sublattice count as this many independent ones at most: the model of their scatter is not
+#: exact.
 _MOST_EFFECTIVE = 200.0
 
 #: Some whole columns scatter this many times as far as most: real frames have heavy tails.
@@ -68,7 +69,10 @@ class Alignment:
         """Aligned moments (S, 6) of columns (S, 6) of the given sublattices (S,)."""
         here, common = self.source, templates.common
         change = templates.first[common] - templates.first[here]  # (2, 6)
-        turn = torch.eye(moments.shape[1], dtype=change.dtype) + templates.axes[here][:, :, None] * change[:, None]
+        turn = (
+            torch.eye(moments.shape[1], dtype=change.dtype)
+            + templates.axes[here][:, :, None] * change[:, None]
+        )
         turn = turn.to(moments)
         side = is_metal.long()
         deviation = (moments - self.centre.to(moments)[side]) * (self.gain / self.depth)
@@ -103,14 +107,18 @@ def find_alignment(moments: Tensor, is_metal: Tensor, templates: Templates, *, i
         likelihood = -_LOG_DEPTHS.abs() / _DEPTH_SCALE
         shares = []
         for k, side in enumerate(sides):
-            share, log_likelihood = _fit_shares((side - centre[k]) @ axes[k], max(spread[k], _BIN), defects[k])
+            share, log_likelihood = _fit_shares(
+                (side - centre[k]) @ axes[k], max(spread[k], _BIN), defects[k]
+            )
             shares.append(share)
             likelihood = likelihood + log_likelihood
         best = int(likelihood.argmax())
         for k, side in enumerate(sides):
             if len(side) == 0:
                 continue
-            part = _part_whole((side - centre[k]) @ axes[k], max(spread[k], _BIN), defects[k], shares[k], best)
+            part = _part_whole(
+                (side - centre[k]) @ axes[k], max(spread[k], _BIN), defects[k], shares[k], best
+            )
             centre[k] = (part @ side) / part.sum().clamp(min=1e-9)
             spread[k] = _deviation((side - centre[k]) @ axes[k], part)
     trust = counts / (counts + _LEAST_COLUMNS)
@@ -172,7 +180,7 @@ def _density(depth: Tensor, scale: Tensor, spread: float, defects: tuple[float, 
 
 
 def _fit_shares(depth: Tensor, spread: float, defects: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """Shares (D, K) of the densities that fit a sublattice best, for each of `_LOG_DEPTHS`, and log likelihoods."""
+    """Shares (D, K) of the densities that fit a sublattice best, for each depth, and log likelihoods (D,)."""
     bins = torch.arange(_LOWEST, _HIGHEST, _BIN, dtype=torch.float64)
     number = ((depth - _LOWEST) / _BIN).round().long().clamp(0, len(bins) - 1)
     counts = torch.bincount(number, minlength=len(bins)).double()

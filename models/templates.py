@@ -3,6 +3,7 @@
 `columnist derive templates` makes the table from simulated frames (`models.training.templates`).
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -94,7 +95,7 @@ def make_templates(moments: Tensor, scatter: Tensor) -> Templates:
 def _interpolate(moments: Tensor) -> Tensor:
     """Moments for `_STEPS` steps between neighbouring source sizes, linearly, shape (P, 5, 6)."""
     part = torch.arange(_STEPS, dtype=torch.float64)[:, None, None] / _STEPS
-    between = [(1 - part) * low + part * high for low, high in zip(moments, moments[1:], strict=False)]
+    between = [(1 - part) * low + part * high for low, high in itertools.pairwise(moments)]
     return torch.cat([*between, moments[-1:]])
 
 

@@ -178,7 +178,9 @@ def contamination_background(acquisition: Acquisition, rng: np.random.Generator)
     """Smooth patches of extra scattering, zero over about half the field, in fractions of the beam."""
     length = acquisition.contamination_length_nm * 10 / acquisition.pixel_size_angstrom
     spectrum = np.fft.rfft2(rng.normal(size=(acquisition.pixels,) * 2))
-    relief = np.fft.irfft2(fourier_gaussian(spectrum, length, n=acquisition.pixels), s=(acquisition.pixels,) * 2)
+    relief = np.fft.irfft2(
+        fourier_gaussian(spectrum, length, n=acquisition.pixels), s=(acquisition.pixels,) * 2
+    )
     relief = np.clip(relief / max(float(relief.max()), 1e-12), 0.0, None)
     return np.asarray(acquisition.contamination * relief)
 

@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(__file__).parents[2] / "data" / "contrasts.json",
         help="JSON file to write (default: this checkout's)",
     )
-    templates = actions.add_parser("templates", help="expected moments of all contexts, from simulated frames")
+    templates = actions.add_parser(
+        "templates", help="expected moments of all contexts, from simulated frames"
+    )
     templates.add_argument(
         "--out",
         type=Path,

@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from drivers.contract.context import DETECTORS, ColumnClass, Context, Specimen
+from models.alignment import find_alignment
+from models.templates import SOURCES_ANGSTROM, find_templates, load_table
+from models.zernike import ORDERS
+
+WSE2 = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=DETECTORS["MAADF"])
+
+
+def make_columns(rng, *, depth=1.0, gain=1.0, vacancies=60, dopants=20, whole=1000, noise=0.008, source=12):
+    """Moments and sublattices of a frame whose columns are the templates' but for depth, gain and noise."""
+    templates = find_templates(WSE2)
+    deviation = torch.zeros(2 * whole + vacancies + dopants, len(ORDERS), dtype=torch.float64)
+    is_metal = torch.arange(len(deviation)) >= whole + vacancies
+    deviation[:vacancies] = depth * templates.first[source, 0]
+    deviation[len(deviation) - dopants :] = depth * templates.first[source, 1]
+    moments = templates.whole[source][is_metal.long()] + deviation
+    moments = moments + noise * torch.randn(moments.shape, generator=rng, dtype=torch.float64)
+    return (moments / gain).float(), is_metal
+
+
+@pytest.fixture
+def rng():
+    return torch.Generator().manual_seed(5)
+
+
+def mean_depth(aligned, templates):
+    """How deep columns lie along the chalcogen's axis, 1 for the expected single vacancy."""
+    common = templates.common
+    return float(((aligned.double() - templates.whole[common, 0]) @ templates.axes[common, 0]).mean())
+
+
+@pytest.mark.parametrize("depth", [0.6, 1.0, 1.3])
+@pytest.mark.parametrize("gain", [0.8, 1.25])
+def test_depth_and_gain_of_a_frame_are_found_and_taken_out(rng, depth, gain):
+    templates = find_templates(WSE2)
+    moments, is_metal = make_columns(rng, depth=depth, gain=gain)
+    alignment = find_alignment(moments, is_metal, templates, is_doped=True)
+    assert alignment.depth == pytest.approx(depth, rel=0.05)
+    assert alignment.gain == pytest.approx(gain, rel=0.02)
+    aligned = alignment.apply(moments, is_metal, templates)
+    assert mean_depth(aligned[:60], templates) == pytest.approx(1.0, abs=0.06)
+    assert mean_depth(aligned[60:1060], templates) == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_frame_without_defects_keeps_the_expected_depth(rng):
+    moments, is_metal = make_columns(rng, vacancies=0, dopants=0)
+    assert find_alignment(moments, is_metal, find_templates(WSE2), is_doped=True).depth == 1.0
+
+
+def test_a_sharper_source_is_recognised_and_its_vacancies_are_brought_to_the_common_one(rng):
+    templates = find_templates(WSE2)
+    moments, is_metal = make_columns(rng, source=3)
+    alignment = find_alignment(moments, is_metal, templates, is_doped=True)
+    assert abs(alignment.source - 3) <= 1
+    vacancies = alignment.apply(moments, is_metal, templates)[:60].double().mean(0)
+    expected = templates.whole[templates.common, 0] + templates.first[templates.common, 0]
+    assert torch.allclose(vacancies, expected, atol=0.012)
+
+
+@pytest.mark.parametrize("side", [False, True], ids=["chalcogen", "metal"])
+def test_a_sublattice_without_columns_is_no_obstacle(rng, side):
+    moments, is_metal = make_columns(rng)
+    chosen = is_metal == side
+    alignment = find_alignment(moments[chosen], is_metal[chosen], find_templates(WSE2), is_doped=True)
+    assert alignment.centre.isfinite().all()
+    assert alignment.gain == pytest.approx(1.0, rel=0.05)
+
+
+def test_a_frame_without_columns_stays_at_what_the_context_lets_expect():
+    nothing = torch.zeros(0, len(ORDERS))
+    alignment = find_alignment(nothing, torch.zeros(0, dtype=torch.bool), find_templates(WSE2), is_doped=True)
+    assert (alignment.gain, alignment.depth) == (1.0, 1.0)
+
+
+def test_dimmer_metal_columns_of_an_undoped_crystal_say_nothing_of_the_depth(rng):
+    moments, is_metal = make_columns(rng, depth=0.6, vacancies=0)
+    assert find_alignment(moments, is_metal, find_templates(WSE2), is_doped=False).depth == 1.0
+
+
+def test_the_shipped_table_holds_finite_moments_of_every_context_and_tells_the_classes_apart():
+    moments, scatter = load_table()
+    assert moments.shape[1:] == (len(SOURCES_ANGSTROM), len(ColumnClass), len(ORDERS))
+    assert moments.isfinite().all()
+    assert (torch.linalg.eigvalsh(scatter) > 0).all()
+    assert (moments[:, :, ColumnClass.X2] - moments[:, :, ColumnClass.VAC1]).norm(dim=-1).min() > 0.01
