@@ -202,3 +202,36 @@ def _part_whole(
     part = shares[best][:, None] * _density(depth, _LOG_DEPTHS[best].exp(), spread, defects)  # (K, n)
     probability: Tensor = part[0] / (part.sum(0) + _OUTLIERS / (_HIGHEST - _LOWEST))
     return probability
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """How the columns of a sublattice scatter along its axis.
+
+    Parameters
+    ----------
+    spread : float
+        Standard deviation of a class.
+    tail : float
+        Part of the whole columns that scatters farther.
+    defects : tuple of float
+        Depths of the defects.
+    """
+
+    spread: float
+    tail: float
+    defects: tuple[float, ...]
+
+    def likelihoods(self, depth: Tensor) -> Tensor:
+        """Densities of columns (n,) as whole ones and as each defect, shape (n, 1 + defects)."""
+        core, tail, *rest = _density(depth, torch.ones((), dtype=depth.dtype), self.spread, self.defects)
+        return torch.stack([(1 - self.tail) * core + self.tail * tail, *rest], dim=1)
+
+
+def fit_scatter(depth: Tensor, defects: tuple[float, ...]) -> Scatter:
+    """Scatter of aligned columns (n,): 0 is the whole one, defects lie where they are expected."""
+    near = depth[depth.abs() < 0.5]
+    spread = max(1.4826 * float(near.abs().median()), _BIN / 2) if len(near) else 0.5
+    shares, _ = _fit_shares(depth, spread, defects)
+    core, tail = shares[int(_LOG_DEPTHS.abs().argmin())][:2].tolist()
+    return Scatter(spread, tail / max(core + tail, 1e-9), defects)

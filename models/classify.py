@@ -16,6 +16,7 @@ from models.foreignness import Familiar, score_foreignness
 from models.networks.catalogue import find_recipe
 from models.posterior import Posterior, infer_posterior, learn_prior, predict_logits
 from models.reading import Reading, read_columns
+from models.scatter import pool_scatter
 from models.sublattice import (
     ExpectedContrast,
     SublatticeDecision,
@@ -111,10 +112,11 @@ def classify(
     alignment = find_alignment(moments[is_regular], is_metal[is_regular], templates, is_doped=is_doped)
     by_metal = encode_contrast(alignment.apply(moments, is_metal, templates), is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
-        contrast = by_metal
+        logits = predict_logits(weights, by_metal, context)
+        logits = pool_scatter(logits, by_metal, is_regular, templates)
     else:
-        contrast = encode_contrast(moments, is_brighter(reading.image, reading.lattice).cpu()[chosen])
-    logits = predict_logits(weights, contrast, context)
+        by_brightness = encode_contrast(moments, is_brighter(reading.image, reading.lattice).cpu()[chosen])
+        logits = predict_logits(weights, by_brightness, context)
     if not is_doped:
         logits[:, ColumnClass.DOPANT] = -torch.inf
     prior = learn_prior(logits[is_regular]) if is_regular.any() else None

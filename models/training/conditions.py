@@ -154,7 +154,8 @@ def draw_frame(context: Context, ranges: Ranges, seed: NDArray[np.uint32] | list
 
     Frames whose seeds differ in the last number alone share, in groups of `FRAMES_AN_ANNULUS`, the error of
     the detector's angles: the kernels of an annulus cost more than a frame.  A frame's own
-    context holds the annulus that it was really made with.  The image's counts include the linear background, which carries no noise of its own.
+    context holds the annulus that it was really made with.  The image's counts include the linear
+    background, which carries no noise of its own.
     """
     rng = np.random.default_rng(seed)
     acquisition = draw_acquisition(context, ranges, rng)

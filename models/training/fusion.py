@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
+from torch import Tensor
 
 from drivers.contract.context import DETECTORS, Context
 from drivers.contract.errors import InputError
@@ -25,6 +26,8 @@ from models.fusion import (
     source_weights,
 )
 from models.posterior import predict_logits
+from models.scatter import pool_scatter
+from models.templates import find_templates
 from models.training.observations import Observations
 
 #: Shares within a sublattice that calibration is asked for: between those of the simulated series and the
@@ -77,6 +80,13 @@ class Table:
         )
 
 
+def _frame_logits(weights: Weights, contrast: Tensor, context: Context) -> NDArray[np.float64]:
+    """Logits of the columns of a frame, as `models.classify` has them."""
+    logits = predict_logits(weights, contrast, context)
+    every = torch.ones(len(contrast), dtype=torch.bool)
+    return np.asarray(pool_scatter(logits, contrast, every, find_templates(context)).double().numpy())
+
+
 def tabulate(observations: Observations, weights: Weights) -> Table:
     """Read all observations with a network and line them up by column.
 
@@ -90,7 +100,7 @@ def tabulate(observations: Observations, weights: Weights) -> Table:
     contexts = reference_contexts()
     logs = np.concatenate(
         [
-            predict_logits(weights, torch.from_numpy(part), contexts[number]).double().numpy()
+            _frame_logits(weights, torch.from_numpy(part), contexts[number])
             for part, number in zip(
                 np.split(observations.contrast, np.flatnonzero(np.diff(observations.frame)) + 1),
                 observations.context[np.unique(observations.frame)],
