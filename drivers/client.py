@@ -234,15 +234,22 @@ class BridgeClient:
         request = CommandRequest(session=self._stream.session, id=key, command=command, timeout_s=timeout_s)
         future = self._outcomes.setdefault(key, asyncio.get_running_loop().create_future())
         self._requests[key] = request
-        self._send(self._link.control, request)
         try:
-            async with asyncio.timeout(timeout_s + GRACE_S):
-                return await asyncio.shield(future)
-        except TimeoutError:
+            for wait_s in (timeout_s + GRACE_S / 2, GRACE_S / 2):  # the answer may have been lost: ask twice
+                self._ask_for_outcomes(request)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        return await asyncio.shield(future)
             return self._own_outcome(key, "timed_out", "the bridge gave no answer", started_s)
         finally:
             self._outcomes.pop(key, None)
             self._requests.pop(key, None)
+
+    def _ask_for_outcomes(self, *requests: CommandRequest) -> None:
+        """Send requests, also ones that were sent before: the bridge carries each out once."""
+        if self._link is not None and self._link.token:
+            for request in requests:
+                self._send(self._link.control, request)
 
     def _own_outcome(self, key: str, status: OutcomeStatus, reason: str, started_s: float) -> CommandOutcome:
         return CommandOutcome(
@@ -279,6 +286,7 @@ class BridgeClient:
         try:
             link.poller.register(link.control, zmq.POLLIN)
             self._say_hello(link)
+            link.beat_due_s = self._clock() + link.heartbeat_s
             while await self._step(link):
                 pass
         finally:
@@ -290,9 +298,7 @@ class BridgeClient:
 
     async def _step(self, link: _Link) -> bool:
         """Handle what has come and keep the link alive; False at the end of the one session."""
-        due_s = link.heard_s + self._options.link_timeout_s
-        if link.token:
-            due_s = min(due_s, link.beat_due_s)
+        due_s = min(link.heard_s + self._options.link_timeout_s, link.beat_due_s)
         ready = dict(await link.poller.poll(max(0, math.ceil((due_s - self._clock()) * 1000))))
         if link.control in ready:
             parts = await link.control.recv_multipart(copy=False)
@@ -311,11 +317,13 @@ class BridgeClient:
         # After a long pause of ours there is much to read first, so only an empty poll counts as silence.
         if is_silent and now_s - link.heard_s > self._options.link_timeout_s:
             raise _LinkDownError(f"nothing was heard from the bridge for {now_s - link.heard_s:.1f} s")
-        if link.token and now_s >= link.beat_due_s:
+        if now_s >= link.beat_due_s:
             link.beat_due_s = now_s + link.heartbeat_s
-            self._send(link.control, GetState())
-            if link.role != self._options.role:
+            if link.role != self._options.role or not link.token:  # the welcome may have been lost
                 self._say_hello(link)
+            if not link.token:
+                return
+            self._send(link.control, GetState())
             silent_s = now_s - link.data_heard_s
             if self._stream.is_resuming and silent_s > self._options.link_timeout_s:
                 raise _LinkDownError("the bridge did not answer on its data socket")
@@ -353,6 +361,7 @@ class BridgeClient:
             message = unpack(parts)
         except WireError as error:
             await self._put(rejected(error, parts, session=self._stream.session or None))
+            self._ask_for_outcomes(*self._requests.values())  # it may have been one of them
             return
         match message:
             case Welcome():
@@ -403,8 +412,7 @@ class BridgeClient:
             link.poller.register(link.data, zmq.POLLIN)
             link.data_heard_s = self._clock()
             self._send_data([self._stream.connect(welcome.token)])
-            for request in self._requests.values():
-                self._send(link.control, request)
+            self._ask_for_outcomes(*self._requests.values())
 
     async def _begin_session(self, welcome: Welcome) -> None:
         """Leave the session from before, whose end was never marked, for a new one."""

@@ -9,6 +9,10 @@ from drivers.contract.header import WIRE_VERSIONS
 from drivers.contract.messages import Hello, Role
 from drivers.flow import Subscription
 
+#: A client that got its welcome says something within a few milliseconds, the ones in this repository at
+#: least; after this [s] without a word its control is free for another.
+UNHEARD_S = 1.0
+
 
 @dataclass
 class Client:
@@ -20,8 +24,11 @@ class Client:
     max_frame_bytes: int
     control: bytes
     heard_s: float
+    let_in_s: float
     data: bytes | None = None
     subscription: Subscription | None = None
+    has_welcome: bool = False
+    """Whether anything but a hello came from it, so that it must have had the welcome."""
 
 
 class Roster:
@@ -60,11 +67,13 @@ class Roster:
         if before is not None and before.control != identity:
             self.forget(before)
         client = self._by_identity.get(identity)
+        if hello.role == "controller":
+            self._forget_unheard(identity, now_s)
         is_taken = any(one.role == "controller" for one in self if one is not client)
         role: Role = "reader" if hello.role == "reader" or is_taken else "controller"
         if client is None:
             token = secrets.token_hex(16)
-            client = Client(token, hello.client, role, hello.max_frame_bytes, identity, now_s)
+            client = Client(token, hello.client, role, hello.max_frame_bytes, identity, now_s, now_s)
             self._by_identity[identity] = self._by_token[token] = client
         client.role, client.heard_s = role, now_s
         return client, version
@@ -80,7 +89,7 @@ class Roster:
         client = self._by_identity.get(identity)
         if client is None:
             raise WireError("expected a hello first: this bridge does not know the sender", "send a hello")
-        client.heard_s = now_s
+        client.heard_s, client.has_welcome = now_s, True
         return client
 
     def holder(self, token: str, now_s: float) -> Client:
@@ -94,7 +103,7 @@ class Roster:
         client = self._by_token.get(token)
         if client is None:
             raise WireError("this bridge does not know the token", "send a hello on the control socket first")
-        client.heard_s = now_s
+        client.heard_s, client.has_welcome = now_s, True
         return client
 
     def subscribe(self, client: Client, data: bytes, subscription: Subscription) -> None:
@@ -117,6 +126,17 @@ class Roster:
         """Forget everybody of whom nothing was heard since then."""
         for client in self:
             if client.heard_s < since_s:
+                self.forget(client)
+
+    def _forget_unheard(self, identity: bytes, now_s: float) -> None:
+        """Forget a controller that has said nothing but hello for a while, if another asks for control.
+
+        Its welcome was probably lost, and this is the same client on another connection: without its token it
+        cannot say so, and would only read until its former self's lease ends.
+        """
+        for client in self:
+            is_unheard = not client.has_welcome and now_s - client.let_in_s >= UNHEARD_S
+            if client.role == "controller" and is_unheard and client.control != identity:
                 self.forget(client)
 
     def pace(self) -> int | None:

@@ -487,3 +487,26 @@ async def test_a_client_says_goodbye(bridge):
         await bridge.let_in()
         await Ear(client).next_of(LinkUp)
     await bridge.next_of(Goodbye)
+
+
+async def test_a_welcome_that_was_lost_is_asked_for_again_although_the_bridge_is_heard(bridge):
+    async with BridgeClient(bridge.address, Options(name="test")) as client:
+        ear = Ear(client)
+        await bridge.next_of(Hello)
+        await bridge.tell(
+            Heartbeat(session="s-1", monotonic_s=1.0, wall_time_unix_s=1.0, first_sequence=0, next_sequence=0)
+        )
+        await bridge.let_in()
+        assert (await ear.next_of(LinkUp)).role == "controller"
+
+
+async def test_an_outcome_that_came_spoilt_is_asked_for_again(bridge, linked):
+    client, _ = linked
+    asked = asyncio.create_task(client.execute(BlankBeam(), id="c1"))
+    await bridge.next_of(CommandRequest)
+    topic, text = pack(CommandOutcome(id="c1", status="confirmed"))
+    await bridge.control.send_multipart([bridge.client, topic, text[:-1]])
+    assert (await bridge.next_of(CommandRequest)).id == "c1"
+    await bridge.tell(CommandOutcome(id="c1", status="confirmed"))
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await asked).status == "confirmed"
