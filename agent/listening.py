@@ -11,6 +11,7 @@ import zmq
 from numpy.typing import NDArray
 
 from drivers.contract.maps import columns_from_bytes
+from drivers.keys import ClientKeys
 
 #: How long an agent may take to answer with its last messages [ms].
 _SNAPSHOT_MS = 2000
@@ -54,15 +55,25 @@ class Listener:
         Of its snapshot socket; None to hear only what comes from now on.
     topics : sequence of str
         Only these; none for all but documents.
+    keys : ClientKeys, optional
+        For an agent that asks for them.
     """
 
     def __init__(
-        self, context: "zmq.Context[Any]", maps: str, snapshot: str | None, topics: Sequence[str] = ()
+        self,
+        context: "zmq.Context[Any]",
+        maps: str,
+        snapshot: str | None,
+        topics: Sequence[str] = (),
+        keys: ClientKeys | None = None,
     ) -> None:
+        self._keys = keys
         self._context, self._snapshot, self._topics = context, snapshot, tuple(topics)
         self._numbers: dict[tuple[str, str], int] = {}
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
+        if keys is not None:
+            keys.show(self._socket)
         self._socket.connect(maps)
         for topic in self._topics or ("",):
             self._socket.subscribe(topic)
@@ -104,6 +115,8 @@ class Listener:
         time.sleep(0.05)
         with self._context.socket(zmq.REQ) as asking:
             asking.setsockopt(zmq.LINGER, 0)
+            if self._keys is not None:
+                self._keys.show(asking)
             asking.connect(self._snapshot)
             asking.send(b"")
             if not asking.poll(_SNAPSHOT_MS):

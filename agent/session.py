@@ -17,7 +17,7 @@ import zmq
 import zmq.asyncio
 
 from agent.actions import AnnounceMode, AnnounceRequest, FinishSession, Notice
-from agent.control import take_orders
+from agent.control import OrderBook, take_orders
 from agent.documents import DocumentStream
 from agent.events import OperatorSpoke, SessionOpened
 from agent.herald import Herald
@@ -32,6 +32,7 @@ from agent.snapshot import Snapshot
 from agent.sources import Source
 from agent.state import Counts
 from drivers.client import BridgeClient, Options
+from drivers.keys import CONTROL_DOMAIN, LISTEN_DOMAIN, Guard
 
 #: Shows a session while it runs, until cancelled.
 Show = Callable[[Callable[[], Snapshot]], Awaitable[None]]
@@ -76,16 +77,28 @@ def open_sockets(settings: Settings) -> Iterator[Sockets]:
     Raises
     ------
     InputError
-        If a port is in use; nothing else has been begun.
+        If a port is in use, or the keys are unsound; nothing else has been begun.
     """
     context = zmq.asyncio.Context()
     plain: zmq.Context[Any] = zmq.Context(context)  # of the same core: its sockets need no event loop
     publish = settings.publish
     with ExitStack() as stack:
         stack.callback(context.term)
-        maps = stack.enter_context(bind(plain, zmq.PUB, publish.maps, "publish.maps", publish.queue))
-        snapshot = stack.enter_context(bind(context, zmq.ROUTER, publish.snapshot, "publish.snapshot"))
-        control = stack.enter_context(bind(context, zmq.ROUTER, publish.control, "publish.control"))
+        guard = Guard(Path(publish.keys)) if publish.keys else None
+        if guard is not None:
+            stack.enter_context(guard.watching(plain))
+
+        def open_one(where: "zmq.Context[Any]", kind: int, name: str, domain: str) -> Any:
+            def protect(socket: "zmq.Socket[Any]") -> None:
+                if guard is not None:
+                    guard.protect(socket, domain)
+
+            address, field = getattr(publish, name), f"publish.{name}"
+            return stack.enter_context(bind(where, kind, address, field, publish.queue, protect))
+
+        maps = open_one(plain, zmq.PUB, "maps", LISTEN_DOMAIN)
+        snapshot = open_one(context, zmq.ROUTER, "snapshot", LISTEN_DOMAIN)
+        control = open_one(context, zmq.ROUTER, "control", CONTROL_DOMAIN)
         yield Sockets(context, maps, snapshot, control)
 
 
@@ -122,14 +135,20 @@ async def run_session(
         analysing = stack.enter_context(ThreadPoolExecutor(1, "analysis", initializer=analysis.prepare))
         documents = DocumentStream(name) if settings.publish.documents else None
         herald = Herald(Publisher(sockets.maps, name), log, time.monotonic, documents)
-        options = Options(name="columnist agent", credits=_CREDITS, auto_acknowledge=False)
+        keys = Path(settings.source.keys) if settings.source.keys else None
+        options = Options(name="columnist agent", credits=_CREDITS, auto_acknowledge=False, keys=keys)
         async with BridgeClient(source.address, options) as client:
             loop = Loop(client, journal, analysis, herald, record, analysing)
             with _stopping_on_signals(loop):
                 finish = await loop.run(
                     _opened(settings, source, name),
                     lambda: answer_snapshots(sockets.snapshot, herald.publisher),
-                    lambda: take_orders(sockets.control, lambda order: _ask(loop, order), lambda: loop.state),
+                    lambda: take_orders(
+                        sockets.control,
+                        lambda order: _ask(loop, order),
+                        lambda: loop.state,
+                        book=OrderBook(name, must_be_named=settings.publish.keys is not None),
+                    ),
                     lambda: keep_time(loop.post, time.monotonic, settings.watch, folder),
                     lambda: show(lambda: herald.look(loop.recorded)),
                 )

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from drivers.contract.context import EnergyKev, Message
 
@@ -12,16 +12,19 @@ Nats = Annotated[float, Field(ge=0, le=1.61)]
 Mode = Literal["observe", "advise", "auto"]
 
 
-def _check_loopback(address: str) -> str:
-    """Return an address that only this machine reaches, or raise `ValueError`."""
-    if not re.fullmatch(
+def _check_reach(address: str, told: ValidationInfo) -> str:
+    """Return an address that only this machine reaches, or any if there are keys; or raise `ValueError`."""
+    is_own = re.fullmatch(
         r"tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)|(ipc|inproc)://.+", address
-    ):
-        raise ValueError("an address of this machine alone, such as tcp://127.0.0.1:5882")
+    )
+    if not is_own and told.data.get("keys") is None:
+        raise ValueError(
+            "an address of this machine alone, such as tcp://127.0.0.1:5882, or publish.keys for any other"
+        )
     return address
 
 
-Loopback = Annotated[str, AfterValidator(_check_loopback)]
+Reach = Annotated[str, AfterValidator(_check_reach)]
 
 
 class ContextSettings(Message):
@@ -53,6 +56,9 @@ class SourceSettings(Message):
     connect: str = Field(
         default="tcp://127.0.0.1:5555",
         description="Control address of the bridge that serves the microscope.",
+    )
+    keys: str | None = Field(
+        default=None, description="Folder of keys (`columnist keys`) for a bridge that asks for one."
     )
     command_timeout_s: Seconds = Field(
         default=20.0, description="How long a command may take until it counts as failed [s]."
@@ -137,16 +143,19 @@ class WatchSettings(Message):
 class PublishSettings(Message):
     """The sockets of the agent; port 0 takes a free one."""
 
-    maps: str = Field(
+    keys: str | None = Field(
+        default=None,
+        description="Folder of keys (`columnist keys`); only their holders get in.  Addresses that other "
+        "machines reach need it.",
+    )
+    maps: Reach = Field(
         default="tcp://127.0.0.1:5880", description="PUB socket: maps, requests, rejections, health."
     )
-    snapshot: str = Field(
+    snapshot: Reach = Field(
         default="tcp://127.0.0.1:5881",
         description="Answers with the last of every topic, for who joins late.",
     )
-    control: Loopback = Field(
-        default="tcp://127.0.0.1:5882", description="Takes approve, deny, mode and stop; loopback only."
-    )
+    control: Reach = Field(default="tcp://127.0.0.1:5882", description="Takes approve, deny, mode and stop.")
     documents: bool = Field(
         default=True, description="Whether to publish bluesky documents too (topic doc/...)."
     )

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,6 +49,7 @@ from drivers.contract.messages import (
 )
 from drivers.contract.quantities import MAX_FRAME_BYTES
 from drivers.data_stream import DataStream
+from drivers.keys import read_keys
 
 Content = (
     Frame
@@ -100,6 +102,8 @@ class Options:
         Larger frames are not taken.
     is_one_session : bool
         Let `BridgeClient.arrivals` end with the session; else the next one is waited for.
+    keys : Path, optional
+        Folder of keys (`drivers.keys`) for a bridge that asks for one.
     """
 
     name: str = "columnist"
@@ -111,6 +115,7 @@ class Options:
     retry_s: float = 0.25
     max_frame_bytes: int = MAX_FRAME_BYTES
     is_one_session: bool = False
+    keys: Path | None = None
 
 
 class _LinkDownError(Exception):
@@ -153,7 +158,7 @@ class BridgeClient:
     Raises
     ------
     InputError
-        If the address is malformed.
+        If the address is malformed, or a key is missing.
     """
 
     def __init__(
@@ -162,6 +167,7 @@ class BridgeClient:
         self._host, self._port = endpoint(address)
         self._options = options or Options()
         self._clock = clock
+        self._keys = read_keys(self._options.keys) if self._options.keys else None
         self._context = zmq.asyncio.Context()
         self._inbox: asyncio.Queue[Arrival | _End] = asyncio.Queue(INBOX)
         self._task: asyncio.Task[None] | None = None
@@ -335,6 +341,8 @@ class BridgeClient:
         dealer.setsockopt(zmq.RCVHWM, self._options.credits + 100)
         dealer.setsockopt(zmq.RECONNECT_IVL, 50)
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        if self._keys is not None:
+            self._keys.show(dealer)
         dealer.connect(f"tcp://{self._host}:{port}")
         return dealer
 

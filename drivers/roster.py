@@ -13,6 +13,9 @@ from drivers.flow import Subscription
 #: least; after this [s] without a word its control is free for another.
 UNHEARD_S = 1.0
 
+#: Clients that are let in at a time.
+MOST_CLIENTS = 256
+
 
 @dataclass
 class Client:
@@ -25,6 +28,7 @@ class Client:
     control: bytes
     heard_s: float
     let_in_s: float
+    key: str = ""
     data: bytes | None = None
     subscription: Subscription | None = None
     has_welcome: bool = False
@@ -42,8 +46,20 @@ class Roster:
     def __iter__(self) -> Iterator[Client]:
         return iter(tuple(self._by_identity.values()))
 
-    def let_in(self, identity: bytes, hello: Hello, now_s: float) -> tuple[Client, int]:
+    def let_in(
+        self, identity: bytes, hello: Hello, now_s: float, key: str = "", *, may_control: bool = True
+    ) -> tuple[Client, int]:
         """Let a client in, or let one in again that asks for another role.
+
+        Parameters
+        ----------
+        identity : bytes
+        hello : Hello
+        now_s : float
+        key : str
+            The public key that it has shown.
+        may_control : bool
+            Whether that key may; without it, it reads.
 
         Returns
         -------
@@ -54,7 +70,7 @@ class Roster:
         Raises
         ------
         WireError
-            If it speaks no version that is spoken here.
+            If it speaks no version that is spoken here, or too many are here already.
         """
         version = next((version for version in hello.versions if version in WIRE_VERSIONS), None)
         if version is None:
@@ -64,16 +80,22 @@ class Roster:
                 "bring both to the same release",
             )
         before = self._by_token.get(hello.replaces or "")
-        if before is not None and before.control != identity:
+        if before is not None and before.control != identity and before.key == key:
             self.forget(before)
         client = self._by_identity.get(identity)
-        if hello.role == "controller":
+        if client is None and len(self._by_identity) >= MOST_CLIENTS:
+            raise WireError(
+                f"{len(self._by_identity)} clients are here, which are as many as are let in",
+                "end some of them; who gives no sign of life is forgotten after some seconds",
+            )
+        is_wanted = hello.role == "controller" and may_control
+        if is_wanted:
             self._forget_unheard(identity, now_s)
         is_taken = any(one.role == "controller" for one in self if one is not client)
-        role: Role = "reader" if hello.role == "reader" or is_taken else "controller"
+        role: Role = "controller" if is_wanted and not is_taken else "reader"
         if client is None:
             token = secrets.token_hex(16)
-            client = Client(token, hello.client, role, hello.max_frame_bytes, identity, now_s, now_s)
+            client = Client(token, hello.client, role, hello.max_frame_bytes, identity, now_s, now_s, key)
             self._by_identity[identity] = self._by_token[token] = client
         client.role, client.heard_s = role, now_s
         return client, version
@@ -92,16 +114,16 @@ class Roster:
         client.heard_s, client.has_welcome = now_s, True
         return client
 
-    def holder(self, token: str, now_s: float) -> Client:
+    def holder(self, token: str, now_s: float, key: str = "") -> Client:
         """Return the client that a token was given to.
 
         Raises
         ------
         WireError
-            If there is none.
+            If there is none, or it showed another key.
         """
         client = self._by_token.get(token)
-        if client is None:
+        if client is None or client.key != key:
             raise WireError("this bridge does not know the token", "send a hello on the control socket first")
         client.heard_s, client.has_welcome = now_s, True
         return client
