@@ -7,10 +7,11 @@ brings its time.
 from dataclasses import replace
 from typing import assert_never
 
-from agent import follow_frames, follow_requests
+from agent import follow_frames, follow_requests, restart
 from agent.actions import Action, AnnounceMode, CheckpointJournal, FinishSession, Notice
 from agent.events import (
     AnalysisFailed,
+    AnalysisMoved,
     CheckpointDue,
     CommandEnded,
     Event,
@@ -22,8 +23,10 @@ from agent.events import (
     LinkLost,
     LinkMade,
     OperatorSpoke,
+    RecordingHeld,
     SessionEnding,
     SessionOpened,
+    SessionResumed,
     SourceEnded,
     StateSeen,
     Ticked,
@@ -39,6 +42,8 @@ def decide(state: State, event: Event) -> Step:
         case SessionOpened():
             opened = State(session=event.session, rules=event.rules, mode=event.rules.policy.mode)
             return opened, (AnnounceMode(mode=opened.mode),)
+        case SessionResumed():
+            return restart.session_resumed(state, event)
         case LinkMade():
             return _link_made(state, event)
         case LinkLost():
@@ -62,6 +67,8 @@ def decide(state: State, event: Event) -> Step:
             return _finish_if_done(*follow_frames.frame_mapped(state, event))
         case AnalysisFailed():
             return _finish_if_done(*follow_frames.analysis_failed(state, event))
+        case AnalysisMoved():
+            return state, restart.analysis_moved(event)
         case CommandEnded():
             return follow_requests.command_ended(state, event)
         case OperatorSpoke():
@@ -72,6 +79,8 @@ def decide(state: State, event: Event) -> Step:
             return state, (*actions, *more)
         case HealthTaken():
             return _watch_disk(state, event)
+        case RecordingHeld():
+            return state, restart.recording_held(event)
         case CheckpointDue():
             return state, (CheckpointJournal(),)
         case SourceEnded():

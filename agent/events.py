@@ -33,6 +33,18 @@ class SessionOpened(Stamped):
     version: str
 
 
+class SessionResumed(Stamped):
+    """The agent goes on with a session in which it was killed; the rules are those of the beginning."""
+
+    kind: Literal["session_resumed"] = "session_resumed"
+    session: str
+    wall_time: str
+    position: int
+    """Of this event: all before it was on disk."""
+    bytes_cut: int
+    """Of an append that the kill cut short; nobody had been told of it."""
+
+
 class LinkMade(Stamped):
     """The instrument answers."""
 
@@ -90,6 +102,14 @@ class AnalysisFailed(Stamped):
     kind: Literal["analysis_failed"] = "analysis_failed"
     frame: FrameRef
     reason: str
+
+
+class AnalysisMoved(Stamped):
+    """The device that frames are analysed on has failed; another one goes on."""
+
+    kind: Literal["analysis_moved"] = "analysis_moved"
+    device: str
+    reason: Annotated[str, Field(max_length=2000)]
 
 
 class CommandEnded(Stamped):
@@ -156,6 +176,14 @@ class HealthTaken(Stamped):
     """Where sessions are kept."""
 
 
+class RecordingHeld(Stamped):
+    """For a while nothing could be recorded; all that came meanwhile is recorded now."""
+
+    kind: Literal["recording_held"] = "recording_held"
+    held_s: float
+    reason: Annotated[str, Field(max_length=2000)]
+
+
 class CheckpointDue(Stamped):
     """It is time to tidy the journal."""
 
@@ -181,6 +209,7 @@ class SessionEnding(Stamped):
 
 Event = Annotated[
     SessionOpened
+    | SessionResumed
     | LinkMade
     | LinkLost
     | StateSeen
@@ -189,10 +218,12 @@ Event = Annotated[
     | FramesDropped
     | FrameMapped
     | AnalysisFailed
+    | AnalysisMoved
     | CommandEnded
     | OperatorSpoke
     | Ticked
     | HealthTaken
+    | RecordingHeld
     | CheckpointDue
     | SourceEnded
     | SessionEnding,

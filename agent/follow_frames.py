@@ -26,6 +26,8 @@ def frame_seen(state: State, event: FrameSeen) -> Step:
     counts = replace(state.counts, seen=state.counts.seen + 1)
     state = replace(state, counts=counts, quiet_since_s=event.at_s, is_quiet=False)
     if state.is_finishing:
+        if frame.session == state.bridge_session:  # recorded all the same: if the session goes on, after it
+            state = replace(state, next_sequence=max(state.next_sequence or 0, frame.sequence + 1))
         return _skip(state, frame, "the session is ending")
     objection = _out_of_order(state, frame)
     if objection:
@@ -103,14 +105,14 @@ def is_enough(state: State) -> bool:
     return 0 < state.rules.max_maps <= state.counts.mapped
 
 
-def leave(state: State) -> Step:
-    """Announce what will not be mapped any more, now that the session ends."""
+def leave(state: State, why: str = "the session ended") -> Step:
+    """Announce what will not be mapped any more."""
     left = [frame for frame, _ in state.waiting]
     if state.busy is not None:
         left.insert(0, state.busy)
     actions: tuple[Action, ...] = ()
     for frame in left:
-        state, more = _skip(state, frame, "the session ended")
+        state, more = _skip(state, frame, why)
         actions += more
     return replace(state, busy=None, waiting=()), actions
 

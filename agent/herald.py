@@ -9,7 +9,16 @@ from typing import Any, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from agent.actions import Action, AnnounceMode, AnnounceRequest, Notice, RejectFrame, SkipFrame
-from agent.events import Event, FrameMapped, FrameSeen, HealthTaken, SessionEnding, SessionOpened, Ticked
+from agent.events import (
+    Event,
+    FrameMapped,
+    FrameSeen,
+    HealthTaken,
+    SessionEnding,
+    SessionOpened,
+    SessionResumed,
+    Ticked,
+)
 from agent.journal import JournalEntry
 from agent.publish import Publisher
 from agent.snapshot import Snapshot
@@ -110,6 +119,8 @@ class Herald:
             case SessionOpened():
                 self.opened = event
                 self.publisher.publish("session", event)
+            case SessionResumed():
+                self.publisher.publish("session", event)
             case SessionEnding():
                 self.publisher.publish("session", event)
                 self._line(f"session ended: {event.reason}")
@@ -121,6 +132,11 @@ class Herald:
             self._tell(action)
         for name, document in self.documents.feed(entry) if self.documents else ():
             self.publisher.publish(f"doc/{name}", document)
+
+    def warn(self, text: str, remedy: str) -> None:
+        """Say at once what cannot be recorded: of trouble with the recording, or around it."""
+        self.log.error("trouble", text=text, remedy=remedy)
+        self._tell(Notice(level="error", text=text, remedy=remedy))
 
     def summary(self, state: State) -> dict[str, Any]:
         """What every heartbeat says."""

@@ -36,6 +36,7 @@ from agent.events import (
     OperatorSpoke,
     SessionEnding,
     SessionOpened,
+    SessionResumed,
     Stop,
 )
 from agent.frames import FrameRef
@@ -67,6 +68,8 @@ class Loop:
         One thread each: an analysis thread keeps its pool of workers, and the journal its connection.
     clock : callable
         Monotonic [s].
+    position : int
+        Of the next entry; above 0 for a session that goes on, with its `state`.
     """
 
     instrument: Instrument
@@ -76,6 +79,7 @@ class Loop:
     record_thread: Executor
     analysis_thread: Executor
     clock: Callable[[], float] = time.monotonic
+    position: int = 0
     state: State = field(default_factory=State)
     frames: dict[FrameRef, Frame] = field(default_factory=dict)
     timings: dict[FrameRef, Timing] = field(default_factory=dict)
@@ -90,14 +94,15 @@ class Loop:
         self.recorded = self.state
         self.room = asyncio.Condition()
         self.unrecorded = 0
-        self.position = 0
 
-    async def run(self, opened: SessionOpened, *companions: Callable[[], Any]) -> FinishSession:
+    async def run(
+        self, opened: SessionOpened | SessionResumed, *companions: Callable[[], Any]
+    ) -> FinishSession:
         """Run a session to its end; the beam is blanked on the way out, where the instrument can.
 
         Parameters
         ----------
-        opened : SessionOpened
+        opened : SessionOpened or SessionResumed
             The first event.
         *companions
             Further tasks that live as long as the session: sockets, console, scheduler.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agent.actions import Action, AnalyseFrame
 from agent.decide import decide
-from agent.events import AnalysisFailed, FrameMapped, FrameSeen, SessionOpened
+from agent.events import AnalysisFailed, AnalysisMoved, FrameMapped, FrameSeen, SessionOpened
 from agent.frames import FrameRef
 from agent.recording import RecordedEntry, Recording
 from agent.settings import AnalysisSettings
@@ -104,6 +104,7 @@ class _Desk:
     def __init__(self, recording: Recording, load_analysis: "Callable[[AnalysisSettings], Analysis]") -> None:
         self._recording, self._load_analysis = recording, load_analysis
         self._analysis: Analysis | None = None
+        self._settings: AnalysisSettings | None = None
         self._frames: dict[FrameRef, tuple[FrameHeader, RecordedEntry]] = {}
         self._jobs: dict[FrameRef, AnalyseFrame] = {}
         self.maps_verified = 0
@@ -113,6 +114,10 @@ class _Desk:
         event = entry.event
         if isinstance(event, SessionOpened):
             self._analysis = self._load_analysis(event.analysis)
+            self._analysis.prepare()
+            self._settings = event.analysis
+        elif isinstance(event, AnalysisMoved) and self._settings is not None:
+            self._analysis = self._load_analysis(self._settings.model_copy(update={"device": event.device}))
             self._analysis.prepare()
         elif isinstance(event, FrameMapped):
             made = self._make_map(event.frame)

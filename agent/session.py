@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,25 +17,32 @@ import zmq
 import zmq.asyncio
 
 from agent.actions import AnnounceMode, AnnounceRequest, FinishSession, Notice
+from agent.companions import keep_going
 from agent.control import OrderBook, take_orders
 from agent.documents import DocumentStream
-from agent.events import OperatorSpoke, SessionOpened
+from agent.events import AnalysisMoved, OperatorSpoke, RecordingHeld, SessionOpened
 from agent.herald import Herald
 from agent.journal import Journal
-from agent.logs import open_log
+from agent.logs import LogFile, open_log
 from agent.loop import Loop
 from agent.parts import Analysis
+from agent.patient_recorder import PatientRecorder
 from agent.publish import Publisher, address_of, answer_snapshots, bind
+from agent.recovery import Recovered
 from agent.schedule import keep_time
 from agent.settings import Settings, rules_of
 from agent.snapshot import Snapshot
 from agent.sources import Source
 from agent.state import Counts
+from agent.steady_analysis import SteadyAnalysis
 from drivers.client import BridgeClient, Options
 from drivers.keys import CONTROL_DOMAIN, LISTEN_DOMAIN, Guard
 
 #: Shows a session while it runs, until cancelled.
 Show = Callable[[Callable[[], Snapshot]], Awaitable[None]]
+
+#: The agent's clock.
+now = time.monotonic
 
 #: Frames that the bridge may send ahead of what is on disk.
 _CREDITS = 4
@@ -103,7 +110,14 @@ def open_sockets(settings: Settings) -> Iterator[Sockets]:
 
 
 async def run_session(
-    settings: Settings, source: Source, sockets: Sockets, analysis: Analysis, name: str, show: Show
+    settings: Settings,
+    source: Source,
+    sockets: Sockets,
+    analysis: Analysis,
+    name: str,
+    show: Show,
+    *,
+    recovered: Recovered | None = None,
 ) -> Ended:
     """Run a session until it is finished or told to stop.
 
@@ -117,6 +131,8 @@ async def run_session(
         Of the session, and of its folder.
     show : callable
         The console.
+    recovered : Recovered, optional
+        A session to go on with; `name` is its.
 
     Raises
     ------
@@ -125,34 +141,74 @@ async def run_session(
     ExceptionGroup
         If a part failed.
     """
-    folder = Path(settings.session.folder) / name
+    folder = recovered.folder if recovered else Path(settings.session.folder) / name
+    running = asyncio.get_running_loop()
     with ExitStack() as stack:
-        journal = Journal.create(folder)
+        journal = recovered.journal if recovered else Journal.create(folder)
         stack.callback(journal.close)
-        stream = stack.enter_context((folder / "agent.log").open("a", encoding="utf-8"))
+        stream = stack.enter_context(LogFile(folder / "agent.log"))
         log = open_log(stream, settings.session.log_level, name)
         record = stack.enter_context(ThreadPoolExecutor(1, "record"))
         analysing = stack.enter_context(ThreadPoolExecutor(1, "analysis", initializer=analysis.prepare))
         documents = DocumentStream(name) if settings.publish.documents else None
         herald = Herald(Publisher(sockets.maps, name), log, time.monotonic, documents)
+        recorder = PatientRecorder(
+            journal,
+            lambda why: _soon(running, herald.warn, why, "frames wait with the bridge; nothing else is done"),
+            lambda held_s, why: _soon(
+                running, loop.post, RecordingHeld(at_s=now(), held_s=held_s, reason=why)
+            ),
+        )
+        stack.callback(recorder.give_up)
         keys = Path(settings.source.keys) if settings.source.keys else None
-        options = Options(name="columnist agent", credits=_CREDITS, auto_acknowledge=False, keys=keys)
+        options = Options(
+            name="columnist agent",
+            credits=_CREDITS,
+            auto_acknowledge=False,
+            keys=keys,
+            resume_at=recovered.resume_at if recovered else None,
+        )
         async with BridgeClient(source.address, options) as client:
-            loop = Loop(client, journal, analysis, herald, record, analysing)
-            with _stopping_on_signals(loop):
+            loop = Loop(client, recorder, analysis, herald, record, analysing)
+            if recovered:
+                loop.state, loop.recorded = recovered.state, recovered.state
+                loop.position, herald.opened = recovered.journal.next_position, recovered.opened
+            if isinstance(analysis, SteadyAnalysis):
+                analysis.on_moved = lambda device, why: _soon(
+                    running, loop.post, AnalysisMoved(at_s=now(), device=device, reason=why)
+                )
+            book = OrderBook(name, must_be_named=settings.publish.keys is not None)
+            companions: dict[str, Callable[[], Awaitable[None]]] = {
+                "the snapshot socket": lambda: answer_snapshots(sockets.snapshot, herald.publisher),
+                "the control socket": lambda: take_orders(
+                    sockets.control, lambda order: _ask(loop, order), lambda: loop.state, book=book
+                ),
+                "the clock": lambda: keep_time(loop.post, now, settings.watch, folder),
+                "the console": lambda: show(lambda: herald.look(loop.recorded)),
+            }
+            with _stopping_on_signals(loop, recorder):
                 finish = await loop.run(
-                    _opened(settings, source, name),
-                    lambda: answer_snapshots(sockets.snapshot, herald.publisher),
-                    lambda: take_orders(
-                        sockets.control,
-                        lambda order: _ask(loop, order),
-                        lambda: loop.state,
-                        book=OrderBook(name, must_be_named=settings.publish.keys is not None),
-                    ),
-                    lambda: keep_time(loop.post, time.monotonic, settings.watch, folder),
-                    lambda: show(lambda: herald.look(loop.recorded)),
+                    recovered.event if recovered else _opened(settings, source, name),
+                    *(_steadily(what, task, herald) for what, task in companions.items()),
                 )
         return Ended(folder, finish, loop.state.counts)
+
+
+def _steadily(
+    what: str, task: Callable[[], Awaitable[None]], herald: Herald
+) -> Callable[[], Awaitable[None]]:
+    """Have a companion begun again when it fails."""
+
+    def tell(name: str, why: str) -> None:
+        herald.warn(f"{name} has failed: {why}", "it is begun again; frames are recorded all the same")
+
+    return lambda: keep_going(what, task, tell)
+
+
+def _soon(running: asyncio.AbstractEventLoop, call: Callable[..., object], *values: object) -> None:
+    """Have something called in the loop's thread; nothing if the loop has ended."""
+    with suppress(RuntimeError):
+        running.call_soon_threadsafe(call, *values)
 
 
 def _opened(settings: Settings, source: Source, name: str) -> SessionOpened:
@@ -188,7 +244,7 @@ async def _ask(loop: Loop, event: OperatorSpoke) -> list[str]:
 
 
 @contextmanager
-def _stopping_on_signals(loop: Loop) -> Iterator[None]:
+def _stopping_on_signals(loop: Loop, recorder: PatientRecorder) -> Iterator[None]:
     """End the session in order on Ctrl-C or SIGTERM, and at once on the second."""
     running = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -201,6 +257,7 @@ def _stopping_on_signals(loop: Loop) -> Iterator[None]:
         if times > 1:
             task.cancel()
         else:
+            recorder.give_up()
             loop.stop(f"stopped by {name}")
 
     signals = (signal.SIGINT, signal.SIGTERM)

@@ -12,6 +12,7 @@ from agent.actions import Action, AnnounceRequest, Notice, RejectFrame
 from agent.events import Event, FrameMapped, SessionEnding, SessionOpened
 from agent.recording import RecordedEntry, Recording
 from agent.replay import Outcome, replay
+from agent.steady_analysis import SteadyAnalysis
 from drivers.session_check import check_session
 
 
@@ -74,7 +75,7 @@ def summarise(session: str, outcome: Outcome, elapsed_s: float, *, is_verified: 
 def _load_analysis(settings: Any) -> Any:
     from agent.work import ColumnAnalysis
 
-    return ColumnAnalysis(settings)
+    return SteadyAnalysis(ColumnAnalysis(settings))
 
 
 class _Printer:

@@ -13,6 +13,7 @@ from agent.events import (
     LinkLost,
     OperatorSpoke,
     SessionEnding,
+    SessionResumed,
     SetMode,
     Stop,
     Ticked,
@@ -36,6 +37,7 @@ steps = st.one_of(
     st.tuples(st.just("link"), st.booleans()),
     st.tuples(st.just("settling"), st.booleans()),
     st.tuples(st.just("stop")),
+    st.tuples(st.just("restart")),
 )
 
 
@@ -73,6 +75,8 @@ def story(make, parts):
                 yield make.link_made(at_s, role="reader" if given_values[0] else "controller")
             case "settling":
                 yield make.state_seen(at_s, is_settling=given_values[0])
+            case "restart":
+                yield SessionResumed(at_s=at_s, session="s1", wall_time="", position=number, bytes_cut=0)
             case "stop":
                 yield OperatorSpoke(at_s=at_s, order=Stop())
     yield SessionEnding(at_s=at_s + 1, reason="done", is_aborted=False, wall_time="2026-11-25T00:00:00Z")
