@@ -167,6 +167,7 @@ async def run_session(
             auto_acknowledge=False,
             keys=keys,
             resume_at=recovered.resume_at if recovered else None,
+            token_file=folder / "bridge.token",
         )
         async with BridgeClient(source.address, options) as client:
             loop = Loop(client, recorder, analysis, herald, record, analysing)

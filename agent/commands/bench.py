@@ -1,6 +1,7 @@
 """`columnist bench`: run one of the scripts in `benchmarks/`."""
 
 import argparse
+import inspect
 import runpy
 from pathlib import Path
 
@@ -13,6 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `columnist bench`."""
     parser.add_argument("name", help="benchmark: " + ", ".join(_names()))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument(
+        "--with",
+        dest="words",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="OPTION",
+        help="last of all: options of the benchmark; --with --help lists them",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,7 +31,14 @@ def run(arguments: argparse.Namespace) -> int:
             f"no benchmark {arguments.name!r} in {_FOLDER}; there are: {', '.join(_names()) or 'none'} "
             "(benchmarks come with a checkout of the source)"
         )
-    return int(runpy.run_path(str(_FOLDER / f"{arguments.name}.py"))["main"](arguments.json))
+    main = runpy.run_path(str(_FOLDER / f"{arguments.name}.py"))["main"]
+    if not arguments.words:
+        return int(main(arguments.json))
+    if "words" not in inspect.signature(main).parameters:
+        raise InputError(
+            f"the benchmark {arguments.name} takes no options, found {' '.join(arguments.words)}"
+        )
+    return int(main(arguments.json, words=arguments.words))
 
 
 def _names() -> list[str]:
