@@ -168,6 +168,8 @@ def send_order(
         socket.send(json.dumps(order).encode())
         try:
             answer = json.loads(socket.recv())
+        except (ValueError, RecursionError):
+            raise InputError(f"what answers at {address} is no agent: expected JSON") from None
         except zmq.Again:
             raise InputError(
                 f"no agent answers at {address}: start one with `columnist run`, or name the address that it "

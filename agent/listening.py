@@ -10,6 +10,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from drivers.contract.errors import InputError
 from drivers.contract.maps import columns_from_bytes
 from drivers.keys import ClientKeys
 
@@ -39,8 +40,20 @@ class Heard:
 
     @property
     def columns(self) -> NDArray[np.void]:
-        """Columns of a map."""
-        return columns_from_bytes(self.raw, self.envelope["columns"]["count"])
+        """Columns of a map.
+
+        Raises
+        ------
+        InputError
+            If the message is none, or its records are not as many as it says.
+        """
+        told = self.envelope.get("columns")
+        count = told.get("count") if isinstance(told, dict) else None
+        if not isinstance(count, int):
+            raise InputError(
+                f"expected the number of columns in the envelope of a map, found {count!r}"[:300]
+            )
+        return columns_from_bytes(self.raw, count)
 
 
 class Listener:
@@ -97,10 +110,13 @@ class Listener:
         """Yield a message unless it was heard before, is not asked for, or is none."""
         try:
             envelope = json.loads(text)
-            name, key = envelope["topic"], (envelope["session"], envelope["topic"])
-            number = int(envelope["number"])
-        except (ValueError, KeyError, TypeError):
+            name, session, number = envelope["topic"], envelope["session"], envelope["number"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
+        is_sound = isinstance(name, str) and isinstance(session, str) and isinstance(number, int)
+        if not is_sound or not isinstance(envelope.get("body"), dict):
+            return
+        key = (session, name)
         is_wanted = name in self._topics if self._topics else not name.startswith("doc/")
         before = self._numbers.get(key)
         if not is_wanted or (before is not None and number <= before):

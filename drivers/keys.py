@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import stat
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,7 +276,7 @@ def _checked(public: str) -> bytes:
     try:
         if len(public) != 40 or len(z85.decode(public.encode("ascii"))) != 32:
             raise ValueError
-    except (ValueError, KeyError, UnicodeEncodeError):
+    except (ValueError, KeyError, struct.error):
         raise InputError(f"expected a public key of 40 characters (Z85), found {public[:60]!r}") from None
     return public.encode("ascii")
 
@@ -285,7 +286,7 @@ def _read(path: Path) -> tuple[bytes, bytes | None]:
         if path.stat().st_size > 4096:
             raise ValueError("longer than any key")
         public, secret = load_certificate(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{path}: expected a key ({error}); make it with `columnist keys`") from None
     _checked(public.decode("utf-8", "replace"))
     if secret is not None:

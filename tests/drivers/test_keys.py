@@ -60,7 +60,7 @@ def test_a_name_that_could_be_a_path_is_refused(folder, name):
         allow(folder, "listen", name, own(folder).public.decode())
 
 
-@pytest.mark.parametrize("key", ["", "x", "~" * 40, "é" * 40, "a" * 41], ids=repr)
+@pytest.mark.parametrize("key", ["", "x", "~" * 40, "é" * 40, "a" * 41, "#" * 40], ids=repr)
 def test_what_is_no_key_is_refused(folder, key):
     with pytest.raises(InputError, match="expected a public key"):
         trust(folder, key)
@@ -74,7 +74,7 @@ def test_where_no_server_is_named_its_key_is_asked_for(folder):
 def test_a_file_that_is_no_key_lets_nobody_in(folder, tmp_path):
     allow(folder, "control", "operator", make_own(tmp_path / "one").public.decode())
     guard = Guard(folder)
-    (folder / "control" / "broken.key").write_text("curve\n")
+    (folder / "control" / "broken.key").write_text("curve\npublic-key\n")
     assert guard.access_of(own(tmp_path / "one").public.decode()) is None
     with pytest.raises(InputError, match=r"broken\.key: expected a key"):
         Guard(folder)

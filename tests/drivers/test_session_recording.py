@@ -1,15 +1,19 @@
+import contextlib
+import sqlite3
+
 import numpy as np
 import pytest
 
 from agent.events import FrameSeen
 from agent.journal import Journal, JournalEntry
+from agent.sessions import summarise
 from drivers.contract.context import HAADF, MAADF
 from drivers.contract.errors import InputError
 from drivers.contract.frame import build_frame
 from drivers.contract.header import FrameFacts, StagePosition
 from drivers.contract.instrument import SwitchDetector
 from drivers.replay import Options, ReplayMicroscope
-from drivers.session_layout import segment_name
+from drivers.session_layout import FACTS, next_digest, segment_name
 from drivers.session_recording import read_session
 
 
@@ -91,3 +95,23 @@ def test_a_folder_that_holds_no_frame_is_refused(tmp_path):
         read_session(record(tmp_path / "s", []))
     with pytest.raises(InputError, match="expected a recorded session"):
         read_session(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "event",
+    ["[]", '"text"', '{"kind": "frame_seen"}', '{"kind": "frame_seen", "at_s": 1.0}', "[" * 900 + "]" * 900],
+)
+def test_an_entry_that_is_no_event_ends_the_playing_whatever_its_digest_says(tmp_path, event):
+    folder = record(tmp_path / "s", [frame(0), frame(1)])
+    facts = sqlite3.connect(folder / FACTS, isolation_level=None)
+    with contextlib.closing(facts):
+        ((actions, sha256),) = facts.execute(
+            "SELECT actions, sha256 FROM entry JOIN array USING (position) WHERE position = 1"
+        ).fetchall()
+        ((before,),) = facts.execute("SELECT digest FROM entry WHERE position = 0").fetchall()
+        digest = next_digest(before, 1, event, actions, sha256)
+        facts.execute("UPDATE entry SET event = ?, digest = ? WHERE position = 1", (event, digest))
+    recording = read_session(folder)
+    assert len(recording.frames) == 1
+    assert recording.notes
+    assert summarise(folder, is_checked=True).state in ("damaged", "cut short")
