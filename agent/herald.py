@@ -86,6 +86,9 @@ class Herald:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
     lines_made: int = 0
     entropies: deque[float] = field(default_factory=lambda: deque(maxlen=_MAPS))
+    health: HealthTaken | None = None
+    ticked_s: float | None = None
+    """When the last tick was recorded [s]: what records no ticks records nothing."""
     published_s: deque[float] = field(default_factory=lambda: deque(maxlen=10))
 
     def note(self, event: Event, actions: tuple[Action, ...]) -> None:
@@ -125,8 +128,10 @@ class Herald:
                 self.publisher.publish("session", event)
                 self._line(f"session ended: {event.reason}")
             case HealthTaken():
+                self.health = event
                 self.publisher.publish("health", event)
             case Ticked():
+                self.ticked_s = self.clock()
                 self.publisher.publish("heartbeat", self.summary(state))
         for action in actions:
             self._tell(action)

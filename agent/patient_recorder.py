@@ -42,6 +42,8 @@ class PatientRecorder:
         self._on_held, self._on_freed = on_held, on_freed
         self._retry_s, self._clock = retry_s, clock
         self._is_given_up = threading.Event()
+        self.is_held = False
+        """Whether it waits for the disk."""
 
     def append(self, entries: Sequence[JournalEntry]) -> None:
         """Record; returns when it is on disk, however long that takes.
@@ -57,12 +59,13 @@ class PatientRecorder:
                 self._journal.append(entries)
             except (DiskFullError, ReadOnlyError) as error:
                 if held_s is None:
-                    held_s, why = self._clock(), str(error)
+                    held_s, why, self.is_held = self._clock(), str(error), True
                     self._on_held(why)
                 if self._is_given_up.wait(self._retry_s):
                     raise
             else:
                 if held_s is not None:
+                    self.is_held = False
                     self._on_freed(self._clock() - held_s, why)
                 return
 

@@ -29,12 +29,14 @@ from agent.parts import Analysis
 from agent.patient_recorder import PatientRecorder
 from agent.publish import Publisher, address_of, answer_snapshots, bind
 from agent.recovery import Recovered
+from agent.retention import prune
 from agent.schedule import keep_time
 from agent.settings import Settings, rules_of
 from agent.snapshot import Snapshot
 from agent.sources import Source
 from agent.state import Counts
 from agent.steady_analysis import SteadyAnalysis
+from agent.supervision import Notifier, figures_of, give_signs_of_life, serve_metrics
 from drivers.client import BridgeClient, Options
 from drivers.keys import CONTROL_DOMAIN, LISTEN_DOMAIN, Guard
 
@@ -43,6 +45,12 @@ Show = Callable[[Callable[[], Snapshot]], Awaitable[None]]
 
 #: The agent's clock.
 now = time.monotonic
+
+#: So many ticks may be missed, and so long a stall is allowed [s], until the agent counts as hung.
+_TICKS_MISSED, _SLOW_S = 3, 30.0
+
+#: Between two looks at the disk budget [s].
+_BUDGET_S = 60.0
 
 #: Frames that the bridge may send ahead of what is on disk.
 _CREDITS = 4
@@ -118,6 +126,7 @@ async def run_session(
     show: Show,
     *,
     recovered: Recovered | None = None,
+    notifier: Notifier | None = None,
 ) -> Ended:
     """Run a session until it is finished or told to stop.
 
@@ -133,6 +142,8 @@ async def run_session(
         The console.
     recovered : Recovered, optional
         A session to go on with; `name` is its.
+    notifier : Notifier, optional
+        Tells a supervisor how the session is.
 
     Raises
     ------
@@ -187,12 +198,52 @@ async def run_session(
                 "the clock": lambda: keep_time(loop.post, now, settings.watch, folder),
                 "the console": lambda: show(lambda: herald.look(loop.recorded)),
             }
+            companions |= _watchers(settings, herald, loop, recorder, notifier)
             with _stopping_on_signals(loop, recorder):
                 finish = await loop.run(
                     recovered.event if recovered else _opened(settings, source, name),
                     *(_steadily(what, task, herald) for what, task in companions.items()),
                 )
         return Ended(folder, finish, loop.state.counts)
+
+
+def _watchers(
+    settings: Settings, herald: Herald, loop: Loop, recorder: PatientRecorder, notifier: Notifier | None
+) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Those who watch over the session rather than take part in it."""
+
+    def since_tick_s() -> float:
+        return 0.0 if herald.ticked_s is None else now() - herald.ticked_s
+
+    def is_well() -> str:
+        state, counts = loop.recorded, loop.recorded.counts
+        if recorder.is_held:
+            return "the disk takes nothing: frames wait with the bridge"
+        if since_tick_s() > _TICKS_MISSED * settings.watch.heartbeat_s + _SLOW_S:
+            return ""
+        return f"{state.mode}, link {state.link}, {counts.seen} frames, {counts.mapped} maps"
+
+    def figures() -> str:
+        return figures_of(herald.look(loop.recorded), herald.health, recorder.is_held, since_tick_s())
+
+    async def keep_budget() -> None:
+        folder, budget = Path(settings.session.folder), int(settings.session.budget_gib * 2**30)
+        told: list[str] = []
+        while True:
+            said = await asyncio.to_thread(prune, folder, budget, settings.session.delete)
+            for line in said if said != told else ():
+                herald.warn(line, "")
+            told = said
+            await asyncio.sleep(_BUDGET_S)
+
+    watchers: dict[str, Callable[[], Awaitable[None]]] = {}
+    if notifier is not None:
+        watchers["the supervisor's socket"] = lambda: give_signs_of_life(notifier, is_well)
+    if settings.publish.metrics_port:
+        watchers["the metrics"] = lambda: serve_metrics(settings.publish.metrics_port, figures)
+    if settings.session.budget_gib:
+        watchers["the disk budget"] = keep_budget
+    return watchers
 
 
 def _steadily(

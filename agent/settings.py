@@ -156,6 +156,9 @@ class PublishSettings(Message):
         description="Answers with the last of every topic, for who joins late.",
     )
     control: Reach = Field(default="tcp://127.0.0.1:5882", description="Takes approve, deny, mode and stop.")
+    metrics_port: Annotated[int, Field(ge=0, lt=65536)] = Field(
+        default=0, description="Port of the loopback for Prometheus (GET /metrics); 0: none."
+    )
     documents: bool = Field(
         default=True, description="Whether to publish bluesky documents too (topic doc/...)."
     )
@@ -170,6 +173,14 @@ class SessionSettings(Message):
     folder: str = Field(default="out/sessions", description="Every run makes a folder of its own in here.")
     max_maps: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Stop after this many maps; 0: until told to stop."
+    )
+    budget_gib: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Most that sessions may take on disk [GiB]; 0: as much as there is."
+    )
+    delete: Literal["nothing", "exported", "any"] = Field(
+        default="nothing",
+        description="What may be deleted to keep the budget, oldest first: nothing; exported: ended sessions "
+        "of which `columnist export` has written every frame; any: ended sessions.",
     )
     report: bool = Field(
         default=True, description="Write overlay, summary and HTML report when the session ends."

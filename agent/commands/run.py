@@ -16,6 +16,7 @@ from agent.session import Ended, Show, name_session, open_sockets, run_session
 from agent.settings import Settings
 from agent.sources import Source, read_recording, serve_driver, start_simulator
 from agent.steady_analysis import SteadyAnalysis
+from agent.supervision import Notifier
 from drivers.contract.errors import InputError
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
@@ -69,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on with the newest session if it was cut short; else begin a new one",
     )
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="under systemd or the like: --continue --plain, signs of life, no report "
+        "(docs/examples/columnist.service)",
+    )
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
     parser.add_argument("--no-report", action="store_true", help="write no report at the end")
     add_settings_options(parser)
@@ -84,12 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments, flags_of(arguments), defaults)
     if arguments.more and not arguments.simulate:
         raise InputError(f"expected no further words without --simulate, found {' '.join(arguments.more)}")
-    view = show_lines if arguments.plain else show
+    is_supervised = arguments.supervised
+    view = show_lines if arguments.plain or is_supervised else show
     ended = conduct(
         settings,
         lambda name: choose_source(arguments, settings, name),
         view,
-        recovered=take_up(settings, is_ours=not is_live) if arguments.goes_on else None,
+        recovered=take_up(settings, is_ours=not is_live) if arguments.goes_on or is_supervised else None,
+        notifier=Notifier(os.environ) if is_supervised else None,
     )
     tell_end(ended)
     if settings.session.report and ended.counts.mapped:
@@ -113,7 +122,7 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
         "source.connect": arguments.connect,
         "session.max_maps": arguments.frames,
         "session.folder": arguments.out,
-        "session.report": False if arguments.no_report else None,
+        "session.report": False if arguments.no_report or arguments.supervised else None,
         "policy.mode": arguments.mode,
     }
     if not arguments.simulate:
@@ -149,6 +158,7 @@ def conduct(
     view: Show = show,
     *,
     recovered: Recovered | None = None,
+    notifier: Notifier | None = None,
 ) -> Ended:
     """Make the parts that may refuse to be made, then run a session.
 
@@ -161,6 +171,8 @@ def conduct(
         Shows the session.
     recovered : Recovered, optional
         A session to go on with.
+    notifier : Notifier, optional
+        Tells a supervisor how the session is.
 
     Raises
     ------
@@ -183,7 +195,9 @@ def conduct(
             print(f"session {name} on {source.description} at {source.address}", file=sys.stderr)
             print(f"sockets: {addresses}", file=sys.stderr, flush=True)
             try:
-                session = run_session(settings, source, sockets, analysis, name, view, recovered=recovered)
+                session = run_session(
+                    settings, source, sockets, analysis, name, view, recovered=recovered, notifier=notifier
+                )
                 return asyncio.run(session)
             except* InputError as group:
                 raise first_of(group) from None
