@@ -52,6 +52,9 @@ _TICKS_MISSED, _SLOW_S = 3, 30.0
 #: Between two looks at the disk budget [s].
 _BUDGET_S = 60.0
 
+#: Answers kept for somebody who asks and does not read them: a snapshot holds a whole map.
+_ANSWERS_KEPT = 16
+
 #: Frames that the bridge may send ahead of what is on disk.
 _CREDITS = 4
 
@@ -109,7 +112,8 @@ def open_sockets(settings: Settings) -> Iterator[Sockets]:
                     guard.protect(socket, domain)
 
             address, field = getattr(publish, name), f"publish.{name}"
-            return stack.enter_context(bind(where, kind, address, field, publish.queue, protect))
+            queue = publish.queue if kind == zmq.PUB else _ANSWERS_KEPT
+            return stack.enter_context(bind(where, kind, address, field, queue, protect))
 
         maps = open_one(plain, zmq.PUB, "maps", LISTEN_DOMAIN)
         snapshot = open_one(context, zmq.ROUTER, "snapshot", LISTEN_DOMAIN)

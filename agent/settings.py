@@ -163,7 +163,7 @@ class PublishSettings(Message):
         default=True, description="Whether to publish bluesky documents too (topic doc/...)."
     )
     queue: Annotated[int, Field(ge=1, le=100000)] = Field(
-        default=1000, description="Messages kept for a slow listener before it loses some (it can tell)."
+        default=200, description="Messages kept for a slow listener before it loses some (it can tell)."
     )
 
 

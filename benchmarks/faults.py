@@ -65,7 +65,16 @@ class Paced(FakeMicroscope):
 
 
 class NoAnalysis:
-    """Gives an empty map of growing entropy at once, so that requests are made all the time."""
+    """Gives a map of growing entropy after a set time, so that requests are made all the time.
+
+    Parameters
+    ----------
+    takes_s : float
+    columns : int
+    """
+
+    def __init__(self, takes_s: float = 0.0, columns: int = 3) -> None:
+        self.takes_s, self.columns = takes_s, columns
 
     def prepare(self) -> None:
         pass
@@ -81,6 +90,7 @@ class NoAnalysis:
             Scale,
         )
 
+        time.sleep(self.takes_s)
         reference = FrameReference(
             session=header.session, sequence=header.sequence, shape=header.shape, sha256="0" * 64
         )
@@ -91,13 +101,13 @@ class NoAnalysis:
             scale=Scale(lattice_px=10.0, pixel_size_angstrom=0.3, shear=1.0),
             grains=(),
             prior=(0.6, 0.0, 0.0, 0.3, 0.1),
-            columns=3,
-            counts=ClassCounts(x2=3, vac1=0, vac2=0, metal=0, dopant=0),
+            columns=self.columns,
+            counts=ClassCounts(x2=self.columns, vac1=0, vac2=0, metal=0, dopant=0),
             concentrations=(),
             mean_entropy_nats=0.1 + header.sequence % 100_000 * 1e-5,  # the other detector was always better
             masked_fraction=0.0,
         )
-        return DefectMap(made, np.zeros(3, COLUMN_DTYPE))
+        return DefectMap(made, np.zeros(self.columns, COLUMN_DTYPE))
 
 
 def agent_settings(folder: Path, **flags: object) -> Any:
@@ -119,8 +129,10 @@ def agent_settings(folder: Path, **flags: object) -> Any:
     return load_settings(None, {}, known | flags)
 
 
-def run_agent(address: str, folder: Path, limit_bytes: int) -> None:
-    """Be the agent of `columnist run --continue`, but for the analysis."""
+def run_agent(
+    address: str, folder: Path, limit_bytes: int, analysis: NoAnalysis, flags: dict[str, object]
+) -> None:
+    """Be the agent of `columnist run --continue`, but for the analysis; prints its addresses as JSON."""
     if limit_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
     from agent.commands.run import take_up
@@ -130,12 +142,13 @@ def run_agent(address: str, folder: Path, limit_bytes: int) -> None:
     async def hide(look: Any) -> None:
         await asyncio.Event().wait()
 
-    settings = agent_settings(folder)
+    settings = agent_settings(folder, **flags)
     recovered = take_up(settings, is_ours=False)
     name = recovered.opened.session if recovered else name_session()
     with open_sockets(settings) as sockets:
         source = Source(address, "torture", False)
-        session = run_session(settings, source, sockets, NoAnalysis(), name, hide, recovered=recovered)
+        print(json.dumps(sockets.addresses), flush=True)
+        session = run_session(settings, source, sockets, analysis, name, hide, recovered=recovered)
         asyncio.run(session)
 
 
@@ -444,7 +457,10 @@ def is_met(figures: dict[str, Any]) -> bool:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["agent"]:
-        run_agent(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+        address, place, limit, *more = sys.argv[2:]
+        told = json.loads(more[0]) if more else {}
+        made = NoAnalysis(told.get("takes_s", 0.0), told.get("columns", 3))
+        run_agent(address, Path(place), int(limit), made, told.get("flags", {}))
     elif sys.argv[1:2] == ["flood"]:
         flood(int(sys.argv[2]), int(sys.argv[3]))
     else:
