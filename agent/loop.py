@@ -92,6 +92,7 @@ class Loop:
         self.finished: asyncio.Future[FinishSession] = asyncio.get_running_loop().create_future()
         self.last_recorded = asyncio.Event()
         self.recorded = self.state
+        self.recorded_position = self.position - 1
         self.room = asyncio.Condition()
         self.unrecorded = 0
 
@@ -233,7 +234,7 @@ class Loop:
     async def _carry_out(self, step: Step, recorded_s: float) -> None:
         """Tell and do what a step asks for, now that it is recorded."""
         event = step.entry.event
-        self.recorded = step.state
+        self.recorded, self.recorded_position = step.state, step.entry.position
         if isinstance(event, FrameSeen):
             self.instrument.acknowledge(event.header)
             async with self.room:

@@ -13,6 +13,7 @@ from agent.recording import Recording
 from agent.sessions import find_sessions
 from agent.settings import Settings, rules_of
 from agent.state import State
+from agent.state_file import read_state
 from drivers.contract.errors import InputError
 from drivers.session_reader import SessionReader
 
@@ -85,17 +86,17 @@ def recover(folder: Path, settings: Settings, *, is_ours: bool) -> Recovered:
 
 def _think_through(folder: Path) -> tuple[State, SessionOpened]:
     """Return what the agent knew at the end of a journal, and the journal's first event."""
-    state, opened = State(), None
+    kept = read_state(folder)
+    state, start = (kept.state, kept.position + 1) if kept else (State(), 0)
     with Recording(folder) as recording:
-        for entry in recording.entries():
-            if isinstance(entry.event, SessionOpened):
-                opened = entry.event
-            elif isinstance(entry.event, SessionEnding):
+        first = next(recording.entries(1), None)
+        if first is None or not isinstance(first.event, SessionOpened):
+            raise InputError(f"{folder}: the session was cut short before its first entry; begin a new one")
+        for entry in recording.entries(start=start):
+            if isinstance(entry.event, SessionEnding):
                 raise InputError(f"{folder}: the session has ended; begin a new session")
             state, _ = decide(state, entry.event)
-    if opened is None:
-        raise InputError(f"{folder}: the session was cut short before its first entry; begin a new session")
-    return state, opened
+    return state, first.event
 
 
 def _objection(opened: SessionOpened, settings: Settings, is_ours: bool) -> str:

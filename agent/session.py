@@ -35,6 +35,7 @@ from agent.settings import Settings, rules_of
 from agent.snapshot import Snapshot
 from agent.sources import Source
 from agent.state import Counts
+from agent.state_file import keep_state
 from agent.steady_analysis import SteadyAnalysis
 from agent.supervision import Notifier, figures_of, give_signs_of_life, serve_metrics
 from drivers.client import BridgeClient, Options
@@ -189,6 +190,7 @@ async def run_session(
             if recovered:
                 loop.state, loop.recorded = recovered.state, recovered.state
                 loop.position, herald.opened = recovered.journal.next_position, recovered.opened
+                loop.recorded_position = loop.position - 1
             if isinstance(analysis, SteadyAnalysis):
                 analysis.on_moved = lambda device, why: _soon(
                     running, loop.post, AnalysisMoved(at_s=now(), device=device, reason=why)
@@ -202,7 +204,7 @@ async def run_session(
                 "the clock": lambda: keep_time(loop.post, now, settings.watch, folder),
                 "the console": lambda: show(lambda: herald.look(loop.recorded)),
             }
-            companions |= _watchers(settings, herald, loop, recorder, notifier)
+            companions |= _watchers(settings, folder, herald, loop, recorder, notifier)
             with _stopping_on_signals(loop, recorder):
                 finish = await loop.run(
                     recovered.event if recovered else _opened(settings, source, name),
@@ -212,7 +214,12 @@ async def run_session(
 
 
 def _watchers(
-    settings: Settings, herald: Herald, loop: Loop, recorder: PatientRecorder, notifier: Notifier | None
+    settings: Settings,
+    folder: Path,
+    herald: Herald,
+    loop: Loop,
+    recorder: PatientRecorder,
+    notifier: Notifier | None,
 ) -> dict[str, Callable[[], Awaitable[None]]]:
     """Those who watch over the session rather than take part in it."""
 
@@ -231,16 +238,22 @@ def _watchers(
         return figures_of(herald.look(loop.recorded), herald.health, recorder.is_held, since_tick_s())
 
     async def keep_budget() -> None:
-        folder, budget = Path(settings.session.folder), int(settings.session.budget_gib * 2**30)
+        sessions, budget = Path(settings.session.folder), int(settings.session.budget_gib * 2**30)
         told: list[str] = []
         while True:
-            said = await asyncio.to_thread(prune, folder, budget, settings.session.delete)
+            said = await asyncio.to_thread(prune, sessions, budget, settings.session.delete)
             for line in said if said != told else ():
                 herald.warn(line, "")
             told = said
             await asyncio.sleep(_BUDGET_S)
 
-    watchers: dict[str, Callable[[], Awaitable[None]]] = {}
+    async def keep_states() -> None:
+        while True:
+            await asyncio.sleep(settings.watch.checkpoint_s)
+            if loop.recorded_position >= 0:
+                await asyncio.to_thread(keep_state, folder, loop.recorded, loop.recorded_position)
+
+    watchers: dict[str, Callable[[], Awaitable[None]]] = {"the state file": keep_states}
     if notifier is not None:
         watchers["the supervisor's socket"] = lambda: give_signs_of_life(notifier, is_well)
     if settings.publish.metrics_port:

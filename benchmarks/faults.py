@@ -125,6 +125,7 @@ def agent_settings(folder: Path, **flags: object) -> Any:
         "policy.settle_frames": 1,
         "policy.cooldown_frames": 1,
         "limits.requests_per_minute": 600,
+        "watch.checkpoint_s": 0.3,
     }
     return load_settings(None, {}, known | flags)
 
