@@ -1,6 +1,6 @@
 """What the agent knew at some entry of its journal, kept beside it: going on need not begin at the first.
 
-It is a convenience and never believed blindly: it names the digest of its entry, and is left out where it does
+It is a convenience, never believed blindly: it names the digest of its entry, and is left out where it does
 not read back as it was.  Without it the whole journal is thought through.
 """
 
