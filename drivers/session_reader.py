@@ -222,7 +222,7 @@ def _damage_named(folder: Path) -> Iterator[None]:
     """Turn what SQLite and JSON say of damage into an error that names the session."""
     try:
         yield
-    except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+    except (sqlite3.DatabaseError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DamagedSessionError(
             f"{folder}: {FACTS} is cut short or altered ({error}); "
             f"`columnist sessions {folder} --check` says what can be recovered"

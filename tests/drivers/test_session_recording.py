@@ -115,3 +115,23 @@ def test_an_entry_that_is_no_event_ends_the_playing_whatever_its_digest_says(tmp
     assert len(recording.frames) == 1
     assert recording.notes
     assert summarise(folder, is_checked=True).state in ("damaged", "cut short")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"CREATE TABLE session", b"CREATE TABLE \xff\xfession"),
+        (b"CREATE TABLE entry", b"CREATE \xffABLE entry"),
+        (b"tablesessionsession", b"tablesessio\xffsession"),
+        (b"frame_seen", b"frame\xffseen"),
+    ],
+    ids=str,
+)
+def test_facts_that_are_no_text_are_named_as_damaged(tmp_path, old, new):
+    folder = record(tmp_path / "s", [frame(0), frame(1)])
+    content = (folder / FACTS).read_bytes()
+    assert old in content
+    (folder / FACTS).write_bytes(content.replace(old, new))
+    with pytest.raises(InputError):
+        read_session(folder)
+    assert summarise(folder, is_checked=True).state == "damaged"
