@@ -117,7 +117,7 @@ def event_tree(text: str) -> dict[str, Any]:
             return dict(tree)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         pass
-    raise DamagedSessionError(f"expected an event with its kind and time, found {text[:60]!r}")
+    raise DamagedSessionError(f"expected an event with its kind and time, found {str(text)[:60]!r}")
 
 
 def encode_header(array: NDArray[Any]) -> bytes:

@@ -13,7 +13,7 @@ from drivers.contract.frame import build_frame
 from drivers.contract.header import FrameFacts, StagePosition
 from drivers.contract.instrument import SwitchDetector
 from drivers.replay import Options, ReplayMicroscope
-from drivers.session_layout import FACTS, next_digest, segment_name
+from drivers.session_layout import FACTS, DamagedSessionError, event_tree, next_digest, segment_name
 from drivers.session_recording import read_session
 
 
@@ -115,6 +115,12 @@ def test_an_entry_that_is_no_event_ends_the_playing_whatever_its_digest_says(tmp
     assert len(recording.frames) == 1
     assert recording.notes
     assert summarise(folder, is_checked=True).state in ("damaged", "cut short")
+
+
+@pytest.mark.parametrize("text", [None, b"\xff", 5], ids=repr)
+def test_what_sqlite_returns_of_a_damaged_row_is_no_event(text):
+    with pytest.raises(DamagedSessionError, match="expected an event"):
+        event_tree(text)
 
 
 @pytest.mark.parametrize(
