@@ -9,7 +9,16 @@ from typing import Any, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from agent.actions import Action, AnnounceMode, AnnounceRequest, Notice, RejectFrame, SkipFrame
-from agent.events import Event, FrameMapped, FrameSeen, HealthTaken, SessionEnding, SessionOpened, Ticked
+from agent.events import (
+    Event,
+    EvidenceWeighed,
+    FrameMapped,
+    FrameSeen,
+    HealthTaken,
+    SessionEnding,
+    SessionOpened,
+    Ticked,
+)
 from agent.journal import JournalEntry
 from agent.publish import Publisher
 from agent.snapshot import Snapshot
@@ -73,6 +82,7 @@ class Herald:
     opened: SessionOpened | None = None
     frame: Frame | None = None
     defect_map: DefectMap | None = None
+    evidence: EvidenceWeighed | None = None
     latency_s: dict[str, float] = field(default_factory=dict)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
     lines_made: int = 0
@@ -117,6 +127,9 @@ class Herald:
                 self.publisher.publish("health", event)
             case Ticked():
                 self.publisher.publish("heartbeat", self.summary(state))
+            case EvidenceWeighed():
+                self.publisher.publish("evidence", event)
+                self.evidence = event
         for action in actions:
             self._tell(action)
         for name, document in self.documents.feed(entry) if self.documents else ():

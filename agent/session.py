@@ -24,7 +24,7 @@ from agent.herald import Herald
 from agent.journal import Journal
 from agent.logs import open_log
 from agent.loop import Loop
-from agent.parts import Analysis
+from agent.parts import Analysis, Weigher
 from agent.publish import Publisher, address_of, answer_snapshots, bind
 from agent.schedule import keep_time
 from agent.settings import Settings, rules_of
@@ -90,7 +90,13 @@ def open_sockets(settings: Settings) -> Iterator[Sockets]:
 
 
 async def run_session(
-    settings: Settings, source: Source, sockets: Sockets, analysis: Analysis, name: str, show: Show
+    settings: Settings,
+    source: Source,
+    sockets: Sockets,
+    analysis: Analysis,
+    weigher: Weigher | None,
+    name: str,
+    show: Show,
 ) -> Ended:
     """Run a session until it is finished or told to stop.
 
@@ -100,6 +106,8 @@ async def run_session(
     source : Source
     sockets : Sockets
     analysis : Analysis
+    weigher : Weigher or None
+        Who keeps the evidence, if the rules rest on it.
     name : str
         Of the session, and of its folder.
     show : callable
@@ -120,11 +128,12 @@ async def run_session(
         log = open_log(stream, settings.session.log_level, name)
         record = stack.enter_context(ThreadPoolExecutor(1, "record"))
         analysing = stack.enter_context(ThreadPoolExecutor(1, "analysis", initializer=analysis.prepare))
+        weighing = stack.enter_context(ThreadPoolExecutor(1, "weighing"))
         documents = DocumentStream(name) if settings.publish.documents else None
         herald = Herald(Publisher(sockets.maps, name), log, time.monotonic, documents)
         options = Options(name="columnist agent", credits=_CREDITS, auto_acknowledge=False)
         async with BridgeClient(source.address, options) as client:
-            loop = Loop(client, journal, analysis, herald, record, analysing)
+            loop = Loop(client, journal, analysis, herald, record, analysing, weigher, weighing)
             with _stopping_on_signals(loop):
                 finish = await loop.run(
                     _opened(settings, source, name),

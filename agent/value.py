@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.special import xlogy
 
+from agent.assessment import Score
 from agent.evidence import Belief, Register, Scan, Source
 from drivers.contract.context import ColumnClass, Context
 from models.channel import separation_seen
@@ -36,12 +37,6 @@ _LEAST_OF_A_CLASS = 5.0
 
 #: A session's sources are at most this much better or worse than the law says [log].
 _MOST_FACTOR = 1.5
-
-#: A promise is corrected once some nats have come in: the score starts as if this many had, just as promised.
-_TRUSTED_NATS = 5.0
-
-#: Older scores fade by this factor with each new one.
-_FADING = 0.8
 
 _CHALCOGEN = (ColumnClass.X2, ColumnClass.VAC1, ColumnClass.VAC2)
 _METAL = (ColumnClass.METAL, ColumnClass.DOPANT)
@@ -131,31 +126,6 @@ class Worth:
     def nats_per_electron(self) -> float:
         """Gain over dose."""
         return self.gain_nats / self.candidate.electrons
-
-
-@dataclass(frozen=True)
-class Score:
-    """Promises kept so far, the older ones faded.
-
-    Parameters
-    ----------
-    promised_nats, realised_nats : float
-    """
-
-    promised_nats: float = 0.0
-    realised_nats: float = 0.0
-
-    @property
-    def correction(self) -> float:
-        """Factor for the next promise, 0.2 to 3."""
-        ratio = (self.realised_nats + _TRUSTED_NATS) / (self.promised_nats + _TRUSTED_NATS)
-        return float(np.clip(ratio, 0.2, 3.0))
-
-    def scored(self, promised_nats: float, realised_nats: float) -> "Score":
-        """Score with one more promise; `promised_nats` is as it was before any correction."""
-        return Score(
-            _FADING * self.promised_nats + promised_nats, _FADING * self.realised_nats + realised_nats
-        )
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.assessment import Score
 from agent.evidence import Belief, Register
-from agent.value import Box, Candidate, Insight, Score, Worth, column_gains, propose_boxes, weigh
+from agent.value import Box, Candidate, Insight, Worth, column_gains, propose_boxes, weigh
 from drivers.contract.context import Context, Detector, Specimen
 from drivers.contract.header import FrameHeader, Window
-from drivers.contract.instrument import AcquireImage, Capabilities, InstrumentState, SwitchDetector
+from drivers.contract.instrument import (
+    AcquireImage,
+    Capabilities,
+    InstrumentState,
+    SwitchDetector,
+    SwitchEnergy,
+)
 from models.fusion import FusionLaw
 
 #: Doses that are weighed, over that of the last frame, and edges of windows over that of the field.
@@ -48,13 +55,13 @@ class Offer:
     Parameters
     ----------
     candidate : Candidate
-    switch : SwitchDetector or None
+    switch : SwitchDetector, SwitchEnergy or None
         What has to be done first.
     acquire : AcquireImage
     """
 
     candidate: Candidate
-    switch: SwitchDetector | None
+    switch: SwitchDetector | SwitchEnergy | None
     acquire: AcquireImage
 
 
@@ -100,9 +107,10 @@ def list_offers(
     law: FusionLaw,
     *,
     allowed: Sequence[str],
+    energies_kev: Sequence[float] = (),
     insight: Insight | None = None,
 ) -> list[Offer]:
-    """List what the instrument can do next without a change of energy or stage.
+    """List what the instrument can do next without moving the stage.
 
     Parameters
     ----------
@@ -118,6 +126,8 @@ def list_offers(
         What is known; windows are put where a detector would tell most.
     allowed : sequence of str
         Detectors that may be used.
+    energies_kev : sequence of float
+        Beam energies that may be gone over to.
 
     Returns
     -------
@@ -130,15 +140,15 @@ def list_offers(
         return []
     shape = header.field_shape_px or header.shape
     offers = []
-    for detectors in _detector_sets(capabilities, state, allowed):
+    for switch, detectors, energy, settling_s in _settings(
+        capabilities, state, energy_kev, allowed, energies_kev
+    ):
         contexts = tuple(
-            Context(specimen=specimen, energy_kev=energy_kev, detector=detector) for detector in detectors
+            Context(specimen=specimen, energy_kev=energy, detector=detector) for detector in detectors
         )
-        names = tuple(detector.name for detector in detectors)
-        switch = None if names == tuple(d.name for d in state.detectors) else SwitchDetector(detectors=names)
+        plain = Candidate(contexts, header.dose_e_per_a2, field_box, 0.0)
         windows: list[Window | None] = [None]
         if capabilities.can_scan_windows:
-            plain = Candidate(contexts, header.dose_e_per_a2, field_box, 0.0)
             gain = column_gains(register, belief, [plain], law, insight=insight)[0]
             edge = min(field_box[2] - field_box[0], field_box[3] - field_box[1])
             for part in _EDGES:
@@ -147,7 +157,8 @@ def list_offers(
         for factor, window in itertools.product(_DOSES, windows):
             dwell_us = header.dwell_us * factor
             low, high = capabilities.dwell_us_range or (0.0, math.inf)
-            if not low <= dwell_us <= high:
+            is_live = state.is_scanning and window is None  # such a frame comes by itself, as the last did
+            if not low <= dwell_us <= high or (is_live and factor != 1.0):
                 continue
             rows, cols = shape if window is None else (window.rows_px, window.cols_px)
             candidate = Candidate(
@@ -155,10 +166,38 @@ def list_offers(
                 header.dose_e_per_a2 * factor,
                 field_box if window is None else _box(window, field_box, shape),
                 scan_s=(rows * cols * dwell_us + rows * capabilities.flyback_us) * 1e-6,
-                settling_s=0.0 if switch is None else capabilities.detector_switch_s,
+                settling_s=settling_s,
             )
             offers.append(Offer(candidate, switch, AcquireImage(dwell_us=dwell_us, window=window)))
     return offers
+
+
+_Setting = tuple[SwitchDetector | SwitchEnergy | None, tuple[Detector, ...], float, float]
+
+
+def _settings(
+    capabilities: Capabilities,
+    state: InstrumentState,
+    energy_kev: float,
+    allowed: Sequence[str],
+    energies_kev: Sequence[float],
+) -> list[_Setting]:
+    """What has to be switched, detectors, energy and settling time of all that can be scanned with."""
+    present = tuple(detector.name for detector in state.detectors)
+    settings: list[_Setting] = []
+    for detectors in _detector_sets(capabilities, state, allowed):
+        names = tuple(detector.name for detector in detectors)
+        if set(names) == set(present):
+            settings.append((None, detectors, energy_kev, 0.0))
+        else:
+            switch = SwitchDetector(detectors=names)
+            settings.append((switch, detectors, energy_kev, capabilities.detector_switch_s))
+    if SwitchEnergy.model_fields["kind"].default in capabilities.commands:
+        for energy in energies_kev:
+            if abs(energy - energy_kev) > 1e-6 and state.detectors:
+                change = SwitchEnergy(energy_kev=energy)
+                settings.append((change, state.detectors, energy, capabilities.energy_switch_s))
+    return settings
 
 
 def choose(
@@ -212,7 +251,7 @@ def _detector_sets(
     if SwitchDetector.model_fields["kind"].default in capabilities.commands:
         return sets
     present = tuple(detector.name for detector in state.detectors)
-    return [chosen for chosen in sets if tuple(detector.name for detector in chosen) == present]
+    return [chosen for chosen in sets if {detector.name for detector in chosen} == set(present)]
 
 
 def _window(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:

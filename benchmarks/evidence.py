@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from agent.assessment import Score
 from agent.evidence import Scan, Steadiness, believe, empty_register, enter, join_scans
 from agent.sightings import read_map
-from agent.value import Candidate, Insight, Score, column_gains, learn_insight
+from agent.value import Candidate, Insight, column_gains, learn_insight
 from drivers.contract.context import DETECTORS, HAADF, ColumnClass, Context, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader

@@ -145,12 +145,17 @@ def conduct(
         from agent.work import ColumnAnalysis
 
         analysis = ColumnAnalysis(settings.analysis)
+        weigher = None
+        if settings.policy.rule == "value":
+            from agent.weighing import EvidenceWeigher
+
+            weigher = EvidenceWeigher(settings.analysis)
         with open_source(name) as source:
             addresses = ", ".join(f"{what} {where}" for what, where in sockets.addresses.items())
             print(f"session {name} on {source.description} at {source.address}", file=sys.stderr)
             print(f"sockets: {addresses}", file=sys.stderr, flush=True)
             try:
-                return asyncio.run(run_session(settings, source, sockets, analysis, name, view))
+                return asyncio.run(run_session(settings, source, sockets, analysis, weigher, name, view))
             except* InputError as group:
                 raise first_of(group) from None
 

@@ -129,7 +129,7 @@ def frame_mapped(
 
 
 def opened(rules: Rules | None = None, at_s: float = 0.0, **policy: Any) -> SessionOpened:
-    rules = rules or Rules(policy=PolicySettings(**policy), limits=LimitSettings())
+    rules = rules or Rules(policy=PolicySettings(**({"rule": "entropy"} | policy)), limits=LimitSettings())
     return SessionOpened(
         at_s=at_s,
         session="s1",
@@ -212,7 +212,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             session=folder.name,
             wall_time="2026-11-25T00:00:00+00:00",
             source="made-up frames",
-            rules=Rules(policy=PolicySettings(settle_frames=1, entropy_nats=0.0)),
+            rules=Rules(policy=PolicySettings(rule="entropy", settle_frames=1, entropy_nats=0.0)),
             analysis=settings,
             version="0",
         )

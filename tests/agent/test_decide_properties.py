@@ -41,7 +41,9 @@ steps = st.one_of(
 
 def story(make, parts):
     """Events of a made-up session; its clock may jump."""
-    rules = Rules(policy=PolicySettings(mode="auto", settle_frames=1, cooldown_frames=0), limits=LIMITS)
+    rules = Rules(
+        policy=PolicySettings(rule="entropy", mode="auto", settle_frames=1, cooldown_frames=0), limits=LIMITS
+    )
     yield make.opened(rules)
     yield make.link_made()
     at_s, number = 10.0, 0
@@ -92,7 +94,13 @@ def test_no_command_leaves_the_limits_and_every_request_ends(make: SimpleNamespa
         state, actions = decide(state, event)
         for action in actions:
             if action.kind == "send_command":
+                if action.command.kind == "blank_beam":
+                    assert state.link == "up"
+                    assert state.halted
+                    assert state.mode != "observe"
+                    continue
                 assert state.link == "up"
+                assert not state.halted
                 assert not state.is_reader
                 assert before.mode != "observe" or event.kind == "operator_spoke"
                 assert before.instrument is not None

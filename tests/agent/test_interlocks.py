@@ -1,6 +1,6 @@
 import pytest
 
-from agent.interlocks import find_objection, must_ask
+from agent.interlocks import Circumstances, find_objection, must_ask
 from agent.settings import LimitSettings
 from drivers.contract.instrument import (
     AcquireImage,
@@ -12,7 +12,13 @@ from drivers.contract.instrument import (
     UnblankBeam,
 )
 
-LIMITS = LimitSettings(energies_kev=(80.0,), requests_per_minute=2)
+LIMITS = LimitSettings(energies_kev=(80.0,), requests_per_minute=2, dose_e_per_a2=0)
+
+
+def told(make, **facts):
+    known = {"capabilities": make.CAPABILITIES, "state": make.state_of(), "host": "WSe2"}
+    return Circumstances(**(known | facts))
+
 
 CASES = {
     "an allowed detector": (SwitchDetector(detectors=("MAADF",)), None),
@@ -25,37 +31,37 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("command", "told"), CASES.values(), ids=CASES)
-def test_commands_are_checked_against_the_limits(command, told, make):
-    objection = find_objection(command, LIMITS, make.CAPABILITIES, make.state_of(), (), 0.0)
-    assert (objection is None) if told is None else (told in objection)
+@pytest.mark.parametrize(("command", "said"), CASES.values(), ids=CASES)
+def test_commands_are_checked_against_the_limits(command, said, make):
+    objection = find_objection(command, LIMITS, told(make), 0.0)
+    assert (objection is None) if said is None else (said in objection)
 
 
 @pytest.mark.parametrize("command", [MoveStage(x_nm=1.0), Refocus(), UnblankBeam()])
 def test_what_is_the_operators_is_never_sent(command, make):
     able = make.CAPABILITIES.model_copy(update={"commands": (command.kind,)})
-    assert "the operator's" in find_objection(command, LIMITS, able, make.state_of(), (), 0.0)
+    assert "the operator's" in find_objection(command, LIMITS, told(make, capabilities=able), 0.0)
 
 
 def test_a_detector_that_is_allowed_but_not_there_is_not_asked_for(make):
     limits = LimitSettings(detectors=("BF",))
     command = SwitchDetector(detectors=("BF",))
-    objection = find_objection(command, limits, make.CAPABILITIES, make.state_of(), (), 0.0)
+    objection = find_objection(command, limits, told(make), 0.0)
     assert "has no detector BF" in objection
 
 
 def test_requests_a_minute_are_limited(make):
     command = AcquireImage()
-    assert find_objection(command, LIMITS, make.CAPABILITIES, make.state_of(), (0.0, 10.0), 59.0)
-    assert not find_objection(command, LIMITS, make.CAPABILITIES, make.state_of(), (0.0, 10.0), 61.0)
+    assert find_objection(command, LIMITS, told(make, sent_s=(0.0, 10.0)), 59.0)
+    assert not find_objection(command, LIMITS, told(make, sent_s=(0.0, 10.0)), 61.0)
 
 
 def test_nothing_is_sent_while_the_instrument_settles_or_is_unknown(make):
     command = AcquireImage()
     settling = make.state_of(is_settling=True, note="ramping")
-    assert "ramping" in find_objection(command, LIMITS, make.CAPABILITIES, settling, (), 0.0)
-    assert find_objection(command, LIMITS, None, None, (), 0.0)
-    assert find_objection(BlankBeam(), LIMITS, None, None, (), 0.0) is None
+    assert "ramping" in find_objection(command, LIMITS, told(make, state=settling), 0.0)
+    assert find_objection(command, LIMITS, Circumstances(None, None), 0.0)
+    assert find_objection(BlankBeam(), LIMITS, Circumstances(None, None), 0.0) is None
 
 
 def test_an_energy_change_waits_for_the_operator_unless_told_in_so_many_words():

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agent.assessment import Score
 from agent.evidence import Belief, Source, Steadiness, believe, empty_register, enter
 from agent.value import (
     Candidate,
     Insight,
-    Score,
     attainable_entropy,
     column_gains,
     is_inside,
