@@ -70,7 +70,9 @@ def decide(state: State, event: Event) -> Step:
         case AnalysisFailed():
             return _finish_if_done(*follow_frames.analysis_failed(state, event))
         case CommandEnded():
-            return follow_requests.command_ended(state, event)
+            state, actions = follow_requests.command_ended(state, event)
+            state, more = follow_evidence.tick(state, event.at_s)
+            return state, (*actions, *more)
         case OperatorSpoke():
             return follow_requests.operator_spoke(state, event)
         case Ticked():

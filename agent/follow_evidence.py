@@ -9,7 +9,7 @@ from agent.follow_requests import end, may_propose, propose
 from agent.frames import FrameRef
 from agent.goals import Verdict
 from agent.interlocks import count_recent
-from agent.requests import Figure, Status, Wish, moved_to
+from agent.requests import Figure, Request, Status, Wish, moved_to
 from agent.state import State
 from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import AcquireImage, SwitchDetector, SwitchEnergy
@@ -88,7 +88,7 @@ def evidence_weighed(state: State, event: EvidenceWeighed) -> Step:
     if told.wish is not None and may_propose(state):
         state, more = _ask(state, event.at_s, told.wish, frame)
         actions += more
-    elif told.wish is not None and state.evidence.early is not None:
+    elif told.wish is not None and any(r.is_open and r.id == name for r in state.requests):
         state = replace(state, evidence=replace(state.evidence, pending=(told.wish, frame)))
     state, more = _weigh_next(state)
     return state, (*actions, *more)
@@ -97,12 +97,10 @@ def evidence_weighed(state: State, event: EvidenceWeighed) -> Step:
 def lose_frame(state: State, frame: FrameRef, why: str) -> Step:
     """End the request that asked for a frame which will not come into the evidence."""
     name = state.evidence.request_of(frame)
-    request = next(
-        (r for r in state.requests if r.id == name and r.status == "confirmed" and r.is_open), None
-    )
-    if request is None:
+    request = next((r for r in state.requests if r.id == name and r.is_open), None)
+    if request is None or request.wish.promise is None:
         return state, ()
-    return end(state, moved_to(request, "unscored", f"its frame is not in the evidence: {why}"))
+    return _settle_score(state, request, "unscored", f"its frame is not in the evidence: {why}")
 
 
 def tick(state: State, now_s: float) -> Step:
@@ -176,10 +174,11 @@ def _weigh_next(state: State) -> Step:
 
 def _situation(state: State, name: str | None) -> Situation:
     """What the weighing rests on beside the map."""
-    request = next((r for r in state.requests if r.id == name and r.wish.promise is not None), None)
+    request = next((r for r in state.requests if r.id == name), None)
     promise = None if request is None else request.wish.promise
     others = [r for r in state.requests if r.is_open and r is not request]
-    repeats = tuple(one for one in state.evidence.repeats if one.until_map > state.counts.mapped)
+    mapped = state.counts.mapped
+    repeats = tuple(one for one in state.evidence.repeats if one.is_unreadable or one.until_map > mapped)
     may_ask = may_propose(replace(state, requests=tuple(others)))
     return Situation(
         instrument=state.instrument,
@@ -203,10 +202,14 @@ def _scored(state: State, name: str, told: Assessment) -> Step:
     else:
         promised = request.wish.promise.gain_nats
         outcome = f"{told.realised_nats:.3g} nats came, {promised:.3g} were promised"
+    return _settle_score(state, request, status, outcome)
+
+
+def _settle_score(state: State, request: Request, status: Status, outcome: str) -> Step:
+    """End a request that is confirmed; if the instrument's answer is still to come, keep what came first."""
     if request.status == "confirmed":
         return end(state, moved_to(request, status, outcome))
-    # The frame was read before the instrument's answer came: kept until it does.
-    early = (name, status, outcome)
+    early = (request.id, status, outcome)
     return replace(state, evidence=replace(state.evidence, early=early)), ()
 
 

@@ -17,6 +17,9 @@ from drivers.contract.instrument import AcquireImage, Command, SwitchEnergy
 
 Step = tuple[State, tuple[Action, ...]]
 
+#: Requests one after another whose frames told nothing; after so many only a new map leads to another.
+_MOST_IN_VAIN = 3
+
 #: Ended requests that are kept to be shown.
 _ENDED_KEPT = 20
 
@@ -157,17 +160,27 @@ def end(state: State, request: Request) -> Step:
     state = replace(_with(state, request), memory=rest(state.memory, state.rules.policy))
     promise = request.wish.promise
     evidence = state.evidence
-    if promise is not None and request.status not in ("scored", "unscored"):
+    if promise is not None and request.status != "scored":
+        is_unreadable = request.status == "unscored"
         repeat = Repeat(
             detectors=promise.detectors,
             energy_kev=promise.energy_kev,
             acquire=request.wish.then or _acquired(request.wish),
             until_map=state.counts.mapped + state.rules.policy.cooldown_frames,
+            dose_e_per_a2=promise.dose_e_per_a2,
+            electrons=promise.electrons,
+            is_unreadable=is_unreadable,
         )
         evidence = replace(evidence, repeats=(*evidence.repeats, repeat)[-_ENDED_KEPT:])
     # After a failure or a frame in vain something else may do; an answer of the operator is to be respected.
-    is_stale = evidence.is_stale or (promise is not None and request.status in ("failed", "unscored"))
-    state = replace(state, evidence=replace(evidence, is_stale=is_stale))
+    score, vain = evidence.score, evidence.vain
+    if promise is not None and request.status == "unscored":
+        score, vain = score.scored(promise.plain_nats, 0.0), vain + 1
+    elif request.status == "scored":
+        vain = 0
+    is_again = promise is not None and request.status in ("failed", "unscored") and vain < _MOST_IN_VAIN
+    evidence = replace(evidence, score=score, vain=vain, is_stale=evidence.is_stale or is_again)
+    state = replace(state, evidence=evidence)
     return state, (AnnounceRequest(request=request),)
 
 

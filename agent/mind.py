@@ -4,6 +4,7 @@
 frame, and chooses what to ask for next.  It decides nothing: `agent.decide` gets its assessment as an event.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -51,6 +52,8 @@ class Mind:
         Name of the scan whose further detectors' maps are awaited.
     waiting : tuple of Scan
         Its maps so far.
+    least_electrons : float
+        That a scan brought which could be entered: much fainter or smaller ones would not be read.
     outlook : Outlook or None
         What the last choice rested on.
     """
@@ -60,6 +63,7 @@ class Mind:
     drift_angstrom: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     group: str | None = None
     waiting: tuple[Scan, ...] = ()
+    least_electrons: float = math.inf
     outlook: Outlook | None = None
 
 
@@ -164,6 +168,7 @@ def _enter(
         register,
         learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
         mind.drift_angstrom + _drift(entry),
+        least_electrons=min(mind.least_electrons, _electrons(scan, defect_map)),
     )
     realised, score = _realised(entry, known, belief), situation.score
     if situation.promised_nats is not None:
@@ -182,6 +187,7 @@ def _enter(
         capabilities=means.capabilities,
         situation=situation,
         score=score,
+        least_electrons=mind.least_electrons,
     )
     mind = replace(mind, outlook=outlook)
     verdict = _judge(outlook, view, means)
@@ -213,6 +219,13 @@ def _drift(entry: Entry) -> NDArray[np.float64]:
     if not entry.registrations:
         return np.zeros(2)
     return np.asarray(max(entry.registrations, key=lambda result: result.shared).drift_angstrom)
+
+
+def _electrons(scan: Scan, defect_map: DefectMap) -> float:
+    """What a scan brought."""
+    rows, cols = defect_map.header.frame.shape
+    area = rows * cols * defect_map.header.scale.pixel_size_angstrom**2
+    return area * max(layer.dose_e_per_a2 for layer in scan.layers)
 
 
 def _realised(entry: Entry, known: Belief, belief: Belief) -> float:

@@ -108,13 +108,17 @@ class Request(Message):
 
 
 class Repeat(Message):
-    """What must not be asked for again yet: a request that was denied, expired or failed, and until when."""
+    """What must not be asked for again yet: a request that was denied, expired, failed or brought nothing."""
 
     detectors: tuple[str, ...]
     energy_kev: float
     acquire: AcquireImage | None
     until_map: int
     """Maps of the session that must have been made."""
+    dose_e_per_a2: float
+    electrons: float
+    is_unreadable: bool = False
+    """Its frame told nothing: nor would one of no more dose and no more electrons."""
 
 
 def request_of(command_name: str) -> str:

@@ -105,6 +105,8 @@ class Evidence:
     score : Score
     early : tuple or None
         Request, status and outcome of one that was scored before the instrument's answer came.
+    vain : int
+        Requests, one after another, whose frames told nothing.
     verdict : Verdict or None
         How far the goals are.
     drift_angstrom : tuple of float
@@ -121,6 +123,7 @@ class Evidence:
     pending: tuple[Wish, FrameRef | None] | None = None
     score: Score = field(default_factory=Score)
     early: tuple[str, Status, str] | None = None
+    vain: int = 0
     verdict: Verdict | None = None
     drift_angstrom: Shift = (0.0, 0.0)
     repeats: tuple[Repeat, ...] = ()

@@ -1,6 +1,5 @@
 """From all that is known to the one thing that is worth asking for next, with its reason and its promise."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,12 @@ _NAMED = 12
 #: Two windows that share this part of their union are the same to ask for.
 _SAME_WINDOW = 0.5
 
+#: A scan of less than this part of the electrons of the least that was read may not be readable.
+_READABLE = 0.25
+
+#: Doses that differ by less are the same.
+_ROUNDING = 1.01
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -43,6 +48,8 @@ class Outlook:
     situation : Situation
     score : Score
         Of promises kept so far.
+    least_electrons : float
+        That a scan brought which could be read.
     """
 
     register: Register
@@ -55,6 +62,7 @@ class Outlook:
     capabilities: Capabilities
     situation: Situation
     score: Score
+    least_electrons: float
 
 
 def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | None, str]:
@@ -75,10 +83,13 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
     )
     if not offers:
         return None, "the instrument offers no scan whose dose and time are known"
-    within = [offer for offer in offers if _is_within_dose(offer, outlook.register, rules)]
+    readable = [offer for offer in offers if offer.candidate.electrons >= _READABLE * outlook.least_electrons]
+    within = [offer for offer in readable if _is_within_dose(offer, outlook.register, rules)]
     if not within:
         return None, "every further scan would pass the limit of dose"
-    fresh = [offer for offer in within if not _is_repeat(offer, outlook.situation.repeats)]
+    fresh = [
+        offer for offer in within if not any(is_barred(offer, repeat) for repeat in outlook.situation.repeats)
+    ]
     choice = choose(
         fresh,
         outlook.register,
@@ -95,10 +106,15 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
     return _as_wish(choice, outlook, law), ""
 
 
-def is_same(offer_detectors: Sequence[str], energy_kev: float, window: Window | None, repeat: Repeat) -> bool:
+def is_barred(offer: Offer, repeat: Repeat) -> bool:
     """Whether something to ask for is what must not be asked for again."""
-    if set(offer_detectors) != set(repeat.detectors) or energy_kev != repeat.energy_kev:
+    candidate, window = offer.candidate, offer.acquire.window
+    names = {source.detector for source in candidate.sources}
+    if names != set(repeat.detectors) or candidate.sources[0].energy_kev != repeat.energy_kev:
         return False
+    if repeat.is_unreadable:
+        is_fainter = candidate.dose_e_per_a2 <= repeat.dose_e_per_a2 * _ROUNDING
+        return is_fainter and candidate.electrons <= repeat.electrons * _ROUNDING
     other = None if repeat.acquire is None else repeat.acquire.window
     if window is None or other is None:
         return window is other
@@ -121,12 +137,6 @@ def _is_within_dose(offer: Offer, register: Register, rules: Rules) -> bool:
     taken = register.taken_e_per_a2[is_inside(register.position_angstrom, offer.candidate.box)]
     most = float(taken.max(initial=0.0)) + offer.candidate.dose_e_per_a2
     return all(most <= limit for limit in limits)
-
-
-def _is_repeat(offer: Offer, repeats: Sequence[Repeat]) -> bool:
-    names = [source.detector for source in offer.candidate.sources]
-    energy = offer.candidate.sources[0].energy_kev
-    return any(is_same(names, energy, offer.acquire.window, repeat) for repeat in repeats)
 
 
 def _shared(one: Window, other: Window) -> float:

@@ -20,7 +20,10 @@ from drivers.contract.instrument import (
 from models.fusion import FusionLaw
 
 #: Doses that are weighed, over that of the last frame, and edges of windows over that of the field.
-_DOSES, _EDGES = (0.5, 1.0, 2.0, 4.0), (0.25, 0.125)
+_DOSES, _EDGES = (0.5, 1.0, 2.0, 4.0), (0.5, 0.25, 0.125)
+
+#: Smaller windows than this are not asked for [Å]: a lattice must be found in them.
+_LEAST_EDGE_ANGSTROM = 20.0
 
 #: Windows of each size that are weighed.
 _WINDOWS = 2
@@ -152,6 +155,8 @@ def list_offers(
             gain = column_gains(register, belief, [plain], law, insight=insight)[0]
             edge = min(field_box[2] - field_box[0], field_box[3] - field_box[1])
             for part in _EDGES:
+                if part * edge < _LEAST_EDGE_ANGSTROM:
+                    continue
                 boxes = propose_boxes(register.position_angstrom, gain, field_box, part * edge, _WINDOWS)
                 windows += [_window(box, field_box, shape) for box in boxes]
         for factor, window in itertools.product(_DOSES, windows):
