@@ -52,8 +52,8 @@ class Mind:
         Name of the scan whose further detectors' maps are awaited.
     waiting : tuple of Scan
         Its maps so far.
-    least_electrons : float
-        That a scan brought which could be entered: much fainter or smaller ones would not be read.
+    least_electrons, least_dose_e_per_a2 : float
+        That scans brought which could be entered: fainter or much smaller ones might not be read.
     outlook : Outlook or None
         What the last choice rested on.
     """
@@ -64,6 +64,7 @@ class Mind:
     group: str | None = None
     waiting: tuple[Scan, ...] = ()
     least_electrons: float = math.inf
+    least_dose_e_per_a2: float = math.inf
     outlook: Outlook | None = None
 
 
@@ -169,6 +170,7 @@ def _enter(
         learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
         mind.drift_angstrom + _drift(entry),
         least_electrons=min(mind.least_electrons, _electrons(scan, defect_map)),
+        least_dose_e_per_a2=min(mind.least_dose_e_per_a2, max(one.dose_e_per_a2 for one in scan.layers)),
     )
     realised, score = _realised(entry, known, belief), situation.score
     if situation.promised_nats is not None:
@@ -188,6 +190,7 @@ def _enter(
         situation=situation,
         score=score,
         least_electrons=mind.least_electrons,
+        least_dose_e_per_a2=mind.least_dose_e_per_a2,
     )
     mind = replace(mind, outlook=outlook)
     verdict = _judge(outlook, view, means)

@@ -22,8 +22,8 @@ _NAMED = 12
 #: Two windows that share this part of their union are the same to ask for.
 _SAME_WINDOW = 0.5
 
-#: A scan of less than this part of the electrons of the least that was read may not be readable.
-_READABLE = 0.25
+#: A window of less than this part of the electrons of the least scan that was read may not be readable.
+_READABLE = 0.5
 
 #: Doses that differ by less are the same.
 _ROUNDING = 1.01
@@ -48,8 +48,8 @@ class Outlook:
     situation : Situation
     score : Score
         Of promises kept so far.
-    least_electrons : float
-        That a scan brought which could be read.
+    least_electrons, least_dose_e_per_a2 : float
+        That scans brought which could be read.
     """
 
     register: Register
@@ -63,6 +63,7 @@ class Outlook:
     situation: Situation
     score: Score
     least_electrons: float
+    least_dose_e_per_a2: float
 
 
 def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | None, str]:
@@ -83,7 +84,7 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
     )
     if not offers:
         return None, "the instrument offers no scan whose dose and time are known"
-    readable = [offer for offer in offers if offer.candidate.electrons >= _READABLE * outlook.least_electrons]
+    readable = [offer for offer in offers if _is_readable(offer, outlook)]
     within = [offer for offer in readable if _is_within_dose(offer, outlook.register, rules)]
     if not within:
         return None, "every further scan would pass the limit of dose"
@@ -129,6 +130,15 @@ def _energies(outlook: Outlook, rules: Rules) -> tuple[float, ...]:
         for energy in outlook.capabilities.energies_kev
         if energy_objection(energy, rules.limits, host) is None
     )
+
+
+def _is_readable(offer: Offer, outlook: Outlook) -> bool:
+    """Whether a window is neither fainter than what was read before, nor much smaller."""
+    candidate = offer.candidate
+    if offer.acquire.window is None:
+        return True
+    is_bright = candidate.dose_e_per_a2 * _ROUNDING >= outlook.least_dose_e_per_a2
+    return is_bright and candidate.electrons >= _READABLE * outlook.least_electrons
 
 
 def _is_within_dose(offer: Offer, register: Register, rules: Rules) -> bool:

@@ -158,7 +158,7 @@ def list_offers(
                 if part * edge < _LEAST_EDGE_ANGSTROM:
                     continue
                 boxes = propose_boxes(register.position_angstrom, gain, field_box, part * edge, _WINDOWS)
-                windows += [_window(box, field_box, shape) for box in boxes]
+                windows += [window_of(box, field_box, shape) for box in boxes]
         for factor, window in itertools.product(_DOSES, windows):
             dwell_us = header.dwell_us * factor
             low, high = capabilities.dwell_us_range or (0.0, math.inf)
@@ -259,7 +259,7 @@ def _detector_sets(
     return [chosen for chosen in sets if {detector.name for detector in chosen} == set(present)]
 
 
-def _window(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:
+def window_of(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:
     """A box and a margin around it, in pixels of the grid of the field."""
     edges = []
     for axis in range(2):

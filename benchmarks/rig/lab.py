@@ -111,6 +111,9 @@ class Lab:
         self.requests: dict[str, Request] = {}
         self.told: list[Action] = []
         self.view: tuple[Any, Any] | None = None
+        self.scans = 0
+        self.promises: list[tuple[float, float]] = []
+        self._realised = 0.0
         self._drifted = np.zeros(2)
         opened = SessionOpened(
             at_s=0.0,
@@ -168,6 +171,7 @@ class Lab:
             assert end_s is not None, "the scan could not begin"
             self.now_s = end_s
             frames = self.instrument.end_scan()
+            self.scans += 1
             self._drifted = self.instrument.specimen.drift.at(end_s).copy()
             dose = frames[0].facts.dose_e_per_a2 or 0.0
             area = frames[0].pixels.size * (frames[0].facts.pixel_size_angstrom or 0.0) ** 2
@@ -197,6 +201,7 @@ class Lab:
                 self._analyse(action)
             case WeighEvidence():
                 told = self.weigher.weigh(action, self.state.capabilities, self.state.rules)
+                self._realised = told.realised_nats or 0.0
                 weighed = EvidenceWeighed(
                     at_s=self.now_s, frame=action.frame, assessment=told, weighing_s=0.0
                 )
@@ -206,10 +211,18 @@ class Lab:
             case SendCommand():
                 self.orders.append(action)
             case AnnounceRequest():
-                self.requests[action.request.id] = action.request
+                self._note(action.request)
             case _:
                 pass
         self.told.append(action)
+
+    def _note(self, request: Request) -> None:
+        """Keep a request as it now stands, and what came of its promise [nats]."""
+        self.requests[request.id] = request
+        if request.status == "scored" and request.wish.promise is not None:
+            self.promises.append((request.wish.promise.gain_nats, self._realised))
+        elif request.status == "unscored" and request.wish.promise is not None:
+            self.promises.append((request.wish.promise.gain_nats, 0.0))
 
     def _analyse(self, action: AnalyseFrame) -> None:
         frame = self._frames.pop(action.frame)
@@ -227,7 +240,7 @@ class Lab:
 
     def look(self) -> Look:
         """Compare what is known with what is so."""
-        confidence, said, truth, entropy = self.compare()
+        _confidence, said, truth, entropy = self.compare()
         defects = [ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT]
         right = sum(int(((said == one) & (truth == one)).sum()) for one in defects)
         claimed, there = np.isin(said, defects).sum(), np.isin(truth, defects).sum()
@@ -244,7 +257,7 @@ class Lab:
     def compare(
         self,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Confidence, class said, true class and entropy of the columns in the field; -1 where none stands."""
+        """Confidence, class said, true class (-1: none stands there), entropy of the columns in the field."""
         register = self.weigher.mind.register
         if not len(register) or self.view is None:
             none = np.zeros(0)
