@@ -116,15 +116,20 @@ def _link_made(state: State, event: LinkMade) -> Step:
     offered = ", ".join(detector.name for detector in link.capabilities.detectors) or "no detectors"
     how = "again in touch with" if is_same else "in touch with"
     text = f"{how} {link.capabilities.instrument} ({offered}), session {link.session}"
-    notice = Notice(level="info", text=text)
+    notices = [Notice(level="info", text=text)]
+    allowed = [one for one in link.capabilities.detectors if one.name in state.rules.limits.detectors]
+    if state.mode != "observe" and len(allowed) < 2:
+        named = ", ".join(detector.name for detector in allowed) or "none"
+        text = f"no second detector is offered and allowed ({named}): none will be asked for"
+        notices.append(Notice(level="info", text=text, remedy="limits.detectors says which are allowed"))
     if not made.is_reader:
-        return made, (notice,)
+        return made, tuple(notices)
     warning = Notice(
         level="warning",
         text="another client controls the instrument; this agent only watches",
         remedy="end the other client if the agent is to send requests",
     )
-    return made, (notice, warning)
+    return made, (*notices, warning)
 
 
 def _state_seen(state: State, told: InstrumentState) -> State:

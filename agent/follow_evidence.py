@@ -9,11 +9,10 @@ from agent.follow_requests import end, may_propose, propose
 from agent.frames import FrameRef
 from agent.goals import Verdict
 from agent.interlocks import count_recent
-from agent.requests import Figure, Request, Status, Wish, moved_to
+from agent.requests import Figure, Request, Status, Wish, moved_to, request_of
 from agent.state import State
 from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import AcquireImage, SwitchDetector, SwitchEnergy
-from drivers.contract.maps import MapHeader
 
 Step = tuple[State, tuple[Action, ...]]
 
@@ -27,8 +26,8 @@ _ASKED_KEPT = 32
 def note_asked(state: State, header: FrameHeader, frame: FrameRef) -> State:
     """Remember which request a frame was taken for."""
     before, dot, name = (header.command_id or "").partition(f"{state.session}.")
-    request = name.partition(".")[0]
-    if before or not dot or not any(known.id == request for known in state.requests):
+    request = _switched_for(state, header) if before or not dot else request_of(name)
+    if request is None or not any(known.id == request for known in state.requests):
         return state
     asked = (*state.evidence.asked, (frame, request))[-_ASKED_KEPT:]
     return replace(state, evidence=replace(state.evidence, asked=asked))
@@ -44,11 +43,10 @@ def is_idle(state: State) -> bool:
     return state.evidence.weighing is None and not state.evidence.waiting
 
 
-def queue_map(state: State, frame: FrameRef, header: MapHeader) -> Step:
+def queue_map(state: State, frame: FrameRef) -> Step:
     """Have a map weighed as soon as those before it are."""
     if state.rules.policy.rule != "value":
         return state, ()
-    state = _note_live(state, frame, header)
     waiting = (*state.evidence.waiting, frame)
     left: list[FrameRef] = []
     if state.rules.policy.when_behind == "newest":
@@ -145,20 +143,20 @@ def _ask_first(state: State, now_s: float) -> Step:
     return propose(state, now_s, Wish(command=acquire, reason=reason, figures=figures), None)
 
 
-def _note_live(state: State, frame: FrameRef, header: MapHeader) -> State:
-    """A switch without a frame of its own is scored by the first frame that follows it."""
+def _switched_for(state: State, header: FrameHeader) -> str | None:
+    """The request that switched to what a frame was taken with, if it asked for no frame of its own."""
     request = next((r for r in state.requests if r.status == "confirmed" and r.is_open), None)
-    if request is None or any(name == request.id for _, name in state.evidence.asked):
-        return state
-    command, context = request.wish.command, header.settled.context
-    is_its = request.wish.then is None and (
-        (isinstance(command, SwitchDetector) and context.detector.name in command.detectors)
-        or (isinstance(command, SwitchEnergy) and context.energy_kev == command.energy_kev)
-    )
-    if not is_its:
-        return state
-    asked = (*state.evidence.asked, (frame, request.id))[-_ASKED_KEPT:]
-    return replace(state, evidence=replace(state.evidence, asked=asked))
+    if request is None or header.command_id is not None or request.wish.then is not None:
+        return None
+    if state.confirmed_s is None or header.monotonic_s <= state.confirmed_s:
+        return None
+    match request.wish.command:
+        case SwitchDetector(detectors=names):
+            return request.id if header.detector is not None and header.detector.name in names else None
+        case SwitchEnergy(energy_kev=energy):
+            return request.id if header.energy_kev == energy else None
+        case _:
+            return None
 
 
 def _weigh_next(state: State) -> Step:

@@ -82,7 +82,7 @@ def frame_mapped(state: State, event: FrameMapped) -> Step:
     state = replace(_awake(state, event.at_s), counts=counts, memory=memory, busy=None)
     actions: tuple[Action, ...] = (PublishMap(frame=event.frame),)
     if not state.is_finishing:
-        state, more = queue_map(state, event.frame, event.header)
+        state, more = queue_map(state, event.frame)
         actions += more
     if is_enough(state):
         return state, actions

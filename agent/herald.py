@@ -170,6 +170,7 @@ class Herald:
             requests=state.requests,
             log=tuple(self.lines),
             lines_before=self.lines_made - len(self.lines),
+            evidence=self.evidence.assessment if self.evidence else None,
         )
 
     def _tell(self, action: Action) -> None:

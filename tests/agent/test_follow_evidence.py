@@ -162,15 +162,15 @@ def test_a_switch_and_its_frame_are_one_approval_and_two_commands(make, begun):
 
 def test_a_switch_of_a_live_scan_is_scored_by_the_first_frame_that_follows(make, begun):
     state, _ = begun(wish_of(SwitchDetector(detectors=("MAADF",))), is_scanning=True)
-    now = make.state_of(10.5, detectors=(MAADF,), is_scanning=True, **SCAN)
-    events = [
-        ended(13.0, state=now),
-        seen(make, 1, detector=MAADF),
-        make.frame_mapped(1, detector="MAADF"),
-    ]
+    now = make.state_of(11.5, detectors=(MAADF,), is_scanning=True, **SCAN)
+    events = [ended(13.0, state=now)]
+    for number in (1, 2):  # the first was taken before the switch
+        events += [seen(make, number, detector=MAADF), make.frame_mapped(number, detector="MAADF")]
+        events.append(weighed(make, number, at_s=14.0))
     state, actions = make.run_through(events, state)
-    (order,) = [a for a in actions if a.kind == "weigh_evidence"]
-    assert order.situation.request == "r1"
+    orders = [a.situation.request for a in actions if a.kind == "weigh_evidence"]
+    assert orders == [None, "r1"]
+    assert ("r1", "scored") in told(actions)
 
 
 @pytest.mark.parametrize("how", ["unreadable", "doubtful", "quarantined", "lost"])
