@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,35 +16,17 @@ from numpy.typing import NDArray
 from drivers.contract.context import CONVERGENCE_MRAD
 from drivers.contract.errors import InputError
 from drivers.contract.materials import ATOMIC_NUMBERS, DOPANTS, HOSTS, dopants_of, find_host
+from sim_microscope.column_build import Settings, compute_column
+from sim_microscope.crystal import column_atoms
 from sim_microscope.interference import RECIPE
 from sim_microscope.kernels import EDGES_MRAD, RADII_ANGSTROM, KernelTable
-from sim_microscope.multislice import Multislice, Plane, WaveGrid
 from sim_microscope.pair_build import compress_pairs, compute_pairs, compute_remainders
 from sim_microscope.pairs import PAIR_EDGES_MRAD, SHELL_DISTANCES, PairTable, all_pair_keys, all_site_keys
 from sim_microscope.scattering import rms_displacement_angstrom
+from sim_microscope.workers import worker_pool
 
 #: What a finished kernel holds; raised when that changes, so that old ones are made again.
 _FORMAT = 3
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Numerical settings of a kernel; the defaults are what `columnist kernels study` argues for.
-
-    Parameters
-    ----------
-    cell_angstrom : float
-        Edge of the square cell around the column [Å].
-    max_angle_mrad : float
-        Angle that the grid carries without aliasing [mrad].
-    radial_nodes, angular_nodes : int
-        Quadrature over the relative displacement of the two atoms of a column; `angular_nodes` is even.
-    """
-
-    cell_angstrom: float = 32.0
-    max_angle_mrad: float = 400.0
-    radial_nodes: int = 4
-    angular_nodes: int = 4
 
 
 @dataclass(frozen=True)
@@ -75,13 +57,13 @@ class ColumnTask:
             asdict(self.settings),
             RADII_ANGSTROM.tolist(),
             EDGES_MRAD.tolist(),
-            _atoms_of(self.species),
+            column_atoms(self.species),
         ]
         return f"{self.species.replace(':', '-')}_{self.energy_kev}_{_digest(recipe, self.species)}"
 
     def compute(self) -> dict[str, NDArray[np.float32]]:
-        """Kernels of the column, see `compute_column`."""
-        return compute_column(self)
+        """Kernels of the column, see `sim_microscope.column_build.compute_column`."""
+        return compute_column(self.species, self.energy_kev, self.settings, self.device)
 
 
 @dataclass(frozen=True)
@@ -119,81 +101,10 @@ def _digest(recipe: Sequence[Any], species_or_host: str) -> str:
         host = find_host(species_or_host)
         symbols: tuple[str, ...] = (host.metal, host.chalcogen, *dopants_of(host.name))
     else:
-        symbols = tuple(symbol for symbol, _ in _atoms_of(species_or_host))
+        symbols = tuple(symbol for symbol, _ in column_atoms(species_or_host))
     displacements = [round(rms_displacement_angstrom(symbol), 9) for symbol in symbols]
     whole = [_FORMAT, CONVERGENCE_MRAD, version("abtem"), displacements, *recipe]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
-
-
-def _atoms_of(species: str) -> list[tuple[str, float]]:
-    """Elements of a column and their heights [Å]; the specimen's middle is at 0."""
-    if ":" not in species:
-        return [(species, 0.0)]
-    host_name, state = species.split(":")
-    host = find_host(host_name)
-    half = host.thickness_angstrom / 2
-    heights = {"X2": [-half, half], "X1top": [-half], "X1bottom": [half]}[state]
-    return [(host.chalcogen, height) for height in heights]
-
-
-def column_planes(
-    species: str, center: NDArray[np.float64], displacement: NDArray[np.float64]
-) -> list[Plane]:
-    """Planes of a column whose two atoms, if it has two, are displaced by half a vector each [Å]."""
-    atoms = _atoms_of(species)
-    signs = (1.0, -1.0) if len(atoms) == 2 else (0.0,)
-    return [
-        Plane((symbol,), (center + sign * displacement / 2)[None], height)
-        for (symbol, height), sign in zip(atoms, signs, strict=True)
-    ]
-
-
-def displacement_quadrature(
-    sigma_angstrom: float, settings: Settings
-) -> list[tuple[float, NDArray[np.float64]]]:
-    """Weights and vectors [Å] that average over an isotropic Gaussian displacement.
-
-    Gauss-Laguerre in the squared length and equal angles; the mirror symmetry about the line of probe
-    positions (along columns) leaves half the angles.
-    """
-    nodes, weights = np.polynomial.laguerre.laggauss(settings.radial_nodes)
-    half = settings.angular_nodes // 2
-    points = []
-    for node, weight in zip(nodes, weights, strict=True):
-        length = sigma_angstrom * np.sqrt(2 * node)
-        for step in range(half):
-            angle = (step + 0.5) * np.pi / half
-            points.append((float(weight / half), length * np.array([np.sin(angle), np.cos(angle)])))
-    return points
-
-
-def compute_column(task: ColumnTask) -> dict[str, NDArray[np.float32]]:
-    """Kernels of one column: `static`, and `averaged` over the relative motion of its atoms.
-
-    Returns
-    -------
-    dict of ndarray of shape (radii + 1, rings)
-        Ring intensity less that in vacuum, for an incident intensity of 1; the last row is its integral
-        over the plane [Å²].
-    """
-    settings = task.settings
-    cell = (settings.cell_angstrom, settings.cell_angstrom)
-    grid = WaveGrid.for_angle(cell, task.energy_kev, settings.max_angle_mrad)
-    engine = Multislice(grid, CONVERGENCE_MRAD, EDGES_MRAD, device=task.device)
-    center = np.array(cell) / 2
-    positions = center + np.stack([np.zeros_like(RADII_ANGSTROM), RADII_ANGSTROM], axis=1)
-
-    atoms = _atoms_of(task.species)
-    points = [(0.0, np.zeros(2))]
-    if len(atoms) == 2:
-        points += displacement_quadrature(np.sqrt(2.0) * rms_displacement_angstrom(atoms[0][0]), settings)
-    specimens = [column_planes(task.species, center, vector) for _, vector in points]
-    integrals = np.array([engine.integral(planes) for planes in specimens])
-    kernels = np.concatenate([engine.contrasts(specimens, positions), integrals[:, None]], axis=1)
-    static, averaged = kernels[0], kernels[0]
-    if len(atoms) == 2:
-        averaged = np.tensordot([weight for weight, _ in points], kernels, axes=1)
-    return {"static": static.astype(np.float32), "averaged": averaged.astype(np.float32)}
 
 
 def default_species(hosts: Sequence[str] = tuple(HOSTS)) -> tuple[str, ...]:
@@ -227,9 +138,11 @@ def _keep(arrays: dict[str, NDArray[np.float32]], path: Path) -> None:
 
 
 def run_tasks(
-    tasks: Sequence[Task], folder: Path, *, workers: int, cluster: str | None, on_done: Callable[[], None]
+    tasks: Sequence[Task], folder: Path, *, workers: int, cluster: str | None, on_done: Callable[[int], None]
 ) -> None:
     """Run what is not done yet, in `workers` processes or on the Dask cluster at an address.
+
+    `on_done` is told how many pieces of work are finished: all that were before at once, then each.
 
     Raises
     ------
@@ -238,20 +151,18 @@ def run_tasks(
     """
     folder.mkdir(parents=True, exist_ok=True)
     pending = [task for task in tasks if not (folder / f"{task.stem}.npz").is_file()]
-    for _ in range(len(tasks) - len(pending)):
-        on_done()
+    if len(pending) < len(tasks):
+        on_done(len(tasks) - len(pending))
     if cluster is not None:
         for _ in _run_on_cluster(pending, folder, cluster):
-            on_done()
+            on_done(1)
         return
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         futures: list[Future[str]] = [pool.submit(_run, task, str(folder)) for task in pending]
         try:
             for future in as_completed(futures):
                 future.result()
-                on_done()
+                on_done(1)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -288,12 +199,12 @@ def assemble_columns(
                 folder / f"{ColumnTask(name, energy, settings).stem}.npz", allow_pickle=False
             ) as data:
                 static[i, j], averaged[i, j] = data["static"], data["averaged"]
-    elements = dict.fromkeys(symbol for name in species for symbol, _ in _atoms_of(name))
+    elements = dict.fromkeys(symbol for name in species for symbol, _ in column_atoms(name))
     # Two atoms that move independently: their centre moves by 1/sqrt(2) of one of them.
     motion = np.array(
         [
             rms_displacement_angstrom(atoms[0][0]) / np.sqrt(len(atoms))
-            for atoms in (_atoms_of(name) for name in species)
+            for atoms in (column_atoms(name) for name in species)
         ]
     )
     card = {

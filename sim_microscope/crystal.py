@@ -182,16 +182,24 @@ class Crystal:
         return Atoms(symbols, positions=np.array(points).reshape(-1, 3), cell=cell, pbc=(True, True, False))
 
     def atoms_of(self, state: States) -> list[tuple[str, float]]:
-        """Elements of a column and their heights [Å] about the middle of the layer."""
-        half = self.host.thickness_angstrom / 2
-        if state in ("metal", "dopant"):
-            return [(str(self.species(state)), 0.0)]
-        heights = {"X2": [-half, half], "X1top": [-half], "X1bottom": [half], "empty": []}[state]
-        return [(self.host.chalcogen, height) for height in heights]
+        """Elements of a column in a state and their heights, see `column_atoms`."""
+        species = self.species(state)
+        return [] if species is None else column_atoms(species)
 
     def take(self, keep: NDArray[Any]) -> "Crystal":
         """Crystal of a selection of the columns."""
         return Crystal(self.specimen, self.positions[keep], self.states[keep], self.grains[keep])
+
+
+def column_atoms(species: str) -> list[tuple[str, float]]:
+    """Elements of a column, named as in a kernel table, and their heights [Å] about the layer's middle."""
+    if ":" not in species:
+        return [(species, 0.0)]
+    host_name, state = species.split(":")
+    host = find_host(host_name)
+    half = host.thickness_angstrom / 2
+    heights = {"X2": [-half, half], "X1top": [-half], "X1bottom": [half]}[state]
+    return [(host.chalcogen, height) for height in heights]
 
 
 def _lattice(

@@ -83,10 +83,15 @@ class KernelTable:
             If the species or the energy is not in the table.
         """
         if energy_kev not in self.energies_kev:
+            possible = ", ".join(str(energy) for energy in self.energies_kev)
+            remedy = (
+                f"make a table with `columnist kernels build --energy-kev {energy_kev:.0f} --table FOLDER`, "
+                "then give it with --table FOLDER"
+                if float(energy_kev).is_integer()
+                else "tables are made for a whole number of keV; use --method multislice for another"
+            )
             raise MissingKernelError(
-                f"no kernel at {energy_kev!r} keV; the table holds "
-                f"{', '.join(str(energy) for energy in self.energies_kev)} keV; for a whole number of keV "
-                f"make one with `columnist kernels build --energy-kev {energy_kev:.0f} --table FOLDER`"
+                f"no kernel at {energy_kev:g} keV; the table holds {possible} keV; {remedy}"
             )
         if species not in self.species:
             raise MissingKernelError(

@@ -1,6 +1,8 @@
 """Images of the 34 motifs of a context: patches as the literature trains on, from the same kernels."""
 
+from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 
 import numba
 import numpy as np
@@ -38,7 +40,8 @@ def _add_columns(
             continue
         profile = profiles[which[s]]
         for p in range(pixels.shape[0]):
-            position = np.hypot(pixels[p, 0] - sites[s, 0], pixels[p, 1] - sites[s, 1]) / step
+            row, column = pixels[p, 0] - sites[s, 0], pixels[p, 1] - sites[s, 1]
+            position = np.sqrt(row * row + column * column) / step
             low = int(position)
             if low + 1 < profile.size:
                 image[p] += profile[low] + (position - low) * (profile[low + 1] - profile[low])
@@ -76,25 +79,29 @@ def _add_terms(
                 image[p] += look_up(term, abs(dr * column - dc * row), dr * row + dc * column + center)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True)
 def _fill(
     images: NDArray[np.float64],
     pixels: NDArray[np.float64],
     sites: NDArray[np.float64],
     states: NDArray[np.int64],
-    near: NDArray[np.int64],
+    alone: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    ends: NDArray[np.int64],
     profiles: NDArray[np.float64],
     profile_step: float,
     terms: NDArray[np.float32],
     kinds: NDArray[np.int64],
     term_step: float,
 ) -> None:
-    """Add to each motif's image its variable columns and the pairs that they take part in."""
-    for m in numba.prange(images.shape[0]):
-        variable = states[m, :_VARIABLE]
-        _add_columns(images[m], pixels, sites[:_VARIABLE], profiles, variable, profile_step)
+    """Add to each part's image its column, if it has one (`alone`), and its pairs."""
+    for p in range(images.shape[0]):
+        if alone[p] >= 0:
+            own = slice(alone[p], alone[p] + 1)
+            _add_columns(images[p], pixels, sites[own], profiles, states[p, own], profile_step)
         if terms.shape[0]:
-            _add_terms(images[m], pixels, sites, states[m], near, terms, kinds, term_step)
+            listed = pairs[ends[p] : ends[p + 1]]
+            _add_terms(images[p], pixels, sites, states[p], listed, terms, kinds, term_step)
 
 
 def _pairs(sites: NDArray[np.float64], is_metal: NDArray[np.bool_], patch: float) -> NDArray[np.int64]:
@@ -112,14 +119,81 @@ def _pairs(sites: NDArray[np.float64], is_metal: NDArray[np.bool_], patch: float
     return np.array(found, np.int64)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """Lattice around a column, and the parts that its motifs are sums of.
+
+    A part is one variable column in one state, with its pairs with the host around; or two variable
+    columns in two states: the pair of them.  Motifs share most of theirs.
+
+    Parameters
+    ----------
+    sites : ndarray of shape (n, 2)
+        Lattice in units of a, the motif first.
+    host : ndarray of shape (n,), int
+        State of every site in the perfect host.
+    fixed : ndarray of shape (k, 3), int
+        Pairs (first, second, shell) that no motif touches.
+    members : list of int
+        Motifs with this centre, as indices into `all_motifs`.
+    states : ndarray of shape (parts, n), int
+        State of every site, -1 for an empty column.
+    alone : ndarray of shape (parts,), int
+        The site whose column the part adds, or -1.
+    pairs, ends : ndarray of shape (l, 3) and (parts + 1,), int
+        Pairs of all parts, and where each part's begin.
+    holds : ndarray of shape (members, parts)
+        1 where a motif holds a part.
+    """
+
+    sites: NDArray[np.float64]
+    host: NDArray[np.int64]
+    fixed: NDArray[np.int64]
+    members: list[int]
+    states: NDArray[np.int64]
+    alone: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    holds: NDArray[np.float64]
+
+
 @cache
-def _geometry(
-    center_is_metal: bool,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Lattice around a motif in units of a, far enough for every host, and its pairs near the patch."""
+def _plan(center_is_metal: bool) -> _Plan:
+    """Lattice far enough for every host, and the parts of the motifs whose centre is or is no metal site."""
     smallest = min(host.lattice_constant_angstrom for host in HOSTS.values())
-    lattice, is_metal = surroundings(center_is_metal, REACH_ANGSTROM / smallest + 0.6)
-    return lattice, is_metal, _pairs(lattice, is_metal, 2.6)
+    sites, is_metal = surroundings(center_is_metal, REACH_ANGSTROM / smallest + 0.6)
+    host = np.where(is_metal, STATES.index("metal"), STATES.index("X2")).astype(np.int64)
+    pairs = _pairs(sites, is_metal, 2.6)
+    motifs = all_motifs()
+    members = [
+        index
+        for index, motif in enumerate(motifs)
+        if (motif.center in ("metal", "dopant")) == center_is_metal
+    ]
+    groups = [*combinations(range(_VARIABLE), 1), *combinations(range(_VARIABLE), 2)]
+    held: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for row, index in enumerate(members):
+        contents = [STATES.index(s) for s in (motifs[index].center, *motifs[index].neighbours)]
+        for group in groups:
+            held.setdefault((group, tuple(contents[site] for site in group)), []).append(row)
+    holds = np.zeros((len(members), len(held)))
+    states, listed = np.tile(host, (len(held), 1)), []
+    for part, ((group, contents_of), rows) in enumerate(held.items()):
+        holds[rows, part] = 1.0
+        states[part, list(group)] = contents_of
+        inside = [tuple(sorted(site for site in pair if site < _VARIABLE)) == group for pair in pairs[:, :2]]
+        listed.append(pairs[inside])
+    return _Plan(
+        sites,
+        host,
+        pairs[pairs[:, :2].min(axis=1) >= _VARIABLE],
+        members,
+        np.where(states == STATES.index("empty"), -1, states),
+        np.array([group[0] if len(group) == 1 else -1 for group, _ in held]),
+        np.concatenate(listed),
+        np.cumsum([0, *(len(own) for own in listed)]),
+        holds,
+    )
 
 
 def motif_images(kernels: FieldKernels, *, size: int = 48) -> NDArray[np.float32]:
@@ -147,41 +221,29 @@ def motif_images(kernels: FieldKernels, *, size: int = 48) -> NDArray[np.float32
     profiles[order] = column_profiles([kernels.columns[state] for state in order])
     images = np.zeros((len(motifs), size * size))
     images += vacuum_intensity(kernels.context.detector, kernels.context.convergence_mrad)
-    for center_is_metal in (True, False):
-        lattice, is_metal, pairs = _geometry(center_is_metal)
-        host = np.where(is_metal, STATES.index("metal"), STATES.index("X2")).astype(np.int64)
-        sites = lattice * a
-        members = [
-            index
-            for index, motif in enumerate(motifs)
-            if (motif.center in ("metal", "dopant")) == center_is_metal
-        ]
-        base = np.zeros(size * size)
+    for plan in (_plan(True), _plan(False)):
+        sites = plan.sites * a
         near = np.linalg.norm(sites, axis=1) <= REACH_ANGSTROM + 0.6 * a
-        around = np.where(near, host, -1)[_VARIABLE:]
+        around = np.where(near, plan.host, -1)[_VARIABLE:]
+        base = np.zeros(size * size)
         _add_columns(base, pixels, sites[_VARIABLE:], profiles, around, PROFILE_STEP_ANGSTROM)
-        varies = pairs[:, :2].min(axis=1) < _VARIABLE
         if len(kernels.terms):
-            _add_terms(
-                base, pixels, sites, host, pairs[~varies], kernels.terms, kernels.kinds, TERM_STEP_ANGSTROM
-            )
-        states = np.tile(host, (len(members), 1))
-        for row, index in zip(states, members, strict=True):
-            contents = (motifs[index].center, *motifs[index].neighbours)
-            row[:_VARIABLE] = [STATES.index(state) for state in contents]
-        part = np.tile(base, (len(members), 1))
-        shown = np.where(states == STATES.index("empty"), -1, states)
+            listed = (plan.fixed, kernels.terms, kernels.kinds, TERM_STEP_ANGSTROM)
+            _add_terms(base, pixels, sites, plan.host, *listed)
+        parts = np.zeros((len(plan.states), size * size))
         _fill(
-            part,
+            parts,
             pixels,
             sites,
-            shown,
-            pairs[varies],
+            plan.states,
+            plan.alone,
+            plan.pairs,
+            plan.ends,
             profiles,
             PROFILE_STEP_ANGSTROM,
             kernels.terms,
             kernels.kinds,
             TERM_STEP_ANGSTROM,
         )
-        images[members] += part
+        images[plan.members] += base + plan.holds @ parts
     return images.reshape(len(motifs), size, size).astype(np.float32)

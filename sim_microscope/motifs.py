@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -42,6 +43,7 @@ def _necklaces(states: tuple[States, ...]) -> list[tuple[States, States, States]
     return list(found.values())
 
 
+@cache
 def all_motifs() -> tuple[Motif, ...]:
     """Every motif: around a chalcogen column metals and dopants, around those chalcogen columns."""
     motifs = [Motif(center, ring) for center in _CHALCOGEN_STATES for ring in _necklaces(_METAL_STATES)]

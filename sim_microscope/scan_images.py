@@ -79,7 +79,6 @@ def multislice_image(
         (detector.inner_mrad, detector.outer_mrad),
         convergence,
         Aberrations(defocus_angstrom),
-        max_angle_mrad=max(detector.outer_mrad * 1.002, 2.5 * convergence),
     )
     # The source blurs what lies beside the scan into it.
     sigma_px = source_sigma_angstrom / path.true_step_angstrom

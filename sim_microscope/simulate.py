@@ -183,7 +183,6 @@ def simulate_multislice(
         edges,
         context.convergence_mrad,
         aberrations,
-        max_angle_mrad=max(context.detector.outer_mrad * 1.002, 2.5 * context.convergence_mrad),
         device=device,
     )
 

@@ -12,19 +12,23 @@ from drivers.contract.materials import HOSTS, find_host
 from sim_microscope.build import (
     ColumnTask,
     PairTask,
-    Settings,
     Task,
     assemble_columns,
     assemble_pairs,
     default_species,
     run_tasks,
 )
+from sim_microscope.column_build import Settings
 from sim_microscope.commands.options import count, find_device, make_folder, progress_bar
 from sim_microscope.kernels import DATA_FOLDER, save_table
 from sim_microscope.pairs import save_pairs
 
 #: Rank of the basis of the pair terms.
 PAIR_RANK = 96
+
+#: Energies of a table [keV]; above, the kernels' grid asks for more than is known of atoms
+#: (`sim_microscope.scattering.FREQUENCIES`).
+LOWEST_KEV, HIGHEST_KEV = 20, 250
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def study(arguments: argparse.Namespace) -> int:
     """Run every convergence study and write its table."""
-    from sim_microscope.convergence import STUDIES, Row, as_markdown
+    from sim_microscope.convergence import Row, as_markdown
+    from sim_microscope.convergence_peers import STUDIES
 
     rows: list[Row] = []
     with progress_bar() as progress:
@@ -79,8 +84,10 @@ def build(arguments: argparse.Namespace) -> int:
     for name in hosts:
         find_host(name)
     energies = tuple(arguments.energy_kev or ENERGIES_KEV)
-    if any(not 20 <= energy <= 300 for energy in energies):
-        raise InputError(f"energies {list(energies)} keV: expected 20 to 300 keV (not volts)")
+    if any(not LOWEST_KEV <= energy <= HIGHEST_KEV for energy in energies):
+        raise InputError(
+            f"energies {list(energies)} keV: expected {LOWEST_KEV} to {HIGHEST_KEV} keV (not volts)"
+        )
     if arguments.table is None and (arguments.host or arguments.energy_kev):
         raise InputError(
             "a table of some hosts or energies would take the place of the shipped one, which holds all: "
@@ -109,5 +116,5 @@ def _work(label: str, tasks: Sequence[Task], folder: Path, workers: int, cluster
     start = time.monotonic()
     with progress_bar() as progress:
         bar = progress.add_task(label, total=len(tasks))
-        run_tasks(tasks, folder, workers=workers, cluster=cluster, on_done=lambda: progress.advance(bar))
+        run_tasks(tasks, folder, workers=workers, cluster=cluster, on_done=lambda n: progress.advance(bar, n))
     print(f"{label}: {len(tasks)} pieces of work in {time.monotonic() - start:.0f} s")

@@ -9,13 +9,16 @@ from pydantic import ValidationError
 from drivers.contract.context import CONVERGENCE_MRAD, Context, Specimen, parse_detector
 from drivers.contract.errors import InputError
 from sim_microscope.commands.options import count, find_device, finite, make_folder, progress_bar
-from sim_microscope.crystal import DefectConcentrations, GrainBoundary
+from sim_microscope.crystal import Defect, DefectConcentrations, GrainBoundary, States
 from sim_microscope.field import FieldKernels
 from sim_microscope.frame_files import summary, write_frame, write_picture, write_truth
 from sim_microscope.imaging import Acquisition
 from sim_microscope.kernels import load_table
 from sim_microscope.pairs import load_pairs
 from sim_microscope.simulate import Frame, SpecimenPlan, load_kernels, simulate_frame, simulate_multislice
+
+#: What a column can become.
+_DEFECTS: tuple[States, ...] = ("dopant", "X1top", "X1bottom", "empty")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--vac1", type=finite, default=0.04, help="single vacancies a chalcogen column")
     what.add_argument("--vac2", type=finite, default=0.005, help="double vacancies a chalcogen column")
     what.add_argument("--dopant-fraction", type=finite, help="dopants a metal column (0.02 with a dopant)")
+    what.add_argument(
+        "--defect",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("KIND", "ROW", "COL"),
+        help=f"{', '.join(_DEFECTS)} at the column nearest to a place [Å]; repeatable",
+    )
     what.add_argument(
         "--rotation-deg",
         type=finite,
@@ -165,9 +176,25 @@ def _plan(arguments: argparse.Namespace) -> SpecimenPlan:
     return SpecimenPlan(
         rotation_deg=arguments.rotation_deg,
         concentrations=DefectConcentrations(arguments.vac1, arguments.vac2, fraction),
+        defects=tuple(_defect(words) for words in arguments.defect),
         strain=_matrix(arguments.strain),
         boundary=None if angle is None else GrainBoundary(angle),
     )
+
+
+def _defect(words: list[str]) -> Defect:
+    """Defect from its kind and place."""
+    kind = next((state for state in _DEFECTS if state == words[0]), None)
+    try:
+        row, column = finite(words[1]), finite(words[2])
+    except argparse.ArgumentTypeError:
+        kind = None
+    if kind is None:
+        raise InputError(
+            f"--defect {' '.join(words)}: expected one of {', '.join(_DEFECTS)} and a row and a column in Å, "
+            "for example --defect X1top 12.5 30"
+        )
+    return Defect(kind, row, column)
 
 
 def _torch_device(wanted: str) -> str:

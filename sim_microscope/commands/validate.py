@@ -10,6 +10,7 @@ from typing import Any
 
 from drivers.contract.context import DETECTORS
 from sim_microscope.aberrations import Aberrations
+from sim_microscope.column_ratios import column_ratios
 from sim_microscope.commands.options import count, make_folder, progress_bar
 from sim_microscope.kernels import default_table, load_table
 from sim_microscope.pairs import default_pairs, load_pairs
@@ -17,15 +18,13 @@ from sim_microscope.validation import (
     CASES,
     SOURCE_SIGMA_ANGSTROM,
     TARGETS,
-    THERMAL_COLUMNS,
     Case,
     Comparison,
-    column_ratios,
     compare,
     compare_stock,
-    compare_thermal,
     make_case,
 )
+from sim_microscope.validation_phonons import THERMAL_COLUMNS, compare_thermal
 
 #: Aberrations whose transfer ratio is checked on the first case; 2.3 rad at the aperture's rim.
 _ABERRATIONS = Aberrations(defocus_angstrom=30.0)

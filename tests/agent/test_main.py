@@ -64,7 +64,23 @@ def test_an_annulus_can_be_given_in_angles(tmp_path):
     assert main(words) == 0
 
 
+def test_defects_can_be_listed(tmp_path):
+    listed = ["--defect", "empty", "15", "15", "--defect", "dopant", "6", "20"]
+    words = [*SIMULATE, "--dopant", "Ti", "--vac1", "0", "--vac2", "0", "--dopant-fraction", "0"]
+    assert main([*words, *listed, "--out", str(tmp_path)]) == 0
+    rows = [line.split(",") for line in next(tmp_path.glob("*.csv")).read_text().splitlines()]
+    place = {row[rows[0].index("class")]: row for row in rows[1:]}
+    assert set(place) == {"x2", "vac2", "metal", "dopant"}
+    across, along = rows[0].index("x_angstrom"), rows[0].index("y_angstrom")
+    for name, row, column in (("vac2", 15.0, 15.0), ("dopant", 6.0, 20.0)):
+        found = (float(place[name][along]) - row, float(place[name][across]) - column)
+        assert max(map(abs, found)) < 3.32 / 3**0.5
+
+
 BAD = {
+    "defect of no kind": (["--defect", "hole", "1", "2"], "X1bottom, empty"),
+    "defect nowhere": (["--defect", "empty", "1", "x"], "a row and a column in Å"),
+    "defect beyond the field": (["--defect", "empty", "900", "1"], "no column within"),
     "host": (["--host", "FeO2"], "known are TiS2"),
     "dopant": (["--dopant", "Au"], "dopants of WSe2"),
     "dopant of the metal's period": (["--dopant", "Re"], "left out"),
@@ -109,6 +125,12 @@ def test_a_broken_table_is_named(tmp_path, capsys):
 def test_a_partial_table_does_not_take_the_place_of_the_shipped_one(capsys):
     assert main(["kernels", "build", "--energy-kev", "40"]) == 2
     assert "--table FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("energy", ["10", "300"])
+def test_a_table_of_an_energy_that_cannot_be_made_is_refused_at_once(energy, tmp_path, capsys):
+    assert main(["kernels", "build", "--energy-kev", energy, "--table", str(tmp_path)]) == 2
+    assert "expected 20 to 250 keV" in capsys.readouterr().err
 
 
 def test_every_disturbance_can_be_asked_for(tmp_path):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM, PairIntegral, averaged_atom
-from sim_microscope.multislice import Multislice, Plane, WaveGrid
+from sim_microscope.multislice import Multislice
+from sim_microscope.wave_grid import Plane, WaveGrid
 
 DISTANCE_ANGSTROM = 1.92
 ROWS, COLUMNS = slice(0, 9, 4), slice(3, 28, 3)

@@ -4,7 +4,7 @@ import pytest
 from drivers.contract.context import ENERGIES_KEV, HAADF, MAADF, Detector
 from drivers.contract.errors import MissingKernelError
 from drivers.contract.materials import DOPANTS, HOSTS
-from sim_microscope.build import ColumnTask, Settings, compute_column
+from sim_microscope.column_build import Settings, compute_column
 from sim_microscope.kernels import (
     EDGES_MRAD,
     RADII_ANGSTROM,
@@ -15,8 +15,9 @@ from sim_microscope.kernels import (
     save_table,
     vacuum_intensity,
 )
-from sim_microscope.multislice import Multislice, WaveGrid
+from sim_microscope.multislice import Multislice
 from sim_microscope.scattering import FREQUENCIES, scattering_amplitude, wavelength_angstrom
+from sim_microscope.wave_grid import WaveGrid
 
 TABLE = default_table()
 
@@ -33,7 +34,7 @@ def test_the_table_holds_every_column_of_every_host():
 def test_the_table_is_what_the_code_computes():
     # Coarser numerics than the table's (cell, quadrature), which the study puts at some 0.1 %.
     settings = Settings(cell_angstrom=24.0, radial_nodes=3)
-    fresh = compute_column(ColumnTask("TiS2:X2", 60, settings))
+    fresh = compute_column("TiS2:X2", 60, settings)
     position = TABLE.index("TiS2:X2", 60)
     dark = EDGES_MRAD[:-1] >= 40
     for name in ("static", "averaged"):
@@ -62,7 +63,7 @@ def test_heavier_columns_scatter_more():
 
 def test_kernels_look_the_same_from_every_side():
     grid = WaveGrid.for_angle((24.0, 24.0), 80, 281.0)
-    from sim_microscope.build import column_planes
+    from sim_microscope.column_build import column_planes
 
     center = np.full(2, 12.0)
     angles = np.deg2rad([0.0, 30.0, 45.0, 90.0, 137.0])

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from drivers.contract.context import HAADF, MAADF, Specimen
+from drivers.contract.errors import InputError
 from sim_microscope.crystal import STATES, Crystal
 from sim_microscope.kernels import RADII_ANGSTROM, default_table
 from sim_microscope.reference import Beam, crystal_planes, periodic_mean, scan_crystal
+from sim_microscope.wave_grid import Plane, WaveGrid, plane_transmission
 
 
 def test_a_lone_column_is_its_kernel_wherever_it_lies_in_a_tile():
@@ -20,6 +22,34 @@ def test_a_lone_column_is_its_kernel_wherever_it_lies_in_a_tile():
         values = rings[:, span].sum(1)
         values = values - 0.0051 * values.mean() / 1.0051
         np.testing.assert_allclose(values, kernel, atol=limit * kernel[0])
+
+
+@pytest.mark.parametrize("detector", [HAADF, MAADF], ids=lambda d: d.name)
+def test_what_scatters_beyond_the_detector_may_come_back(detector):
+    """Two atoms in line on the detector's own edges against their kernel, whose grid carries 400 mrad."""
+    pair = np.array([STATES.index("X2")], np.uint8)
+    lone = Crystal(Specimen(host="WSe2"), np.array([[30.3, 25.1]]), pair, np.zeros(1, np.uint8))
+    beam = Beam(80.0, (detector.inner_mrad, detector.outer_mrad))
+    rings = scan_crystal(lone, lone.positions, beam, workers=1)[0, 0] / 1.0051
+    kernel = default_table().radial("WSe2:X2", 80, detector, thermal=False)[0]
+    assert rings == pytest.approx(kernel, rel=4e-3)
+
+
+def test_a_beam_of_high_energy_asks_for_no_more_than_is_known_of_atoms():
+    beam = Beam(300.0, (68.0, 280.0))
+    assert 280.0 < beam.max_angle_mrad < 400.0
+    grid = WaveGrid.for_angle((32.0, 32.0), beam.energy_kev, beam.max_angle_mrad)
+    plane_transmission(grid, Plane(("W",), np.zeros((1, 2)), 0.0))
+    with pytest.raises(InputError, match="atoms are known up to 20 /Å"):
+        plane_transmission(WaveGrid.for_angle((32.0, 32.0), 300.0, 400.0), Plane((), np.zeros((0, 2)), 0.0))
+
+
+def test_several_processes_find_what_one_does():
+    metal = np.array([STATES.index("metal")], np.uint8)
+    lone = Crystal(Specimen(host="MoS2"), np.array([[7.9, 3.0]]), metal, np.zeros(1, np.uint8))
+    probes = np.array([[7.0, 3.0], [9.0, 3.0]])
+    one, two = (scan_crystal(lone, probes, Beam(60.0, (40.0, 90.0)), workers=n) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_planes_are_met_from_the_top():

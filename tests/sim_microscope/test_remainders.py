@@ -6,8 +6,8 @@ from scipy.fft import fft2, ifft2
 from scipy.special import j0
 
 from sim_microscope.interference import ACROSS_ANGSTROM, ALONG_ANGSTROM, averaged_atom
-from sim_microscope.multislice import Plane, WaveGrid, plane_transmission
 from sim_microscope.remainders import PlaneIntegral, captured, displaced_share, lattice_sum, site_remainders
+from sim_microscope.wave_grid import Plane, WaveGrid, plane_transmission
 
 EDGES_MRAD = np.array([20.0, 30.0, 31.0, 120.0])
 
