@@ -32,6 +32,9 @@ _MOST_ODDS = 12.0
 #: Less entropy than this is not worth looking at.
 _LEAST_NATS = 1e-5
 
+#: A column of more than this is in doubt.
+_IN_DOUBT_NATS = 0.01
+
 #: Columns of a class that a frame's own separation is read from, at least, expected.
 _LEAST_OF_A_CLASS = 5.0
 
@@ -115,7 +118,7 @@ class Worth:
     gain_nats : float
         Sum over the columns in its box, corrected by the score.
     columns : int
-        Columns in its box of which it is expected to tell a tenth of their entropy or more.
+        Columns in doubt in its box of which it is expected to tell a tenth of their entropy or more.
     """
 
     candidate: Candidate
@@ -186,7 +189,8 @@ def weigh(
     worths = []
     for candidate, gain in zip(candidates, gains, strict=True):
         inside = is_inside(register.position_angstrom, candidate.box)
-        told = int((gain[inside] > 0.1 * np.maximum(belief.entropy_nats[inside], _LEAST_NATS)).sum())
+        entropy = belief.entropy_nats[inside]
+        told = int(((entropy > _IN_DOUBT_NATS) & (gain[inside] > 0.1 * entropy)).sum())
         worths.append(Worth(candidate, correction * float(gain[inside].sum()), told))
     return worths
 

@@ -61,11 +61,14 @@ class Offer:
     switch : SwitchDetector, SwitchEnergy or None
         What has to be done first.
     acquire : AcquireImage
+    is_dose_known : bool
+        Whether the dose is the instrument's word; else it is the law's half dose.
     """
 
     candidate: Candidate
     switch: SwitchDetector | SwitchEnergy | None
     acquire: AcquireImage
+    is_dose_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Choice:
         what = "a window of" if self.offer.acquire.window else "the field of"
         text = (
             f"{self.worth.columns} columns are in doubt; {detectors} at {candidate.dose_e_per_a2:.2g} e/Å² "
-            f"over {what} {size} is expected to tell {self.worth.gain_nats:.2g} nats about them, for "
+            f"{'' if self.offer.is_dose_known else '(a guess: the instrument does not say) '}over {what} {size} is expected to tell {self.worth.gain_nats:.2g} nats about them, for "
             f"{candidate.electrons:.2g} electrons and {candidate.seconds:.2g} s"
         )
         if self.again is None or self.again.candidate == candidate:
@@ -135,12 +138,15 @@ def list_offers(
     Returns
     -------
     list of Offer
-        Empty if the instrument cannot be told to acquire, or the last frame's dwell or dose is not known.
+        Empty if the instrument cannot be told to acquire.  Where the last frame's dwell or dose is not known,
+        only what a live scan would bring on other detectors, at the law's half dose.
     """
     if AcquireImage.model_fields["kind"].default not in capabilities.commands:
         return []
-    if header.dwell_us is None or not header.dose_e_per_a2:
+    dose = header.dose_e_per_a2
+    if (header.dwell_us is None or not dose) and not state.is_scanning:
         return []
+    dose, is_known = dose or law.half_dose_e_per_a2, header.dwell_us is not None and bool(dose)
     shape = header.field_shape_px or header.shape
     offers = []
     for switch, detectors, energy, settling_s in _settings(
@@ -149,9 +155,9 @@ def list_offers(
         contexts = tuple(
             Context(specimen=specimen, energy_kev=energy, detector=detector) for detector in detectors
         )
-        plain = Candidate(contexts, header.dose_e_per_a2, field_box, 0.0)
+        plain = Candidate(contexts, dose, field_box, 0.0)
         windows: list[Window | None] = [None]
-        if capabilities.can_scan_windows:
+        if capabilities.can_scan_windows and is_known:
             gain = column_gains(register, belief, [plain], law, insight=insight)[0]
             edge = min(field_box[2] - field_box[0], field_box[3] - field_box[1])
             for part in _EDGES:
@@ -160,20 +166,24 @@ def list_offers(
                 boxes = propose_boxes(register.position_angstrom, gain, field_box, part * edge, _WINDOWS)
                 windows += [window_of(box, field_box, shape) for box in boxes]
         for factor, window in itertools.product(_DOSES, windows):
-            dwell_us = header.dwell_us * factor
+            dwell_us = (header.dwell_us or 0.0) * factor
             low, high = capabilities.dwell_us_range or (0.0, math.inf)
             is_live = state.is_scanning and window is None  # such a frame comes by itself, as the last did
-            if not low <= dwell_us <= high or (is_live and factor != 1.0):
+            if (is_known and not low <= dwell_us <= high) or (is_live and factor != 1.0):
+                continue
+            if not is_known and not is_live:
                 continue
             rows, cols = shape if window is None else (window.rows_px, window.cols_px)
             candidate = Candidate(
                 contexts,
-                header.dose_e_per_a2 * factor,
+                dose * factor,
                 field_box if window is None else _box(window, field_box, shape),
                 scan_s=(rows * cols * dwell_us + rows * capabilities.flyback_us) * 1e-6,
                 settling_s=settling_s,
             )
-            offers.append(Offer(candidate, switch, AcquireImage(dwell_us=dwell_us, window=window)))
+            offers.append(
+                Offer(candidate, switch, AcquireImage(dwell_us=dwell_us or None, window=window), is_known)
+            )
     return offers
 
 

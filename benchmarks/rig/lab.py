@@ -4,47 +4,26 @@
 results back as events.  Whoever runs it may also command the instrument as an operator would.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from agent.actions import Action, AnalyseFrame, AnnounceRequest, LeaveOut, SendCommand, WeighEvidence
-from agent.decide import decide
-from agent.events import (
-    AnalysisFailed,
-    CommandEnded,
-    EvidenceWeighed,
-    FrameMapped,
-    FrameSeen,
-    LinkMade,
-    SessionOpened,
-    Ticked,
-)
 from agent.evidence import believe
-from agent.frames import FrameRef
-from agent.requests import Request
-from agent.settings import AnalysisSettings, Rules
+from agent.settings import Rules
 from agent.sightings import field_box
-from agent.state import State
 from agent.value import is_inside
-from agent.weighing import EvidenceWeigher
-from agent.work import ColumnAnalysis
+from benchmarks.rig.pump import Pump
 from drivers.contract.context import ColumnClass
-from drivers.contract.errors import CommandRefusedError, InputError
-from drivers.contract.frame import build_frame
-from drivers.contract.instrument import AcquireImage, Command, CommandOutcome, StopScan
-from drivers.contract.messages import LinkUp
-from models.fusion import ON_METAL, load_shipped_law
+from drivers.contract.header import FrameHeader
+from drivers.contract.instrument import AcquireImage, Capabilities, Command, InstrumentState, StopScan
+from drivers.contract.maps import DefectMap
+from models.fusion import ON_METAL
 from sim_microscope.instrument import Instrument
 from sim_microscope.settings import SimulatorSettings
 from sim_microscope.simulate import load_kernels
-
-SESSION = "lab"
 
 #: A column of the register is the site that it is nearest to, if nearer than this [Å].
 _SAME_ANGSTROM = 0.9
@@ -53,12 +32,6 @@ _SAME_ANGSTROM = 0.9
 _RIM_ANGSTROM = 4.0
 
 find_kernels = cache(load_kernels)
-
-
-@cache
-def shared_analysis(network: str) -> ColumnAnalysis:
-    """One analysis for all sessions."""
-    return ColumnAnalysis(AnalysisSettings(network=network, threads=1))
 
 
 @dataclass(frozen=True)
@@ -88,8 +61,8 @@ class Look:
     lost: int
 
 
-class Lab:
-    """One session.
+class Lab(Pump):
+    """One session on the simulated microscope, which does not scan by itself.
 
     Parameters
     ----------
@@ -100,67 +73,25 @@ class Lab:
     """
 
     def __init__(self, settings: SimulatorSettings, rules: Rules, network: str = "mlp-simple") -> None:
+        super().__init__(rules, network)
         self.instrument = Instrument(settings, find_kernels=find_kernels)
         self.instrument.execute(StopScan(), 0.0)
-        self.now_s, self.electrons, self.sequence = 0.0, 0.0, 0
-        self.analysis = shared_analysis(network)
-        self.weigher = EvidenceWeigher(AnalysisSettings(network=network))
-        self.law = load_shipped_law(network)
-        self.state, self.inbox, self.orders = State(), deque[Any](), deque[SendCommand]()
-        self._frames: dict[FrameRef, Any] = {}
-        self.requests: dict[str, Request] = {}
-        self.told: list[Action] = []
-        self.view: tuple[Any, Any] | None = None
-        self.scans = 0
-        self.promises: list[tuple[float, float]] = []
-        self._realised = 0.0
+        self.electrons, self.scans = 0.0, 0
         self._drifted = np.zeros(2)
-        opened = SessionOpened(
-            at_s=0.0,
-            session=SESSION,
-            wall_time="2026-11-25T00:00:00Z",
-            source="the simulated microscope, in process",
-            rules=rules,
-            analysis=AnalysisSettings(network=network),
-            version="0",
-        )
-        link = LinkUp(
-            session="bench",
-            role="controller",
-            capabilities=self.instrument.capabilities(),
-            state=self.instrument.state(0.0),
-            next_sequence=0,
-        )
-        self.feed(opened)
-        self.feed(LinkMade(at_s=0.0, link=link))
+        self.open()
 
-    def feed(self, event: Any) -> None:
-        """Put an event to `decide`, and carry out all that follows but commands."""
-        self.inbox.append(event)
-        while self.inbox:
-            self.state, actions = decide(self.state, self.inbox.popleft())
-            for action in actions:
-                self._carry_out(action)
+    def capabilities(self) -> Capabilities:
+        """What the instrument can do."""
+        return self.instrument.capabilities()
 
-    def tick(self, seconds: float = 1.0) -> None:
-        """Let time pass, and carry out what the agent has sent."""
-        self.now_s += seconds
-        self.feed(Ticked(at_s=self.now_s))
+    def instrument_state(self) -> InstrumentState:
+        """How it stands."""
+        return self.instrument.state(self.now_s)
 
-    def carry_out_order(self) -> bool:
-        """Have the instrument do what the agent has sent; returns whether there was anything."""
-        if not self.orders:
-            return False
-        order = self.orders.popleft()
-        status, reason = "confirmed", ""
-        try:
-            self.command(order.command, f"{SESSION}.{order.request}")
-        except CommandRefusedError as error:
-            status, reason = "refused", str(error)
-        state = self.instrument.state(self.now_s)
-        outcome = CommandOutcome(id=order.request, status=status, reason=reason, state=state)
-        self.feed(CommandEnded(at_s=self.now_s, request=order.request, outcome=outcome))
-        return True
+    @property
+    def view(self) -> tuple[DefectMap, FrameHeader] | None:
+        """The last map of the whole field."""
+        return next((one for one in reversed(self.maps) if one[1].window is None), None)
 
     def command(self, command: Command, command_id: str | None = None) -> None:
         """Have the instrument do something, and wait until it is done."""
@@ -178,65 +109,6 @@ class Lab:
             self.electrons += dose * area
             for made in frames:
                 self._see(made, command_id)
-
-    def _see(self, made: Any, command_id: str | None) -> None:
-        """Hand a frame to the agent."""
-        frame = build_frame(
-            made.facts.model_copy(update={"command_id": command_id}),
-            made.pixels,
-            session="bench",
-            sequence=self.sequence,
-            monotonic_s=self.now_s,
-            wall_time_unix_s=0.0,
-        )
-        self.sequence += 1
-        ref = FrameRef(session="bench", sequence=frame.header.sequence)
-        self._frames[ref] = frame
-        self.feed(FrameSeen(at_s=self.now_s, header=frame.header))
-
-    def _carry_out(self, action: Action) -> None:
-        """What `agent.loop` would do."""
-        match action:
-            case AnalyseFrame():
-                self._analyse(action)
-            case WeighEvidence():
-                told = self.weigher.weigh(action, self.state.capabilities, self.state.rules)
-                self._realised = told.realised_nats or 0.0
-                weighed = EvidenceWeighed(
-                    at_s=self.now_s, frame=action.frame, assessment=told, weighing_s=0.0
-                )
-                self.inbox.append(weighed)
-            case LeaveOut():
-                self.weigher.leave_out(action.frame)
-            case SendCommand():
-                self.orders.append(action)
-            case AnnounceRequest():
-                self._note(action.request)
-            case _:
-                pass
-        self.told.append(action)
-
-    def _note(self, request: Request) -> None:
-        """Keep a request as it now stands, and what came of its promise [nats]."""
-        self.requests[request.id] = request
-        if request.status == "scored" and request.wish.promise is not None:
-            self.promises.append((request.wish.promise.gain_nats, self._realised))
-        elif request.status == "unscored" and request.wish.promise is not None:
-            self.promises.append((request.wish.promise.gain_nats, 0.0))
-
-    def _analyse(self, action: AnalyseFrame) -> None:
-        frame = self._frames.pop(action.frame)
-        try:
-            made = self.analysis.run(frame.pixels, action.settled, frame.header)
-        except InputError as error:
-            self.inbox.append(AnalysisFailed(at_s=self.now_s, frame=action.frame, reason=str(error)))
-            return
-        self.weigher.hold(action.frame, made, frame.header)
-        if frame.header.window is None:
-            self.view = (made, frame.header)
-        self.inbox.append(
-            FrameMapped(at_s=self.now_s, frame=action.frame, header=made.header, analysis_s=0.0)
-        )
 
     def look(self) -> Look:
         """Compare what is known with what is so."""
