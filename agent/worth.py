@@ -87,9 +87,10 @@ class Choice:
         low_row, low_column, high_row, high_column = candidate.box
         size = f"{(high_row - low_row) / 10:.1f} x {(high_column - low_column) / 10:.1f} nm"
         what = "a window of" if self.offer.acquire.window else "the field of"
+        guess = "" if self.offer.is_dose_known else " (a guess: the instrument does not say)"
         text = (
-            f"{self.worth.columns} columns are in doubt; {detectors} at {candidate.dose_e_per_a2:.2g} e/Å² "
-            f"{'' if self.offer.is_dose_known else '(a guess: the instrument does not say) '}over {what} {size} is expected to tell {self.worth.gain_nats:.2g} nats about them, for "
+            f"{self.worth.columns} columns are in doubt; {detectors} at {candidate.dose_e_per_a2:.2g} e/Å²"
+            f"{guess} over {what} {size} is expected to tell {self.worth.gain_nats:.2g} nats about them, for "
             f"{candidate.electrons:.2g} electrons and {candidate.seconds:.2g} s"
         )
         if self.again is None or self.again.candidate == candidate:

@@ -1,8 +1,8 @@
 """What the choice of scans costs the specimen: vacancies that the beam makes in MoS2 at 80 and 100 keV.
 
 Run by `columnist bench damage [--json] [--seeds N]`.  The agent's sessions and those of the plainer policies
-of `columnist bench loop` go on until the same F1 is reached; the chalcogens that the beam has taken by then are
-counted.
+of `columnist bench loop` go on until the same F1 is reached; the chalcogens that the beam has taken by then
+are counted.
 """
 
 import argparse

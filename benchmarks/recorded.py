@@ -1,8 +1,8 @@
 """The agent on recorded pairs of detectors: does it ask for the second by itself, and what does that bring?
 
 Run by `columnist bench recorded [--json] [--data FOLDER]`.  Every labelled pair of `tiwse2` is an instrument
-that plays HAADF and answers requests with what it holds.  The agent acts by itself.  Kappa and F1 of the single
-vacancy are given of its evidence before and after its request, and of each detector's own map.
+that plays HAADF and answers requests with what it holds.  The agent acts by itself.  Kappa and F1 of the
+single vacancy are given of its evidence before and after its request, and of each detector's own map.
 """
 
 import argparse
