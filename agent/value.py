@@ -32,6 +32,9 @@ _MOST_ODDS = 12.0
 #: Less entropy than this is not worth looking at.
 _LEAST_NATS = 1e-5
 
+#: Columns this near to the edge of a scan [Å] are seen in part: nothing is promised of them.
+RIM_ANGSTROM = 3.0
+
 #: A column of more than this is in doubt.
 _IN_DOUBT_NATS = 0.01
 
@@ -116,7 +119,7 @@ class Worth:
     ----------
     candidate : Candidate
     gain_nats : float
-        Sum over the columns in its box, corrected by the score.
+        Sum over the columns in its box but for the rim, corrected by the score.
     columns : int
         Columns in doubt in its box of which it is expected to tell a tenth of their entropy or more.
     """
@@ -188,7 +191,7 @@ def weigh(
     correction = 1.0 if score is None else score.correction
     worths = []
     for candidate, gain in zip(candidates, gains, strict=True):
-        inside = is_inside(register.position_angstrom, candidate.box)
+        inside = is_inside(register.position_angstrom, inner(candidate.box))
         entropy = belief.entropy_nats[inside]
         told = int(((entropy > _IN_DOUBT_NATS) & (gain[inside] > 0.1 * entropy)).sum())
         worths.append(Worth(candidate, correction * float(gain[inside].sum()), told))
@@ -198,6 +201,13 @@ def weigh(
 def is_inside(position: NDArray[np.floating], box: Box) -> NDArray[np.bool_]:
     """Whether positions (C, 2) lie in a box."""
     return np.asarray(((position >= box[:2]) & (position < box[2:])).all(axis=1))
+
+
+def inner(box: Box) -> Box:
+    """The part of a scan in which columns are seen with their neighbours."""
+    low_row, low_column, high_row, high_column = box
+    rim = RIM_ANGSTROM
+    return (low_row + rim, low_column + rim, high_row - rim, high_column - rim)
 
 
 def column_gains(

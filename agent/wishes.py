@@ -9,7 +9,7 @@ from agent.evidence import Belief, Register
 from agent.interlocks import energy_objection
 from agent.requests import Concern, Figure, Promise, Repeat, Wish
 from agent.settings import Rules
-from agent.value import Box, Insight, column_gains, is_inside
+from agent.value import Box, Insight, column_gains, inner, is_inside
 from agent.worth import Choice, Offer, Preferences, choose, list_offers
 from drivers.contract.context import Context
 from drivers.contract.header import FrameHeader, Window
@@ -110,12 +110,12 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
 def is_barred(offer: Offer, repeat: Repeat) -> bool:
     """Whether something to ask for is what must not be asked for again."""
     candidate, window = offer.candidate, offer.acquire.window
+    if repeat.is_unreadable:  # by whichever detector
+        is_fainter = candidate.dose_e_per_a2 <= repeat.dose_e_per_a2 * _ROUNDING
+        return is_fainter and candidate.electrons <= repeat.electrons * _ROUNDING
     names = {source.detector for source in candidate.sources}
     if names != set(repeat.detectors) or candidate.sources[0].energy_kev != repeat.energy_kev:
         return False
-    if repeat.is_unreadable:
-        is_fainter = candidate.dose_e_per_a2 <= repeat.dose_e_per_a2 * _ROUNDING
-        return is_fainter and candidate.electrons <= repeat.electrons * _ROUNDING
     other = None if repeat.acquire is None else repeat.acquire.window
     if window is None or other is None:
         return window is other
@@ -198,7 +198,7 @@ def _concerns(choice: Choice, outlook: Outlook, law: FusionLaw) -> tuple[Concern
     """The columns that a choice is expected to tell most about."""
     candidate, register = choice.offer.candidate, outlook.register
     gain = column_gains(register, outlook.belief, [candidate], law, insight=outlook.insight)[0]
-    gain = np.where(is_inside(register.position_angstrom, candidate.box), gain, 0.0)
+    gain = np.where(is_inside(register.position_angstrom, inner(candidate.box)), gain, 0.0)
     rows = [int(row) for row in np.argsort(-gain, kind="stable")[:_NAMED] if gain[row] > 0]
     correction = outlook.score.correction
     return tuple(

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from agent.assessment import Score
 from agent.evidence import Belief, Register
-from agent.value import Box, Candidate, Insight, Worth, column_gains, propose_boxes, weigh
+from agent.value import (
+    Box,
+    Candidate,
+    Insight,
+    Worth,
+    column_gains,
+    inner,
+    is_inside,
+    propose_boxes,
+    weigh,
+)
 from drivers.contract.context import Context, Detector, Specimen
 from drivers.contract.header import FrameHeader, Window
 from drivers.contract.instrument import (
@@ -160,6 +170,7 @@ def list_offers(
         windows: list[Window | None] = [None]
         if capabilities.can_scan_windows and is_known:
             gain = column_gains(register, belief, [plain], law, insight=insight)[0]
+            gain = gain * is_inside(register.position_angstrom, inner(field_box))
             edge = min(field_box[2] - field_box[0], field_box[3] - field_box[1])
             for part in _EDGES:
                 if part * edge < _LEAST_EDGE_ANGSTROM:
