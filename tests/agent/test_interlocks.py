@@ -1,6 +1,7 @@
 import pytest
 
 from agent.interlocks import Circumstances, find_objection, must_ask
+from agent.ledger import Exposure, Ledger
 from agent.settings import LimitSettings
 from drivers.contract.instrument import (
     AcquireImage,
@@ -68,3 +69,42 @@ def test_an_energy_change_waits_for_the_operator_unless_told_in_so_many_words():
     assert must_ask(SwitchEnergy(energy_kev=80.0), LIMITS)
     assert not must_ask(SwitchEnergy(energy_kev=80.0), LimitSettings(energy_without_asking=True))
     assert not must_ask(AcquireImage(), LIMITS)
+
+
+def test_energies_at_which_chalcogens_go_are_refused_unless_told_in_so_many_words(make):
+    limits = LimitSettings(energies_kev=(60.0, 80.0))
+    low, high = SwitchEnergy(energy_kev=60.0), SwitchEnergy(energy_kev=80.0)
+    assert find_objection(low, limits, told(make, host="MoS2"), 0.0) is None
+    assert "knocks chalcogens out of MoS2" in find_objection(high, limits, told(make, host="MoS2"), 0.0)
+    assert find_objection(high, limits, told(make, host="MoSe2"), 0.0) is None
+    assert "not known" in find_objection(high, limits, told(make, host=None), 0.0)
+    allowed = limits.model_copy(update={"above_knock_on": True})
+    assert find_objection(high, allowed, told(make, host="MoS2"), 0.0) is None
+
+
+def test_no_region_is_brought_above_the_limit_of_dose(make):
+    limits = LimitSettings(dose_e_per_a2=1e5)
+    scan = {"field_of_view_nm": 10.0, "shape_px": (200, 200), "beam_current_pa": 10.0, "dwell_us": 100.0}
+    command = AcquireImage()  # 24,966 e/Å²
+    before = Ledger(20.0).booked(Exposure((40.0, 40.0, 45.0, 45.0), 7e4), (0.0, 0.0))
+    now = told(make, state=make.state_of(**scan), ledger=before)
+    assert find_objection(command, limits, now, 0.0) is None
+    more = told(
+        make, state=make.state_of(**scan), ledger=before.booked(Exposure((0, 0, 50, 50), 1e4), (0, 0))
+    )
+    assert "would pass the limit of 1e+05" in find_objection(command, limits, more, 0.0)
+    elsewhere = told(make, state=make.state_of(**scan), ledger=more.ledger, drift_angstrom=(500.0, 0.0))
+    assert find_objection(command, limits, elsewhere, 0.0) is None
+
+
+def test_what_cannot_be_counted_is_not_sent_under_a_limit(make):
+    limits = LimitSettings()
+    assert "dose of this scan is not known" in find_objection(AcquireImage(), limits, told(make), 0.0)
+    scan = {"field_of_view_nm": 10.0, "shape_px": (200, 200), "beam_current_pa": 10.0, "dwell_us": 1.0}
+    unsure = told(make, state=make.state_of(**scan), ledger=Ledger(20.0).booked(None, (0.0, 0.0)))
+    assert "1 frames before" in find_objection(AcquireImage(), limits, unsure, 0.0)
+
+
+def test_no_scan_is_sent_that_a_detector_would_read_which_is_not_allowed(make):
+    limits = LimitSettings(detectors=("MAADF",), dose_e_per_a2=0)
+    assert "HAADF would read" in find_objection(AcquireImage(), limits, told(make), 0.0)
