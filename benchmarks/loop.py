@@ -57,7 +57,7 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
             file.flush()
             done[task] = session
     report = summarise([done[task] for task in wanted])
-    met = {name: report[name] is not None and report[name] <= limit for name, limit in LIMITS.items()}
+    met = {name: report[name] is not None and bool(report[name] <= limit) for name, limit in LIMITS.items()}
     report |= {"specimens": options.specimens, "seeds": options.seeds, "limits": LIMITS, "met": met}
     report["plot"] = str(draw([done[task] for task in wanted], options.out / "f1-against-dose.png"))
     print(json.dumps(report, indent=1) if as_json else "\n".join(f"{k}: {v}" for k, v in report.items()))
