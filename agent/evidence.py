@@ -28,6 +28,9 @@ _SHARE_COLUMNS = 20.0
 
 _MOST_ROUNDS, _CONVERGED = 200, 1e-6
 
+#: Time over which a drift is averaged [s], and how much of what could not be foreseen always stays so.
+_MEMORY_S, _LEAST_UNSEEN = 3.0, 0.2
+
 #: Two detectors' columns of one scan are the same if nearer than this part of the distance of neighbours.
 _SAME = 0.3
 
@@ -78,6 +81,8 @@ class Scan:
     layers : tuple of Layer
     taken_s : float
         End of the scan, on any one clock.
+    stage_angstrom : tuple of float or None
+        Where the stage said that it was, (row, column); None where it said nothing.
     """
 
     positions_angstrom: NDArray[np.float64]
@@ -85,6 +90,7 @@ class Scan:
     grain: NDArray[np.int64]
     layers: tuple[Layer, ...]
     taken_s: float
+    stage_angstrom: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +101,14 @@ class Steadiness:
     ----------
     stage_sigma_angstrom : float
         Of where the stage says it is.
+    scan_sigma_angstrom : float
+        Of where the beam is while the stage stands still.
     drift_sigma_angstrom_per_s : float
         Of the velocity of drift that has not been seen before.
     """
 
     stage_sigma_angstrom: float = 5.0
+    scan_sigma_angstrom: float = 0.4
     drift_sigma_angstrom_per_s: float = 2.0
 
 
@@ -129,7 +138,11 @@ class Register:
     scanned_s : float
         When the last scan was entered; nan before the first.
     velocity_angstrom_per_s : ndarray of shape (2,)
-        Of the drift, as last seen.
+        Of the drift, as seen over the last seconds.
+    stage_angstrom : tuple of float or None
+        Where the stage said that it was at the last scan.
+    watched_s : float
+        How long the drift has been watched.
     """
 
     grain: NDArray[np.int64]
@@ -146,6 +159,8 @@ class Register:
     watch: Watch
     scanned_s: float
     velocity_angstrom_per_s: NDArray[np.float64]
+    stage_angstrom: tuple[float, float] | None = None
+    watched_s: float = 0.0
 
     def __len__(self) -> int:
         return len(self.grain)
@@ -306,7 +321,11 @@ def _expect(register_: Register, scan: Scan, steadiness: Steadiness) -> Expectat
     if not len(register_):
         return Expectation(np.zeros(2), steadiness.stage_sigma_angstrom)
     elapsed = max(scan.taken_s - register_.scanned_s, 0.0)
-    spread = np.hypot(steadiness.stage_sigma_angstrom, steadiness.drift_sigma_angstrom_per_s * elapsed)
+    is_still = scan.stage_angstrom is not None and scan.stage_angstrom == register_.stage_angstrom
+    still = steadiness.scan_sigma_angstrom if is_still else steadiness.stage_sigma_angstrom
+    # A drift that was watched goes on much as it was.
+    unseen = _MEMORY_S / (_MEMORY_S + register_.watched_s)
+    spread = np.hypot(still, steadiness.drift_sigma_angstrom_per_s * max(unseen, _LEAST_UNSEEN) * elapsed)
     return Expectation(register_.velocity_angstrom_per_s * elapsed, float(spread))
 
 
@@ -381,7 +400,12 @@ def _enter_found(
     taken = register_.taken_e_per_a2.copy()
     taken[rows] += max(layer.dose_e_per_a2 for layer in scan.layers)
     register_ = replace(
-        register_, position_angstrom=position, seen_s=seen_s, taken_e_per_a2=taken, scanned_s=scan.taken_s
+        register_,
+        position_angstrom=position,
+        seen_s=seen_s,
+        taken_e_per_a2=taken,
+        scanned_s=scan.taken_s,
+        stage_angstrom=scan.stage_angstrom,
     )
     register_, changed = _with_evidence(register_, scan, law, seen, rows)
     return register_, Entry(row, len(register_) - before, changed, registrations, doubts)
@@ -393,9 +417,15 @@ def _moved(register_: Register, scan: Scan, registrations: tuple[Registration, .
         return register_
     drift = max(registrations, key=lambda result: result.shared).drift_angstrom
     elapsed = scan.taken_s - register_.scanned_s
-    velocity = drift / elapsed if elapsed > 0 else register_.velocity_angstrom_per_s
+    before = register_.velocity_angstrom_per_s
+    velocity = before
+    if elapsed > 0:  # over some seconds: two scans soon after each other say little of a velocity
+        velocity = before + elapsed / (elapsed + _MEMORY_S) * (drift / elapsed - before)
     return replace(
-        register_, position_angstrom=register_.position_angstrom + drift, velocity_angstrom_per_s=velocity
+        register_,
+        position_angstrom=register_.position_angstrom + drift,
+        velocity_angstrom_per_s=velocity,
+        watched_s=register_.watched_s + max(elapsed, 0.0),
     )
 
 

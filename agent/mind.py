@@ -16,6 +16,7 @@ from agent.evidence import (
     Entry,
     Register,
     Scan,
+    Source,
     Steadiness,
     believe,
     empty_register,
@@ -54,6 +55,8 @@ class Mind:
         Its maps so far.
     least_electrons, least_dose_e_per_a2 : float
         That scans brought which could be entered: fainter or much smaller ones might not be read.
+    read_whole : frozenset of Source
+        Of which a frame of the whole field was read.
     outlook : Outlook or None
         What the last choice rested on.
     """
@@ -65,6 +68,7 @@ class Mind:
     waiting: tuple[Scan, ...] = ()
     least_electrons: float = math.inf
     least_dose_e_per_a2: float = math.inf
+    read_whole: frozenset[Source] = frozenset()
     outlook: Outlook | None = None
 
 
@@ -111,7 +115,7 @@ def consider(
         if whole is None:
             return mind, Assessment(is_entered=False, is_complete=False, remark="other detectors are awaited")
         return _enter(mind, whole, defect_map, header, situation, means)
-    except (InputError, ValueError, ArithmeticError) as error:
+    except (InputError, ValueError, ArithmeticError, LookupError) as error:
         return mind, Assessment(is_entered=False, doubts=(str(error),), remark="the map could not be entered")
 
 
@@ -170,7 +174,8 @@ def _enter(
         learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
         mind.drift_angstrom + _drift(entry),
         least_electrons=min(mind.least_electrons, _electrons(scan, defect_map)),
-        least_dose_e_per_a2=min(mind.least_dose_e_per_a2, max(one.dose_e_per_a2 for one in scan.layers)),
+        least_dose_e_per_a2=_least_dose(mind, scan, header),
+        read_whole=mind.read_whole | {one.source for one in scan.layers if header.window is None},
     )
     realised, score = _realised(entry, known, belief), situation.score
     if situation.promised_nats is not None:
@@ -191,6 +196,7 @@ def _enter(
         score=score,
         least_electrons=mind.least_electrons,
         least_dose_e_per_a2=mind.least_dose_e_per_a2,
+        read_whole=mind.read_whole,
     )
     mind = replace(mind, outlook=outlook)
     verdict = _judge(outlook, view, means)
@@ -222,6 +228,13 @@ def _drift(entry: Entry) -> NDArray[np.float64]:
     if not entry.registrations:
         return np.zeros(2)
     return np.asarray(max(entry.registrations, key=lambda result: result.shared).drift_angstrom)
+
+
+def _least_dose(mind: Mind, scan: Scan, header: FrameHeader) -> float:
+    """Least dose of a whole field that was read so far."""
+    if header.window is not None:
+        return mind.least_dose_e_per_a2
+    return min(mind.least_dose_e_per_a2, max(layer.dose_e_per_a2 for layer in scan.layers))
 
 
 def _electrons(scan: Scan, defect_map: DefectMap) -> float:

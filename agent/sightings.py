@@ -46,6 +46,7 @@ def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw) -> Scan
         grain=columns["grain"].astype(np.int64),
         layers=(layer,),
         taken_s=header.monotonic_s,
+        stage_angstrom=None if header.stage is None else (header.stage.y_nm * 10, header.stage.x_nm * 10),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.assessment import Score, Situation
-from agent.evidence import Belief, Register
+from agent.evidence import Belief, Register, Source
 from agent.interlocks import energy_objection
 from agent.requests import Concern, Figure, Promise, Repeat, Wish
 from agent.settings import Rules
@@ -50,6 +50,8 @@ class Outlook:
         Of promises kept so far.
     least_electrons, least_dose_e_per_a2 : float
         That scans brought which could be read.
+    read_whole : frozenset of Source
+        Of which a frame of the whole field was read: windows are read within it.
     """
 
     register: Register
@@ -64,6 +66,7 @@ class Outlook:
     score: Score
     least_electrons: float
     least_dose_e_per_a2: float
+    read_whole: frozenset[Source]
 
 
 def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | None, str]:
@@ -133,12 +136,13 @@ def _energies(outlook: Outlook, rules: Rules) -> tuple[float, ...]:
 
 
 def _is_readable(offer: Offer, outlook: Outlook) -> bool:
-    """Whether a window is neither fainter than what was read before, nor much smaller."""
+    """Whether a scan is no fainter than fields that were read, nor, if it is read by itself, much smaller."""
     candidate = offer.candidate
-    if offer.acquire.window is None:
+    if candidate.dose_e_per_a2 * _ROUNDING < outlook.least_dose_e_per_a2:
+        return False
+    if offer.acquire.window is None or set(candidate.sources) <= outlook.read_whole:
         return True
-    is_bright = candidate.dose_e_per_a2 * _ROUNDING >= outlook.least_dose_e_per_a2
-    return is_bright and candidate.electrons >= _READABLE * outlook.least_electrons
+    return candidate.electrons >= _READABLE * outlook.least_electrons
 
 
 def _is_within_dose(offer: Offer, register: Register, rules: Rules) -> bool:

@@ -32,8 +32,8 @@ from models.fusion import FusionLaw
 #: Doses that are weighed, over that of the last frame, and edges of windows over that of the field.
 _DOSES, _EDGES = (0.5, 1.0, 2.0, 4.0), (0.5, 0.25, 0.125)
 
-#: Smaller windows than this are not asked for [Å]: a lattice must be found in them.
-_LEAST_EDGE_ANGSTROM = 20.0
+#: Smaller windows than this are not asked for [Å], not counting their margin.
+_LEAST_EDGE_ANGSTROM = 10.0
 
 #: Windows of each size that are weighed.
 _WINDOWS = 2

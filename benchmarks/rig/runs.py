@@ -41,8 +41,8 @@ _COMMON: dict[str, Any] = {
     "vac1": 0.04,
     "vac2": 0.008,
     "dopant_fraction": 0.04,
-    "source_sigma_angstrom": 0.5,
-    "row_jitter_px": 0.1,
+    "source_sigma_angstrom": 0.55,
+    "row_jitter_px": 0.15,
     "drift_x_nm_per_s": 0.005,
     "drift_y_nm_per_s": 0.003,
 }
