@@ -190,6 +190,12 @@ def monolayer(edge: int = 160, lattice_px: float = 14.0, seed: int = 3) -> np.nd
     return rng.poisson(image).astype(np.float32)
 
 
+@pytest.fixture(name="monolayer")
+def monolayer_fixture() -> Any:
+    """Makes pictures of a monolayer."""
+    return monolayer
+
+
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A session of three frames, two mapped by the real analysis and one that came twice."""
