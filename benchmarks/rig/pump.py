@@ -83,6 +83,7 @@ class Pump:
             state=self.instrument_state(),
             next_sequence=0,
         )
+        self.analysis.forget()
         self.feed(opened)
         self.feed(LinkMade(at_s=self.now_s, link=link))
 
