@@ -11,19 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.assessment import Assessment, Situation
-from agent.evidence import (
-    Belief,
-    Entry,
-    Register,
-    Scan,
-    Source,
-    Steadiness,
-    believe,
-    empty_register,
-    enter,
-    join_scans,
-)
+from agent.belief import Belief, believe
+from agent.evidence import Entry, Steadiness, enter
 from agent.goals import Knowledge, Verdict, goals_of, judge
+from agent.register import Register, empty_register
+from agent.scans import Scan, Source, join_scans
 from agent.settings import Rules
 from agent.sightings import field_box, read_map
 from agent.value import Insight, attainable_entropy, is_inside, learn_insight

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.evidence import Layer, Scan
+from agent.scans import Layer, Scan
 from agent.value import Box
 from drivers.contract.header import FrameHeader
 from drivers.contract.maps import ColumnFlag, DefectMap, Sublattice

@@ -17,7 +17,9 @@ from scipy.ndimage import uniform_filter
 from scipy.special import xlogy
 
 from agent.assessment import Score
-from agent.evidence import Belief, Register, Scan, Source
+from agent.belief import Belief
+from agent.register import Register
+from agent.scans import Scan, Source
 from drivers.contract.context import ColumnClass, Context
 from models.channel import separation_seen
 from models.fusion import PAIRS, FusionLaw, joint_separation, said

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.assessment import Score, Situation
-from agent.evidence import Belief, Register, Source
+from agent.belief import Belief
 from agent.interlocks import energy_objection
+from agent.register import Register
 from agent.requests import Concern, Figure, Promise, Repeat, Wish
+from agent.scans import Source
 from agent.settings import Rules
 from agent.value import Box, Insight, column_gains, inner, is_inside
 from agent.worth import Choice, Offer, Preferences, choose, list_offers

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.assessment import Score
-from agent.evidence import Belief, Register
+from agent.belief import Belief
+from agent.register import Register
 from agent.value import (
     Box,
     Candidate,

@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from agent.assessment import Score
-from agent.evidence import Scan, Steadiness, believe, empty_register, enter, join_scans
+from agent.belief import believe
+from agent.evidence import Steadiness, enter
+from agent.register import empty_register
+from agent.scans import Scan, join_scans
 from agent.sightings import read_map
 from agent.value import Candidate, Insight, column_gains, learn_insight
 from drivers.contract.context import DETECTORS, HAADF, ColumnClass, Context, Specimen

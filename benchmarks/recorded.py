@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from agent.evidence import believe
+from agent.belief import believe
 from agent.results.labelled import find_labelled
 from agent.settings import ContextSettings, PolicySettings, Rules
 from agent.sources import read_recording

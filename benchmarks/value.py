@@ -13,7 +13,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.evidence import Layer, Register, Scan, Steadiness, believe, empty_register, enter
+from agent.belief import believe
+from agent.evidence import Steadiness, enter
+from agent.register import Register, empty_register
+from agent.scans import Layer, Scan
 from agent.value import Box, Candidate, propose_boxes, weigh
 from drivers.contract.context import DETECTORS, Context, Specimen
 from models.fusion import ON_METAL, FusionLaw, load_shipped_law

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from agent.evidence import believe
+from agent.belief import believe
 from agent.settings import Rules
 from agent.sightings import field_box
 from agent.value import is_inside

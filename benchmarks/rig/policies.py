@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from agent.evidence import believe
+from agent.belief import believe
 from agent.sightings import field_box
 from agent.value import propose_boxes
 from agent.worth import list_offers, window_of

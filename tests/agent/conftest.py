@@ -16,9 +16,9 @@ from agent.events import (
     SessionOpened,
     StateSeen,
 )
-from agent.evidence import Layer, Scan
 from agent.frames import FrameRef
 from agent.journal import Journal, JournalEntry
+from agent.scans import Layer, Scan
 from agent.settings import AnalysisSettings, LimitSettings, PolicySettings, Rules
 from agent.state import State
 from drivers.contract.context import HAADF, MAADF, Context, Specimen

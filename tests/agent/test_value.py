@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from agent.assessment import Score
-from agent.evidence import Belief, Source, Steadiness, believe, empty_register, enter
+from agent.belief import Belief, believe
+from agent.evidence import Steadiness, enter
+from agent.register import empty_register
+from agent.scans import Source
 from agent.value import (
     Candidate,
     Insight,
