@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from agent.assessment import Assessment, Situation
 from agent.belief import Belief, believe
+from agent.boxes import is_inside
 from agent.evidence import Entry, Steadiness, enter
 from agent.goals import Knowledge, Verdict, goals_of, judge
+from agent.insight import Insight, learn_insight
 from agent.register import Register, empty_register
 from agent.scans import Scan, Source, join_scans
 from agent.settings import Rules
 from agent.sightings import field_box, read_map
-from agent.value import Insight, attainable_entropy, is_inside, learn_insight
+from agent.value import attainable_entropy
 from agent.wishes import Outlook, next_wish
 from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.boxes import Box
 from agent.scans import Layer, Scan
-from agent.value import Box
 from drivers.contract.header import FrameHeader
 from drivers.contract.maps import ColumnFlag, DefectMap, Sublattice
 from models.fusion import FusionLaw, calibrate, likelihoods

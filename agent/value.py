@@ -8,21 +8,21 @@ that 8,000 columns and 20 candidates need some milliseconds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from scipy.special import xlogy
 
 from agent.assessment import Score
 from agent.belief import Belief
+from agent.boxes import Box, inner, is_inside
+from agent.insight import Insight
 from agent.register import Register
-from agent.scans import Scan, Source
+from agent.scans import Source
 from drivers.contract.context import ColumnClass, Context
-from models.channel import separation_seen
-from models.fusion import PAIRS, FusionLaw, joint_separation, said
+from models.fusion import FusionLaw, joint_separation, said
 
 _NODES, _WEIGHTS = hermegauss(20)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -34,23 +34,11 @@ _MOST_ODDS = 12.0
 #: Less entropy than this is not worth looking at.
 _LEAST_NATS = 1e-5
 
-#: Columns this near to the edge of a scan [Å] are seen in part: nothing is promised of them.
-RIM_ANGSTROM = 3.0
-
 #: A column of more than this is in doubt.
 _IN_DOUBT_NATS = 0.01
 
-#: Columns of a class that a frame's own separation is read from, at least, expected.
-_LEAST_OF_A_CLASS = 5.0
-
-#: A session's sources are at most this much better or worse than the law says [log].
-_MOST_FACTOR = 1.5
-
 _CHALCOGEN = (ColumnClass.X2, ColumnClass.VAC1, ColumnClass.VAC2)
 _METAL = (ColumnClass.METAL, ColumnClass.DOPANT)
-
-#: (lowest row, lowest column, highest row, highest column) in the stage's frame [Å].
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -89,28 +77,6 @@ class Candidate:
     def sources(self) -> tuple[Source, ...]:
         """Detectors and energies."""
         return tuple(Source(c.detector.name, c.energy_kev) for c in self.contexts)
-
-
-@dataclass(frozen=True)
-class Insight:
-    """How much better a session's sources are than the law says, as its own maps show.
-
-    Parameters
-    ----------
-    logs : dict
-        By source, the logarithm of separation seen over that of the law, for each of `PAIRS`; nan: not seen.
-    """
-
-    logs: dict[Source, tuple[float, float, float]] = field(default_factory=dict)
-
-    def separation(self, context: Context, law: FusionLaw) -> NDArray[np.float64]:
-        """Squared separations (3,) of a source at an endless dose; one not seen follows those that were."""
-        expected = np.array(law.separation(context))
-        own = self.logs.get(Source(context.detector.name, context.energy_kev), (np.nan,) * 3)
-        seen = np.array(list(self.logs.values())).reshape(-1, len(PAIRS))
-        known = np.isfinite(seen)
-        mean = np.where(known, seen, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        return np.asarray(expected * np.exp(np.where(np.isfinite(own), own, law.transfer * mean)))
 
 
 @dataclass(frozen=True)
@@ -176,7 +142,7 @@ def weigh(
     Parameters
     ----------
     register, belief
-        What is known (`agent.evidence`).
+        What is known.
     candidates : sequence of Candidate
     law : FusionLaw
     insight : Insight, optional
@@ -198,18 +164,6 @@ def weigh(
         told = int(((entropy > _IN_DOUBT_NATS) & (gain[inside] > 0.1 * entropy)).sum())
         worths.append(Worth(candidate, correction * float(gain[inside].sum()), told))
     return worths
-
-
-def is_inside(position: NDArray[np.floating], box: Box) -> NDArray[np.bool_]:
-    """Whether positions (C, 2) lie in a box."""
-    return np.asarray(((position >= box[:2]) & (position < box[2:])).all(axis=1))
-
-
-def inner(box: Box) -> Box:
-    """The part of a scan in which columns are seen with their neighbours."""
-    low_row, low_column, high_row, high_column = box
-    rim = RIM_ANGSTROM
-    return (low_row + rim, low_column + rim, high_row - rim, high_column - rim)
 
 
 def column_gains(
@@ -351,85 +305,3 @@ def attainable_entropy(
     best = Candidate(tuple(contexts), each, everywhere, 0.0)
     gain = column_gains(register, belief, [best], law, insight=insight)[0]
     return np.asarray(np.maximum(belief.entropy_nats - gain, 0.0))
-
-
-def learn_insight(insight: Insight, scan: Scan, probability: NDArray[np.floating], law: FusionLaw) -> Insight:
-    """Read from a scan how good its sources are.
-
-    Parameters
-    ----------
-    insight : Insight
-        So far.
-    scan : Scan
-    probability : ndarray of shape (S, 5)
-        Posteriors of the scan's columns, by all that is known after it.
-    law : FusionLaw
-
-    Returns
-    -------
-    Insight
-        Each source's logarithms averaged with those before, half and half.
-    """
-    logs = dict(insight.logs)
-    for layer in scan.layers:
-        expected = law.separation(layer.context)
-        before = logs.get(layer.source, (np.nan,) * len(PAIRS))
-        seen = []
-        for pair, (first, second) in enumerate(PAIRS):
-            chosen = layer.is_usable & (scan.is_metal == (pair == 2))
-            weights = probability[chosen][:, [first, second]]
-            if len(weights) == 0 or weights.sum(axis=0).min() < _LEAST_OF_A_CLASS:
-                seen.append(before[pair])
-                continue
-            ratio = layer.log_likelihood[chosen, second] - layer.log_likelihood[chosen, first]
-            reached = separation_seen(ratio, ratio, weights=(weights[:, 0], weights[:, 1]))
-            value = np.log(reached / float(said(layer.dose_e_per_a2, law)) / expected[pair])
-            value = float(np.clip(value, -_MOST_FACTOR, _MOST_FACTOR))
-            seen.append(value if not np.isfinite(before[pair]) else (value + before[pair]) / 2)
-        logs[layer.source] = (seen[0], seen[1], seen[2])
-    return Insight(logs)
-
-
-def propose_boxes(
-    position: NDArray[np.floating],
-    gain: NDArray[np.floating],
-    field_box: Box,
-    edge_angstrom: float,
-    most: int,
-) -> list[Box]:
-    """Square boxes of one size that hold the most expected gain, best first, none over another's middle.
-
-    Parameters
-    ----------
-    position : ndarray of shape (C, 2)
-    gain : ndarray of shape (C,)
-        Expected of each column if it is scanned.
-    field_box : Box
-        What can be scanned.
-    edge_angstrom : float
-        Edge of a box; at most that of the field.
-    most : int
-        Boxes wanted.
-
-    Returns
-    -------
-    list of Box
-        Fewer if fewer hold any gain.
-    """
-    low, high = np.array(field_box[:2]), np.array(field_box[2:])
-    edge = min(edge_angstrom, float((high - low).min()))
-    tile = edge / 8
-    count = np.maximum(np.ceil((high - low) / tile).astype(int), 8)
-    inside = is_inside(position, field_box)
-    bins = [np.linspace(low[k], high[k], count[k] + 1) for k in range(2)]
-    heat = np.histogram2d(position[inside, 0], position[inside, 1], bins=bins, weights=gain[inside])[0]
-    summed = uniform_filter(heat, 8, mode="constant", origin=-4) * 64  # of the box that begins at a tile
-    summed = summed[: count[0] - 7, : count[1] - 7]
-    boxes: list[Box] = []
-    while len(boxes) < most and summed.size and summed.max() > _LEAST_NATS:
-        place = np.unravel_index(int(summed.argmax()), summed.shape)
-        corner = np.minimum(low + np.array(place) * (high - low) / count, high - edge)
-        boxes.append((float(corner[0]), float(corner[1]), float(corner[0] + edge), float(corner[1] + edge)))
-        near = [slice(max(0, int(p) - 7), int(p) + 8) for p in place]
-        summed[near[0], near[1]] = 0.0
-    return boxes

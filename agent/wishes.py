@@ -6,12 +6,14 @@ import numpy as np
 
 from agent.assessment import Score, Situation
 from agent.belief import Belief
+from agent.boxes import Box, inner, is_inside
+from agent.insight import Insight
 from agent.interlocks import energy_objection
 from agent.register import Register
 from agent.requests import Concern, Figure, Promise, Repeat, Wish
 from agent.scans import Source
 from agent.settings import Rules
-from agent.value import Box, Insight, column_gains, inner, is_inside
+from agent.value import column_gains
 from agent.worth import Choice, Offer, Preferences, choose, list_offers
 from drivers.contract.context import Context
 from drivers.contract.header import FrameHeader, Window

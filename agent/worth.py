@@ -7,18 +7,10 @@ from dataclasses import dataclass
 
 from agent.assessment import Score
 from agent.belief import Belief
+from agent.boxes import Box, inner, is_inside, propose_boxes
+from agent.insight import Insight
 from agent.register import Register
-from agent.value import (
-    Box,
-    Candidate,
-    Insight,
-    Worth,
-    column_gains,
-    inner,
-    is_inside,
-    propose_boxes,
-    weigh,
-)
+from agent.value import Candidate, Worth, column_gains, weigh
 from drivers.contract.context import Context, Detector, Specimen
 from drivers.contract.header import FrameHeader, Window
 from drivers.contract.instrument import (

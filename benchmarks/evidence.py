@@ -16,10 +16,11 @@ from scipy.spatial import cKDTree
 from agent.assessment import Score
 from agent.belief import believe
 from agent.evidence import Steadiness, enter
+from agent.insight import Insight, learn_insight
 from agent.register import empty_register
 from agent.scans import Scan, join_scans
 from agent.sightings import read_map
-from agent.value import Candidate, Insight, column_gains, learn_insight
+from agent.value import Candidate, column_gains
 from drivers.contract.context import DETECTORS, HAADF, ColumnClass, Context, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader

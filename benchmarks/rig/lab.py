@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from agent.belief import believe
+from agent.boxes import is_inside
 from agent.settings import Rules
 from agent.sightings import field_box
-from agent.value import is_inside
 from benchmarks.rig.pump import Pump
 from drivers.contract.context import ColumnClass
 from drivers.contract.header import FrameHeader

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from agent.belief import believe
+from agent.boxes import propose_boxes
 from agent.sightings import field_box
-from agent.value import propose_boxes
 from agent.worth import list_offers, window_of
 from benchmarks.rig.lab import Lab
 from drivers.contract.instrument import AcquireImage, Command, SwitchDetector

@@ -5,19 +5,12 @@ import pytest
 
 from agent.assessment import Score
 from agent.belief import Belief, believe
+from agent.boxes import is_inside, propose_boxes
 from agent.evidence import Steadiness, enter
+from agent.insight import Insight, learn_insight
 from agent.register import empty_register
 from agent.scans import Source
-from agent.value import (
-    Candidate,
-    Insight,
-    attainable_entropy,
-    column_gains,
-    is_inside,
-    learn_insight,
-    propose_boxes,
-    weigh,
-)
+from agent.value import Candidate, attainable_entropy, column_gains, weigh
 
 EVERYWHERE = (-1e3, -1e3, 1e3, 1e3)
 
