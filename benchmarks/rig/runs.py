@@ -34,8 +34,8 @@ class Case:
 
 
 _COMMON: dict[str, Any] = {
-    "fov_nm": 8.0,
-    "pixels": 256,
+    "fov_nm": 16.0,
+    "pixels": 512,
     "beam_current_pa": 30.0,
     "flyback_us": 50.0,
     "vac1": 0.04,
@@ -49,28 +49,28 @@ _COMMON: dict[str, Any] = {
 
 #: Light and heavy hosts, light and heavy dopants, drift, contamination.
 CASES = (
-    Case("WSe2:Ti", _COMMON | {"specimen": ("WSe2", "Ti"), "energy_kev": 80.0, "dwell_us": 1.5}),
-    Case("MoS2:V", _COMMON | {"specimen": ("MoS2", "V"), "energy_kev": 60.0, "dwell_us": 2.5}),
+    Case("WSe2:Ti", _COMMON | {"specimen": ("WSe2", "Ti"), "energy_kev": 80.0, "dwell_us": 0.9}),
+    Case("MoS2:V", _COMMON | {"specimen": ("MoS2", "V"), "energy_kev": 60.0, "dwell_us": 1.5}),
     Case(
         "MoSe2:Re, drifting",
         _COMMON
         | {
             "specimen": ("MoSe2", "Re"),
             "energy_kev": 80.0,
-            "dwell_us": 2.0,
+            "dwell_us": 1.2,
             "drift_x_nm_per_s": 0.05,
             "drift_y_nm_per_s": -0.03,
             "drift_walk_nm": 0.03,
         },
     ),
-    Case("TiS2:Nb", _COMMON | {"specimen": ("TiS2", "Nb"), "energy_kev": 60.0, "dwell_us": 4.0}),
+    Case("TiS2:Nb", _COMMON | {"specimen": ("TiS2", "Nb"), "energy_kev": 60.0, "dwell_us": 2.4}),
     Case(
         "WS2:Cr, contaminated",
         _COMMON
         | {
             "specimen": ("WS2", "Cr"),
             "energy_kev": 60.0,
-            "dwell_us": 2.5,
+            "dwell_us": 1.5,
             "contamination_nm": 1.0,
             "contamination_nm_per_dose": 5.0,
         },
@@ -83,7 +83,7 @@ RULES = Rules(
     limits=LimitSettings(dose_e_per_a2=0, requests_per_minute=600),
 )
 
-_MOST_SCANS = 400
+_MOST_SCANS = 150
 
 
 def settings_of(case: Case, seed: int) -> SimulatorSettings:

@@ -1,5 +1,6 @@
 """Whatever comes, in whatever order: no command outside the limits, and every request ends."""
 
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -38,7 +39,8 @@ LIMITS = LimitSettings(
 )
 SCAN = {"field_of_view_nm": 1.6, "shape_px": (16, 16), "beam_current_pa": 10.0, "dwell_us": 10.0}
 
-names = st.sampled_from(["r1", "r2", "r3", "r1.2", "r2.2", "r9", "blank1"])
+#: "open" is whatever request is open, as the instrument knows its present command.
+names = st.sampled_from(["open"] * 6 + ["r1", "r2", "r1.2", "r9", "blank1"])
 windows = st.sampled_from([None, Window(row_px=0, col_px=0, rows_px=8, cols_px=8)])
 acquisitions = st.builds(AcquireImage, dwell_us=st.sampled_from([None, 1.0, 30.0]), window=windows)
 commands = st.one_of(
@@ -47,25 +49,32 @@ commands = st.one_of(
     st.sampled_from([60.0, 80.0, 100.0]).map(lambda e: SwitchEnergy(energy_kev=e)),
 )
 wishes = st.tuples(commands, st.one_of(st.none(), acquisitions))
-steps = st.one_of(
-    st.tuples(st.just("map"), st.booleans(), st.one_of(st.none(), names)),
+weighings = st.tuples(st.just("weighed"), st.one_of(wishes, wishes, wishes, st.none()), st.booleans())
+answers = st.tuples(
+    st.just("end"),
+    names,
+    st.sampled_from(["confirmed", "confirmed", "confirmed", "refused", "failed", "timed_out"]),
+    st.sampled_from([None, 60.0, 80.0]),
+)
+modes = st.tuples(st.just("mode"), st.sampled_from(["auto", "auto", "auto", "advise", "observe"]))
+troubles = st.one_of(
     st.tuples(st.just("unread")),
-    st.tuples(st.just("weighed"), st.one_of(st.none(), wishes), st.booleans()),
-    st.tuples(st.just("approve"), names),
     st.tuples(st.just("deny"), names),
-    st.tuples(st.just("mode"), st.sampled_from(["observe", "advise", "auto"])),
-    st.tuples(
-        st.just("end"),
-        names,
-        st.sampled_from(["confirmed", "refused", "failed", "timed_out"]),
-        st.sampled_from([None, 60.0, 80.0]),
-    ),
-    st.tuples(st.just("tick"), st.floats(-50, 400)),
     st.tuples(st.just("lost")),
     st.tuples(st.just("dropped")),
-    st.tuples(st.just("link"), st.booleans()),
-    st.tuples(st.just("settling"), st.booleans()),
-    st.tuples(st.just("stop")),
+    st.tuples(st.just("link"), st.sampled_from([False, False, True])),
+    st.tuples(st.just("settling"), st.sampled_from([False, False, True])),
+)
+steps = st.one_of(
+    weighings,
+    answers,
+    weighings,
+    answers,
+    st.tuples(st.just("map"), st.booleans(), st.one_of(st.none(), names)),
+    st.tuples(st.just("approve"), names),
+    st.tuples(st.just("tick"), st.floats(-50, 400)),
+    modes,
+    troubles,
 )
 
 
@@ -84,12 +93,17 @@ def wish_of(command, then):
     return Wish(command=command, then=then, reason="because", figures=(), promise=promise)
 
 
-def story(make, parts, rule, limits):
+def story(make, parts, rule, limits, look):
     """Events of a made-up session; its clock may jump, back too."""
     policy = PolicySettings(rule=rule, mode="auto", settle_frames=1, cooldown_frames=0)
     yield make.opened(Rules(policy=policy, limits=limits))
     known = {"host": "MoS2", "energy_kev": 60.0, "dopants": ("V",)} | SCAN
     yield make.link_made(state=make.state_of(**known))
+
+    def named(name):
+        request = next((r for r in look().requests if r.is_open), None)
+        return name if name != "open" else request.command_name if request else "r1"
+
     at_s, number = 10.0, 0
     for kind, *given_values in parts:
         at_s += 0.5
@@ -98,7 +112,7 @@ def story(make, parts, rule, limits):
             case "map":
                 is_maadf, name = given_values
                 facts = {"detector": MAADF} if is_maadf else {}
-                facts |= {"command_id": None if name is None else f"s1.{name}", "dose_e_per_a2": 624.0}
+                facts |= {"command_id": None if name is None else f"s1.{named(name)}", "dose_e_per_a2": 624.0}
                 facts |= {"host": "MoS2", "energy_kev": 60.0, "dopants": ("V",)}
                 yield make.frame_seen(number, at_s=at_s, **facts)
                 detector = "MAADF" if is_maadf else "HAADF"
@@ -115,16 +129,16 @@ def story(make, parts, rule, limits):
                 )
                 yield EvidenceWeighed(at_s=at_s, frame=frame, assessment=told, weighing_s=0.1)
             case "approve":
-                yield OperatorSpoke(at_s=at_s, order=Approve(request=given_values[0]))
+                yield OperatorSpoke(at_s=at_s, order=Approve(request=named(given_values[0])))
             case "deny":
-                yield OperatorSpoke(at_s=at_s, order=Deny(request=given_values[0]))
+                yield OperatorSpoke(at_s=at_s, order=Deny(request=named(given_values[0])))
             case "mode":
                 yield OperatorSpoke(at_s=at_s, order=SetMode(mode=given_values[0]))
             case "end":
                 name, status, energy = given_values
                 state = None if energy is None else make.state_of(at_s, **(known | {"energy_kev": energy}))
                 outcome = CommandOutcome(id="x", status=status, state=state)
-                yield CommandEnded(at_s=at_s, request=name, outcome=outcome)
+                yield CommandEnded(at_s=at_s, request=named(name), outcome=outcome)
             case "tick":
                 at_s = max(at_s + given_values[0], 0.0)
                 yield Ticked(at_s=at_s)
@@ -173,18 +187,15 @@ def check_command(command, limits, before, state):
             raise AssertionError(f"{command.kind} is the operator's")
 
 
-@pytest.mark.parametrize("rule", ["entropy", "value"])
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    derandomize=True,
-)
-@given(parts=st.lists(steps, max_size=40), asks=st.booleans())
-def test_no_command_leaves_the_limits_and_every_request_ends(make: SimpleNamespace, rule, parts, asks):
+def check_story(make, parts, rule, asks):
+    """Go through a story, and check every command and every request."""
     limits = LIMITS.model_copy(update={"energy_without_asking": not asks})
     state, sent, begun, ended, approved = State(), [], set(), set(), set()
-    for event in story(make, parts, rule, limits):
+
+    def look():
+        return state
+
+    for event in story(make, parts, rule, limits, look):
         before = state
         state, actions = decide(state, event)
         if event.kind == "operator_spoke" and event.order.kind == "approve":
@@ -209,3 +220,55 @@ def test_no_command_leaves_the_limits_and_every_request_ends(make: SimpleNamespa
     assert len({request for request, _ in sent}) == len(sent), "a request was sent twice"
     times = [at_s for _, at_s in sent]
     assert all(abs(later - early) >= 60 for early, later in zip(times, times[3:], strict=False))
+
+
+QUIET = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    derandomize=True,
+)
+
+
+@pytest.mark.parametrize("rule", ["entropy", "value"])
+@settings(QUIET, max_examples=150)
+@given(parts=st.lists(steps, min_size=8, max_size=60), asks=st.booleans())
+def test_no_command_leaves_the_limits_and_every_request_ends(make: SimpleNamespace, rule, parts, asks):
+    check_story(make, parts, rule, asks)
+
+
+def long_story(rng):
+    """Many steps of a session in which requests are mostly answered."""
+    parts = []
+    for _ in range(120):
+        window = rng.choice([None, Window(row_px=0, col_px=0, rows_px=8, cols_px=8)])
+        acquire = AcquireImage(dwell_us=rng.choice([None, 1.0, 30.0]), window=window)
+        command = rng.choice(
+            [
+                acquire,
+                SwitchDetector(detectors=rng.choice([("MAADF",), ("HAADF", "MAADF"), ("BF",)])),
+                SwitchEnergy(energy_kev=rng.choice([60.0, 80.0, 100.0])),
+            ]
+        )
+        name = rng.choice(["open"] * 8 + ["r1", "r9", "r2.2"])
+        status = rng.choice(["confirmed"] * 6 + ["refused", "failed"])
+        answer = ("end", name, status, rng.choice([None, 60.0]))
+        trouble = rng.choice(
+            [("unread",), ("deny", name), ("lost",), ("dropped",), ("link", False), ("settling", False)]
+        )
+        parts += rng.choice(
+            [
+                [("weighed", (command, rng.choice([None, acquire])), True), ("approve", "open"), answer],
+                [("weighed", (command, None), True), answer, answer],
+                [("map", rng.random() < 0.5, rng.choice([None, name])), ("weighed", None, True)],
+                [("tick", rng.uniform(-50.0, 100.0)), ("mode", rng.choice(["auto", "auto", "advise"]))],
+                [trouble, ("link", False), ("settling", False), ("mode", "auto")],
+            ]
+        )
+    return parts
+
+
+@pytest.mark.parametrize("rule", ["entropy", "value"])
+@settings(QUIET, max_examples=60)
+@given(seed=st.integers(0, 10**9), asks=st.booleans())
+def test_long_sessions_stay_within_the_limits_too(make: SimpleNamespace, rule, seed, asks):
+    check_story(make, long_story(random.Random(seed)), rule, asks)
