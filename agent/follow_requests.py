@@ -20,6 +20,9 @@ Step = tuple[State, tuple[Action, ...]]
 #: Requests one after another whose frames told nothing; after so many only a new map leads to another.
 _MOST_IN_VAIN = 3
 
+#: Times of commands that are kept: as many as may be allowed in a minute.
+_SENT_KEPT = 600
+
 #: Ended requests that are kept to be shown.
 _ENDED_KEPT = 20
 
@@ -202,8 +205,7 @@ def _send(state: State, now_s: float, approved: Request) -> Step:
     command = left[0]
     limit_s = timeout_s(command, state)
     sent = moved_to(approved, "sent", expires_s=now_s + limit_s + GRACE_S)
-    recent = tuple(when for when in state.sent_s if now_s - when < 60.0)
-    state = replace(_with(state, sent), sent_s=(*recent, now_s))
+    state = replace(_with(state, sent), sent_s=(*state.sent_s, now_s)[-_SENT_KEPT:])
     state = reserve(state, command, sent.command_name)
     if isinstance(command, SwitchEnergy):
         state = replace(state, energy_doubt=f"request {sent.id} changes the beam energy")

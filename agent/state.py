@@ -154,7 +154,7 @@ class State:
     requests : tuple of Request
         All that are open, and the last few that have ended.
     sent_s : tuple of float
-        When commands were sent in the last minute.
+        When the last commands were sent.
     doses : Doses
     evidence : Evidence
     halted : str

@@ -219,7 +219,8 @@ def check_story(make, parts, rule, asks):
     assert begun == ended
     assert len({request for request, _ in sent}) == len(sent), "a request was sent twice"
     times = [at_s for _, at_s in sent]
-    assert all(abs(later - early) >= 60 for early, later in zip(times, times[3:], strict=False))
+    for place, at_s in enumerate(times):  # by a clock that may go back, too
+        assert sum(at_s - before < 60 for before in times[:place]) < limits.requests_per_minute
 
 
 QUIET = settings(
