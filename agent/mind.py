@@ -167,7 +167,7 @@ def _enter(
         register,
         learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
         mind.drift_angstrom + _drift(entry),
-        least_electrons=min(mind.least_electrons, _electrons(scan, defect_map)),
+        least_electrons=_least_electrons(mind, scan, defect_map, header),
         least_dose_e_per_a2=_least_dose(mind, scan, header),
         read_whole=mind.read_whole | {one.source for one in scan.layers if header.window is None},
     )
@@ -231,11 +231,13 @@ def _least_dose(mind: Mind, scan: Scan, header: FrameHeader) -> float:
     return min(mind.least_dose_e_per_a2, max(layer.dose_e_per_a2 for layer in scan.layers))
 
 
-def _electrons(scan: Scan, defect_map: DefectMap) -> float:
-    """What a scan brought."""
+def _least_electrons(mind: Mind, scan: Scan, defect_map: DefectMap, header: FrameHeader) -> float:
+    """Least electrons of a scan that was read by itself so far; windows within their field are not."""
+    if header.window is not None and {layer.source for layer in scan.layers} <= mind.read_whole:
+        return mind.least_electrons
     rows, cols = defect_map.header.frame.shape
     area = rows * cols * defect_map.header.scale.pixel_size_angstrom**2
-    return area * max(layer.dose_e_per_a2 for layer in scan.layers)
+    return min(mind.least_electrons, area * max(layer.dose_e_per_a2 for layer in scan.layers))
 
 
 def _realised(entry: Entry, known: Belief, belief: Belief) -> float:
