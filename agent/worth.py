@@ -99,10 +99,9 @@ class Choice:
         if self.again is None or self.again.candidate == candidate:
             return text + "."
         ratio = self.again.candidate.electrons / candidate.electrons
-        return (
-            f"{text}; the whole field once more as before would tell {self.again.gain_nats:.2g} nats for "
-            f"{ratio:.2g} times the dose."
-        )
+        dose = "the same electrons" if 0.99 < ratio < 1.01 else f"{ratio:.2g} times the electrons"
+        gain = self.again.gain_nats
+        return f"{text}; the whole field once more as before would tell {gain:.2g} nats for {dose}."
 
 
 def list_offers(
