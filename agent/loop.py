@@ -51,6 +51,11 @@ from drivers.contract.instrument import BlankBeam
 #: Frames that are held at most, being analysed, waiting, or not on disk yet; then the instrument waits.
 FRAMES_HELD = 8
 
+#: Frames that are taken in at most while one is analysed; then the instrument waits, or its bridge drops
+#: frames and says so.  Without a bound, an instrument of hundreds of frames a second keeps the interpreter so
+#: busy with recording that the analysis hardly advances (docs/decisions/0046-what-comes-in-meanwhile.md).
+FRAMES_MEANWHILE = 32
+
 #: Longest wait for the beam to be blanked at the end [s].
 _BLANKING_S = 2.0
 
@@ -90,6 +95,7 @@ class Loop:
         self.recorded = self.state
         self.room = asyncio.Condition()
         self.unrecorded = 0
+        self.meanwhile: int | None = None  # frames taken in since the analysis under way began
         self.position = 0
 
     async def run(self, opened: SessionOpened, *companions: Callable[[], Any]) -> FinishSession:
@@ -151,7 +157,9 @@ class Loop:
             if isinstance(event, FrameSeen):
                 frame = FrameRef(session=event.header.session, sequence=event.header.sequence)
                 async with self.room:
-                    await self.room.wait_for(lambda: max(len(self.frames), self.unrecorded) < FRAMES_HELD)
+                    await self.room.wait_for(self._has_room)
+                if self.meanwhile is not None:
+                    self.meanwhile += 1
                 self.frames.setdefault(frame, arrival.content)
                 self.timings.setdefault(frame, Timing(event.header.monotonic_s, arrival.monotonic_s))
                 self.unrecorded += 1
@@ -163,12 +171,12 @@ class Loop:
         while True:
             inbound = await self.inbox.get()
             self.state, actions = decide(self.state, inbound.event)
-            self.herald.note(inbound.event, actions)
             for action in actions:
                 if isinstance(action, AnalyseFrame):
                     self.jobs.put_nowait(action)
                 elif isinstance(action, SkipFrame | RejectFrame) and action.frame is not None:
                     await self._let_go(action.frame)
+            self.herald.note(inbound.event, actions)
             if inbound.answer is not None and not inbound.answer.done():
                 inbound.answer.set_result(actions)
             entry = JournalEntry(self.position, inbound.event, actions, inbound.array)
@@ -192,6 +200,7 @@ class Loop:
         while True:
             job = await self.jobs.get()
             held, timing = self.frames[job.frame], self.timings[job.frame]
+            self.meanwhile = 0
             timing.begun_s = self.clock()
             try:
                 defect_map = await loop.run_in_executor(
@@ -200,6 +209,8 @@ class Loop:
             except InputError as error:
                 self.post(AnalysisFailed(at_s=self.clock(), frame=job.frame, reason=str(error)))
                 continue
+            finally:
+                await self._analysis_over()
             timing.analysed_s = self.clock()
             mapped = FrameMapped(
                 at_s=timing.analysed_s,
@@ -208,6 +219,17 @@ class Loop:
                 analysis_s=timing.analysed_s - timing.begun_s,
             )
             self.inbox.put_nowait(Inbound(mapped, defect_map.columns, defect_map))
+
+    async def _analysis_over(self) -> None:
+        """Let in again what had to wait for the analysis."""
+        self.meanwhile = None
+        async with self.room:
+            self.room.notify_all()
+
+    def _has_room(self) -> bool:
+        """Whether a frame may come in: what is held is bounded, and what comes during one analysis."""
+        is_held = max(len(self.frames), self.unrecorded) >= FRAMES_HELD
+        return not is_held and (self.meanwhile is None or self.meanwhile < FRAMES_MEANWHILE)
 
     async def act(self) -> None:
         """Send commands to the instrument, one at a time; every one comes to an end."""

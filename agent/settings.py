@@ -65,7 +65,7 @@ class AnalysisSettings(Message):
     network: str = Field(default="mlp-simple", description="Shipped weights that classify the columns.")
     device: str = Field(default="cpu", description='Where frames are read: "cpu" or "cuda".')
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=2, description="Threads of the analysis on the CPU."
+        default=2, description="Threads of the analysis on the CPU at most; frames below 700 x 700 take one."
     )
 
 

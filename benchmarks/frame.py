@@ -1,15 +1,19 @@
 """How fast a frame becomes a map, beside atomap and motif-learn, and whether memory stays flat.
 
-Run by `columnist bench frame [--json]`.  Two threads.  Peers come with `pip install 'columnist[peers]'`.
+Run by `columnist bench frame [--json]`.  Two threads.  Peers come with `pip install 'columnist[peers]'`; or
+they live in an environment of their own, whose interpreter the variable PEERS_PYTHON names.
 """
 
 import gc
 import json
 import os
 import platform
+import subprocess
+import sys
+import tempfile
 import time
-import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,32 +72,20 @@ def durations_ms(work: Callable[[], object], repeats: int) -> NDArray[np.float64
 
 def peers_ms(image: NDArray[np.float32], lattice_px: float) -> tuple[float | None, str]:
     """Duration of atomap's columns and motif-learn's patches and moments [ms], and what they found."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import hyperspy.api as hs
-            from atomap.atom_finding_refining import get_atom_positions
-            from mtflearn.features import KeyPoints, ZPs
-    except ImportError as error:
-        return None, f"not measured ({error}): install the peers with `pip install 'columnist[peers]'`"
-    size = round(np.sqrt(3) * lattice_px) // 2 * 2 + 1
-    basis = ZPs(n_max=10, size=size)
-
-    def work() -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            positions = get_atom_positions(hs.signals.Signal2D(image), separation=2, pca=True)
-            points = KeyPoints(np.asarray(positions), image, size)
-            points.clear_border(size)
-            return basis.fit_transform(points.extract_patches(size)), len(positions)
-
-    _, found = work()
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)) * 1e3, f"{found} columns found by atomap, patches of {size} px"
+    python = os.environ.get("PEERS_PYTHON", sys.executable)
+    with tempfile.TemporaryDirectory(prefix="columnist-bench-") as folder:
+        path = Path(folder) / "image.npy"
+        np.save(path, image)
+        words = [python, str(Path(__file__).with_name("_peers.py")), str(path), str(lattice_px)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip() or "no message").splitlines()[-1]
+        return None, (
+            f"not measured ({reason}): install atomap and motif-learn with `pip install 'columnist[peers]'`, "
+            "or into an environment of their own whose interpreter PEERS_PYTHON names"
+        )
+    report = json.loads(done.stdout.splitlines()[-1])
+    return float(report["ms"]), str(report["what"])
 
 
 def rss_growth(analyser: Analyser) -> float:

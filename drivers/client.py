@@ -48,6 +48,7 @@ from drivers.contract.messages import (
 )
 from drivers.contract.quantities import MAX_FRAME_BYTES
 from drivers.data_stream import DataStream
+from drivers.router import SOCKET_BYTES
 
 Content = (
     Frame
@@ -71,7 +72,10 @@ INBOX_FOR_STATES = 200
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """Something that came from the bridge, stamped with this machine's monotonic clock [s]."""
+    """Something that came from the bridge, stamped with this machine's monotonic clock [s].
+
+    A frame's stamp is of when its last byte was there, before it was checked.
+    """
 
     monotonic_s: float
     content: Content
@@ -325,6 +329,7 @@ class BridgeClient:
         dealer.setsockopt(zmq.LINGER, 0)
         dealer.setsockopt(zmq.MAXMSGSIZE, 2 * self._options.max_frame_bytes + 2**20)
         dealer.setsockopt(zmq.RCVHWM, self._options.credits + 100)
+        dealer.setsockopt(zmq.RCVBUF, SOCKET_BYTES)
         dealer.setsockopt(zmq.RECONNECT_IVL, 50)
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         dealer.connect(f"tcp://{self._host}:{port}")
@@ -445,7 +450,7 @@ class BridgeClient:
         heard = self._stream.hear(parts)
         self._send_data(heard.answers)
         for content in heard.passed:
-            await self._put(content)
+            await self._put(content, link.data_heard_s)
         if heard.unwelcome is not None:
             await self._hear_unwelcome(link, heard.unwelcome, parts)
         return not (heard.is_over and self._options.is_one_session)
@@ -457,10 +462,10 @@ class BridgeClient:
 
     # --- both --------------------------------------------------------------------------------------
 
-    async def _put(self, content: Content) -> None:
+    async def _put(self, content: Content, came_s: float | None = None) -> None:
         if isinstance(content, Heartbeat | InstrumentState) and self._inbox.qsize() > INBOX_FOR_STATES:
             return  # a newer one follows
-        await self._inbox.put(Arrival(self._clock(), content))
+        await self._inbox.put(Arrival(self._clock() if came_s is None else came_s, content))
 
     def _send(self, target: zmq.asyncio.Socket, message: Message) -> None:
         # A full pipe means that nobody reads at the other end; the silence ends the link.

@@ -12,6 +12,9 @@ from drivers.contract.errors import InputError
 #: Largest part of a message [bytes] that is taken from a client.
 MAX_PART_BYTES = 65536
 
+#: Buffers of the sockets in the kernel [bytes], at either end: a frame then passes in few pieces.
+SOCKET_BYTES = 4 * 2**20
+
 #: Messages that wait for one client at most; frames are bounded by credits long before.
 WAITING = 2000
 
@@ -41,6 +44,7 @@ class Router:
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
         self.socket.setsockopt(zmq.SNDHWM, WAITING)
+        self.socket.setsockopt(zmq.SNDBUF, SOCKET_BYTES)
         try:
             self.socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:

@@ -37,6 +37,7 @@ from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
 from models.plausibility import ContextEvidence, weigh_contexts
+from models.threads import threads_for
 
 #: The weights that are taken unless others are asked for.
 DEFAULT_MODEL = "mlp-simple"
@@ -143,6 +144,14 @@ def analyse(
         If the context is unknown, the array is no frame, or it shows no lattice.
     """
     pixels = np.asarray(array)
+    with threads_for(pixels.size):
+        return _analyse(pixels, context, analyser, frame)
+
+
+def _analyse(
+    pixels: NDArray[Any], context: Context | Settled, analyser: Analyser, frame: FrameReference | None
+) -> DefectMap:
+    """`analyse`, with the threads that this frame is worth."""
     settled = context if isinstance(context, Settled) else as_settled(context)
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None

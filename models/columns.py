@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.frames import frequencies, gaussian_filter
+from models.frames import filter_frame, frequencies, gaussian_filter
 from models.scale import local_maxima, refine_maxima
 
 #: Standard deviation of the Laplacian-of-Gaussian filter over the lattice constant.  Measured on the
@@ -49,8 +49,7 @@ def filter_columns(image: Tensor, lattice_px: float) -> Tensor:
     rows, columns = frequencies(shape, image.device)
     laplacian = (2 * torch.pi * sigma_px) ** 2 * (rows.square() + columns.square())
     transfer = laplacian * gaussian_filter(shape, image.device, sigma_px)
-    filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)
-    return filtered
+    return filter_frame(image, transfer)
 
 
 def find_maxima(filtered: Tensor, lattice_px: float) -> Maxima:

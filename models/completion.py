@@ -84,7 +84,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     basis, predicted, column, held = _predict(region, maxima, grid)
     in_frame = _is_inside(predicted, filtered.shape)
     inside = in_frame & held
-    brightness = sample_bilinear(filtered, predicted.reshape(-1, 2)).reshape(grid.shape)
+    brightness = sample_bilinear(filtered, predicted.flatten(1).T).reshape(grid.shape)
     colour = grid.colour()
     level = _colour_levels(brightness, inside, colour)  # (3, H, W)
     darkest = level.amin(0)
@@ -102,20 +102,26 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     measured = column >= 0
     response = torch.where(measured, maxima.response[column.clamp(min=0)], 0.0)
     seen = response > COLUMN_RESPONSE * filled.clamp(min=_LEVEL_FLOOR * float(filled[inside].median()))
-    supported = seen | _is_enclosed(seen | ~in_frame, empty_of[domain], colour)
-    site = torch.where(boundary, seen, (interior >= 0) & supported) & (colour != empty_of[domain])
-    rim = _part_around(site, in_frame & (colour != empty_of[domain])) < _LEAST_AROUND
+    hollow = empty_of[domain]
+    possible = colour != hollow
+    supported = seen | _is_enclosed(seen | ~in_frame, hollow, colour)
+    site = torch.where(boundary, seen, (interior >= 0) & supported) & possible
+    rim = _part_around(site, in_frame & possible) < _LEAST_AROUND
     looked_for = _is_inside(predicted, filtered.shape, float(torch.linalg.det(basis).abs().sqrt()) * 0.6)
     site &= measured | ~rim | ~looked_for  # maxima are not looked for at the very edge of the frame
-    positions = torch.where(measured[..., None], maxima.positions[column.clamp(min=0)], predicted)
+    at = site.flatten().nonzero()[:, 0]
+    own = column.flatten()[at]
+    is_measured = own >= 0
     honeycomb = torch.stack([basis[0] + basis[1], 2 * basis[1] - basis[0]])
     return Patch(
-        positions=positions[site],
-        sublattice=((colour - empty_of[domain] - 1) % 3)[site],
-        grain=domain[site],
-        measured=measured[site],
-        boundary=boundary[site],
-        rim=rim[site],
+        positions=torch.where(
+            is_measured[:, None], maxima.positions[own.clamp(min=0)], predicted.flatten(1)[:, at].T
+        ),
+        sublattice=(colour.flatten()[at] - hollow.flatten()[at] - 1) % 3,
+        grain=domain.flatten()[at],
+        measured=is_measured,
+        boundary=boundary.flatten()[at],
+        rim=rim.flatten()[at],
         vectors=honeycomb.cpu().expand(len(empty_of), 2, 2),
     )
 
@@ -149,8 +155,8 @@ def _predict(region: Indexed, maxima: Maxima, grid: _IndexGrid) -> tuple[Tensor,
     -------
     basis : Tensor of shape (2, 2)
         Mean site lattice, rows [px].
-    predicted : Tensor of shape (H, W, 2)
-        Mean lattice plus the local mean displacement of the maxima [px].
+    predicted : Tensor of shape (2, H, W)
+        Row and column [px]: mean lattice plus the local mean displacement of the maxima.
     column : Tensor of shape (H, W)
         Number of the maximum that belongs to the cell, or -1.
     held : Tensor of shape (H, W)
@@ -158,23 +164,36 @@ def _predict(region: Indexed, maxima: Maxima, grid: _IndexGrid) -> tuple[Tensor,
     """
     member = _brightest_of_each(grid.flatten(region.index), region.member, maxima.response, grid)
     occupied = member >= 0
-    index = grid.indices().double()
-    measured = maxima.positions[member.clamp(min=0)].double()
-    design = torch.cat([index, torch.ones_like(index[..., :1])], dim=-1)
-    solution = torch.linalg.lstsq(design[occupied], measured[occupied]).solution
-    mean = (design @ solution).float()
-    basis = solution[:2].float()
+    measured = maxima.positions.T[:, member.clamp(min=0)]  # (2, H, W)
+    basis, mean = _mean_lattice(grid, occupied, measured)
     period = float(torch.linalg.det(basis).abs() * 2 / 3**0.5) ** 0.5
-    residual = torch.where(occupied[..., None], measured.float() - mean, 0.0)
+    residual = torch.where(occupied, measured - mean, 0.0)
     weight = occupied.float()
     smooth = torch.zeros_like(residual)
     for _ in range(3):  # the first pass flattens gradients, the second mends that, the third drops outliers
-        miss = residual - smooth
-        smooth = smooth + _local_mean(miss.permute(2, 0, 1) * weight, weight).permute(1, 2, 0)
-        near = torch.linalg.vector_norm(residual - smooth, dim=-1) < _MATCH * period
+        smooth = smooth + _local_mean((residual - smooth) * weight, weight)
+        near = (residual - smooth).square_().sum(0) < (_MATCH * period) ** 2
         weight = (occupied & near).float()
     density = _blur(weight[None])[0]
     return basis, mean + smooth, torch.where(occupied & near, member, -1), density > 0.1
+
+
+def _mean_lattice(grid: _IndexGrid, occupied: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit one lattice to the measured positions (2, H, W) of the occupied cells, by least squares.
+
+    Returns
+    -------
+    basis : Tensor of shape (2, 2)
+        Rows t1 and t2 [px].
+    mean : Tensor of shape (2, H, W)
+        Where that lattice has each cell [px].
+    """
+    middle = torch.tensor(grid.shape, device=occupied.device).double() / 2  # indices about it, for rounding
+    index = grid.indices().reshape(-1, 2) - grid.low - middle
+    design = torch.cat([index, torch.ones_like(index[:, :1])], dim=1)  # (H W, 3)
+    used = design * occupied.reshape(-1, 1)
+    solution = torch.linalg.solve(used.T @ design, used.T @ measured.flatten(1).T.double())  # (3, 2)
+    return solution[:2].float(), (solution.T @ design.T).float().reshape(measured.shape)
 
 
 def _brightest_of_each(cell: Tensor, member: Tensor, response: Tensor, grid: _IndexGrid) -> Tensor:
@@ -225,6 +244,7 @@ def _is_enclosed(seen: Tensor, empty: Tensor, colour: Tensor) -> Tensor:
 
     So a vacancy inside the lattice is a site, and vacuum beside the lattice is not.
     """
+    colour, empty = colour.to(torch.int8), empty.to(torch.int8)
     neighbours = torch.zeros_like(colour)
     for step in _STEPS:
         beside = torch.roll(seen, step, dims=(0, 1))
@@ -243,9 +263,11 @@ def _part_around(site: Tensor, possible: Tensor) -> Tensor:
 
 
 def _is_inside(positions: Tensor, shape: torch.Size, margin: float = 0.0) -> Tensor:
-    """Whether positions (..., 2) lie between the centres of the outermost pixels, less a margin [px]."""
-    last = positions.new_tensor([shape[0] - 1, shape[1] - 1])
-    return ((positions >= margin) & (positions <= last - margin)).all(-1)
+    """Whether positions (2, ...) lie between the centres of the outermost pixels, less a margin [px]."""
+    row, column = positions
+    in_rows = (row >= margin) & (row <= shape[0] - 1 - margin)
+    inside: Tensor = in_rows & (column >= margin) & (column <= shape[1] - 1 - margin)
+    return inside
 
 
 def _domains(empty: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,12 +6,14 @@ column is averaged over such triples.  A disc cut at its middle still has one of
 """
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.patches import kernel_prefilter, sample_coefficients
+from models.frames import filter_frame
+from models.patches import kernel_prefilter, kernel_taps
 from models.zernike import ORDERS, radial_polynomial
 
 #: Circles around a column, at the nodes of Gauss and Legendre, and points on each, a multiple of three.
@@ -38,19 +40,21 @@ def edge_moments(image: Tensor, positions: Tensor, disc: Tensor) -> tuple[Tensor
         Whether at least one of every triple of points lies in the frame.
     """
     offsets, weights = _quadrature(image.device)
-    points = positions[:, None] + offsets @ disc.to(image)  # (S, circles x points, 2)
     shape = (image.shape[0], image.shape[1])
-    last = points.new_tensor([shape[0] - 1, shape[1] - 1])
-    recorded = ((points >= 0) & (points <= last)).all(-1)
-    coefficients = torch.fft.irfft2(torch.fft.rfft2(image) * kernel_prefilter(shape, image.device), s=shape)
-    values = torch.zeros_like(points[..., 0])
-    values[recorded] = sample_coefficients(coefficients[..., None], points[recorded])[:, 0]
+    points = (positions.T[:, :, None] + (disc.to(image).T @ offsets.T)[:, None]).flatten(1)
+    row, column = points  # each (S x circles x points,)
+    recorded = (row >= 0) & (row <= shape[0] - 1) & (column >= 0) & (column <= shape[1] - 1)
+    there = recorded.nonzero()[:, 0]
+    taps = kernel_taps(shape, points.index_select(1, there).T)
+    coefficients = filter_frame(image, kernel_prefilter(shape, image.device))
+    values = torch.zeros_like(row).index_copy_(0, there, taps.sum(coefficients))
     triples = (len(positions), _CIRCLES, 3, _POINTS // 3)
     seen = recorded.reshape(triples).sum(2)  # (S, circles, points / 3)
     means = values.reshape(triples).sum(2) / seen.clamp(min=1)
     return means.mean(-1) @ weights, (seen > 0).flatten(1).all(1)
 
 
+@cache
 def _quadrature(device: torch.device) -> tuple[Tensor, Tensor]:
     """Points of the unit disc, circle by circle, (C P, 2); weights of the circles for each moment, (C, 6)."""
     nodes, weights = np.polynomial.legendre.leggauss(_CIRCLES)

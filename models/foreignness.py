@@ -68,7 +68,7 @@ def distance(moments: Tensor, is_metal: Tensor, mean: Tensor, whiten: Tensor) ->
     mean : Tensor of shape (5, 6) or (S, 5, 6)
     whiten : Tensor of shape (6, 6) or (S, 6, 6)
     """
-    squared = ((moments[:, None] - mean) @ whiten).square().sum(-1)  # (S, 5)
+    squared = (moments[:, None] @ whiten - mean @ whiten).square_().sum(-1)  # (S, 5)
     other_side = is_metal[:, None] != ON_METAL.to(is_metal.device)
     return squared.masked_fill(other_side, torch.inf).amin(1).sqrt()
 

@@ -100,10 +100,21 @@ def gaussian_filter(shape: tuple[int, int], device: torch.device | str, sigma_px
 
 def blur(image: Tensor, sigma_px: float) -> Tensor:
     """Blur a frame (M, N), taken as periodic, by a Gaussian of standard deviation `sigma_px`."""
-    shape = (image.shape[0], image.shape[1])
-    transfer = gaussian_filter(shape, image.device, sigma_px)
-    blurred: Tensor = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)
-    return blurred
+    return filter_frame(image, gaussian_filter((image.shape[0], image.shape[1]), image.device, sigma_px))
+
+
+def filter_frame(image: Tensor, transfer: Tensor) -> Tensor:
+    """Filter a frame (M, N), taken as periodic, by a real transfer function (M, N // 2 + 1)."""
+    return inverse_rfft2(torch.fft.rfft2(image).mul_(transfer), image.shape[1])
+
+
+def inverse_rfft2(spectrum: Tensor, width: int) -> Tensor:
+    """`torch.fft.irfft2` of a spectrum (..., M, N // 2 + 1) to N = `width` columns.
+
+    In two steps, with a copy to row order between: its second step is slow on what its first leaves behind.
+    """
+    image: Tensor = torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2).contiguous(), n=width)
+    return image
 
 
 def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
@@ -124,8 +135,9 @@ def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
     column = positions[:, 1].clamp(0, width - 1.001)
     row_floor, column_floor = row.floor(), column.floor()
     down, right = row - row_floor, column - column_floor
-    corner = (row_floor * width + column_floor).long()
+    corner = row_floor.to(torch.int32).mul_(width).add_(column_floor.to(torch.int32))
     flat = image.flatten(-2)
-    top = flat[..., corner] * (1 - right) + flat[..., corner + 1] * right
-    bottom = flat[..., corner + width] * (1 - right) + flat[..., corner + width + 1] * right
+    corners = [flat.index_select(-1, corner + step) for step in (0, 1, width, width + 1)]
+    top = corners[0] * (1 - right) + corners[1] * right
+    bottom = corners[2] * (1 - right) + corners[3] * right
     return top * (1 - down) + bottom * down

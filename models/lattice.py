@@ -144,21 +144,21 @@ def _join(patches: list[Patch]) -> Lattice:
         torch.arange(len(patches)), torch.tensor([len(p.positions) for p in patches])
     ).to(grain.device)
     meets, keep = _where_patches_meet(positions, measured, patch, lattice_constant_px(vectors[0]))
-    boundary = (boundary | meets)[keep]
+    boundary = boundary | meets
     size = torch.bincount(grain[keep], minlength=len(vectors))
     order = torch.argsort(-size, stable=True)
     order = order[size[order] >= LEAST_COLUMNS]
     rank = torch.full_like(size, -1)
     rank[order] = torch.arange(len(order), device=size.device)
-    number = rank[grain[keep]]
-    large = number >= 0
+    number = rank[grain]
+    chosen = (keep & (number >= 0)).nonzero()[:, 0]
     return Lattice(
-        positions=positions[keep][large],
-        sublattice=torch.cat([p.sublattice for p in patches])[keep][large],
-        grain=number[large],
-        measured=measured[keep][large],
-        boundary=boundary[large],
-        rim=(torch.cat([p.rim for p in patches])[keep] & ~boundary)[large],
+        positions=positions[chosen],
+        sublattice=torch.cat([p.sublattice for p in patches])[chosen],
+        grain=number[chosen],
+        measured=measured[chosen],
+        boundary=boundary[chosen],
+        rim=(torch.cat([p.rim for p in patches]) & ~boundary)[chosen],
         vectors=vectors[order.cpu()],
     )
 

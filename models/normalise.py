@@ -6,10 +6,11 @@ For finding out which sublattice is which, and for looking at; moments are taken
 import math
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from models.frames import blur
+from models.frames import blur, inverse_rfft2
 
 #: Standard deviation of the Gaussian window over the lattice constant.
 WINDOW_SCALE = 2.5
@@ -69,10 +70,27 @@ def _filled(shape: tuple[int, int], factor: int, like: Tensor) -> Tensor:
 
 
 def blur_cells(cells: Tensor, sigma: float) -> Tensor:
-    """Gaussian sum of channels (C, H, W), zero beyond the edge."""
+    """Gaussian sum of channels (C, H, W), zero beyond the edge.
+
+    By Fourier transforms of the padded cells: a convolution with windows of 60 to 90 cells takes ten times
+    as long.
+    """
     reach = math.ceil(3 * sigma)
     offset = torch.arange(-reach, reach + 1, device=cells.device, dtype=cells.dtype)
     taps = torch.exp(-0.5 * (offset / sigma).square())
     taps = taps / taps.sum()
-    rows = conv2d(cells[:, None], taps[None, None, :, None], padding=(reach, 0))
-    return conv2d(rows, taps[None, None, None, :], padding=(0, reach))[:, 0]
+    height, width = cells.shape[1:]
+    rows, columns = (next_fast_len(max(edge, reach + 1) + reach, real=True) for edge in (height, width))
+    along_rows = torch.fft.fft(_wrapped(taps, rows)).real
+    along_columns = torch.fft.rfft(_wrapped(taps, columns)).real
+    spectrum = torch.fft.rfft2(cells, s=(rows, columns)).mul_(torch.outer(along_rows, along_columns))
+    return inverse_rfft2(spectrum, columns)[:, :height, :width]
+
+
+def _wrapped(taps: Tensor, length: int) -> Tensor:
+    """A kernel's taps (2 R + 1,) on a ring of `length`, its middle first."""
+    reach = len(taps) // 2
+    ring = taps.new_zeros(length)
+    ring[: reach + 1] = taps[reach:]
+    ring[length - reach :] = taps[:reach]
+    return ring

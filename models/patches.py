@@ -1,14 +1,14 @@
 """Discs and patches around columns, in the metric of the lattice: a sheared scan counts as unsheared."""
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
-from models.frames import frequencies
+from models.frames import filter_frame, frequencies
 
 #: Side of a patch and diameter of its disc over the lattice constant; neighbours lie at 1 / sqrt(3).
 PATCH_SCALE = math.sqrt(3)
@@ -54,7 +54,7 @@ def is_whole(positions: Tensor, disc: Tensor, shape: tuple[int, int]) -> Tensor:
     extent = torch.linalg.vector_norm(disc, dim=0).to(positions)
     last = positions.new_tensor([shape[0] - 1, shape[1] - 1])
     inside: Tensor = (positions >= extent) & (positions <= last - extent)
-    return inside.all(dim=1)
+    return inside[:, 0] & inside[:, 1]
 
 
 def cut_patches(image: Tensor, positions: Tensor, disc: Tensor, size: int = 32) -> Tensor:
@@ -79,7 +79,7 @@ def cut_patches(image: Tensor, positions: Tensor, disc: Tensor, size: int = 32) 
     offset = grid @ disc.to(image)
     points = (positions[:, None, :] + offset).reshape(-1, 2)
     shape = (image.shape[0], image.shape[1])
-    coefficients = torch.fft.irfft2(torch.fft.rfft2(image) * kernel_prefilter(shape, image.device), s=shape)
+    coefficients = filter_frame(image, kernel_prefilter(shape, image.device))
     return sample_coefficients(coefficients[..., None], points).reshape(-1, size, size)
 
 
@@ -106,17 +106,42 @@ def sample_coefficients(coefficients: Tensor, positions: Tensor) -> Tensor:
     -------
     Tensor of shape (S, C)
     """
-    height, width, channels = coefficients.shape
-    corner = positions.floor()
-    taps = torch.arange(-1, 3, device=positions.device)
-    distance = taps - (positions - corner)[..., None]  # (S, 2, 4)
-    weights = _kernel(distance)
-    row = (corner[:, :1].long() + taps).clamp(0, height - 1) * width  # (S, 4)
-    column = (corner[:, 1:].long() + taps).clamp(0, width - 1)
-    index = (row[:, :, None] + column[:, None, :]).flatten(1)  # (S, 16)
-    weight = (weights[:, 0, :, None] * weights[:, 1, None, :]).flatten(1)
-    table = coefficients.reshape(height * width, channels)
-    return embedding_bag(index, table, mode="sum", per_sample_weights=weight)
+    taps = kernel_taps((coefficients.shape[0], coefficients.shape[1]), positions)
+    return torch.stack([taps.sum(channel) for channel in coefficients.unbind(-1)], dim=1)
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The sixteen pixels around each of S positions and their weights, the same for any number of images.
+
+    Parameters
+    ----------
+    index : Tensor of shape (16 S,)
+        Places in the flattened image, int32: the first pixel of every position, then the second of every one.
+    weight : Tensor of shape (16, S)
+    """
+
+    index: Tensor
+    weight: Tensor
+
+    def sum(self, coefficients: Tensor) -> Tensor:
+        """Weighted sums over an image's coefficients (M, N), shape (S,)."""
+        found = coefficients.reshape(-1).index_select(0, self.index).reshape(self.weight.shape)
+        total: Tensor = found.mul_(self.weight).sum(0)
+        return total
+
+
+def kernel_taps(shape: tuple[int, int], positions: Tensor) -> Taps:
+    """What `sample_coefficients` sums up at positions (S, 2) of an image of a shape (M, N)."""
+    places = positions.T.contiguous()  # (2, S); contiguous, or the last of the loops below were four long
+    corner = places.floor()
+    step = torch.arange(-1, 3, device=positions.device, dtype=torch.int32)[:, None]
+    along = _kernel(step.to(places) - (places - corner)[:, None])  # (2, 4, S)
+    row, column = corner.to(torch.int32)
+    rows = (row + step).clamp_(0, shape[0] - 1) * shape[1]  # (4, S)
+    columns = (column + step).clamp_(0, shape[1] - 1)
+    index = (rows[:, None] + columns).reshape(-1)
+    return Taps(index, (along[0, :, None] * along[1]).flatten(0, 1))
 
 
 def _kernel(distance: Tensor) -> Tensor:

@@ -99,14 +99,14 @@ def weigh_contexts(
     inner = ~lattice.boundary.cpu()
     evidence = dict.fromkeys(DETECTORS, 0.0)
     specimen = context.specimen if is_doped else Specimen(host=context.specimen.host)
+    expected = [expected_contrast(_changed(context, specimen, name)) for name in DETECTORS]
     ratios = []
     for number in range(len(lattice.vectors)):
         of_grain = (grain == number) & inner
         pair = [contrast[of_grain & (sublattice == side)] for side in (0, 1)]
         ratios.append(contrast_ratio(pair)[0] if min(map(len, pair)) >= 5 else math.nan)
-        for name in DETECTORS:
-            expected = expected_contrast(_changed(context, specimen, name))
-            evidence[name] += log_evidence(pair, expected)
+        for name, value in zip(DETECTORS, log_evidence(pair, expected), strict=True):
+            evidence[name] += value
     declared = context.detector.name
     ratio = max(ratios[0], 1 / ratios[0]) if ratios[0] > 0 else math.nan
     return ContextEvidence(

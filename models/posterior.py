@@ -123,12 +123,12 @@ def infer_posterior(logits: Tensor, *, prior: Tensor | None = None) -> Posterior
 
 def learn_prior(logits: Tensor) -> Tensor:
     """Shares of the classes in a frame, by expectation maximisation from the starting shares, shape (5,)."""
-    on_metal = _on_metal_share(logits)
-    start = _starting_prior(on_metal)
+    probability = _softmax(logits.cpu().double()).T.contiguous()  # (5, S)
+    start = _starting_prior(_on_metal_share(probability))
     prior = start
-    likelihood = torch.softmax(logits.double(), 1).cpu() / torch.tensor(TRAINING_PRIOR, dtype=torch.float64)
+    likelihood = probability / torch.tensor(TRAINING_PRIOR, dtype=torch.float64)[:, None]
     for _ in range(_MOST_ROUNDS):
-        count = prior * (likelihood.T @ (likelihood @ prior).reciprocal()) + PRIOR_COLUMNS * start
+        count = prior * (likelihood @ (prior @ likelihood).reciprocal()) + PRIOR_COLUMNS * start
         updated = count / count.sum()
         if float((updated - prior).abs().max()) < _CONVERGED:
             return updated
@@ -136,10 +136,16 @@ def learn_prior(logits: Tensor) -> Tensor:
     return prior
 
 
-def _on_metal_share(logits: Tensor) -> float:
-    """Part of the columns on the metal sublattice, as the logits say."""
-    share = torch.softmax(logits.double(), 1)[:, _ON_METAL.to(logits.device)].sum(1).mean()
+def _on_metal_share(probability: Tensor) -> float:
+    """Part of the columns on the metal sublattice, by their probabilities (5, S)."""
+    share = probability[_ON_METAL].sum(0).mean()
     return min(max(float(share), 0.01), 0.99)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """`torch.softmax` over the last dimension, faster where that is short and there are many rows."""
+    weight = (logits - logits.amax(-1, keepdim=True)).exp_()
+    return weight.div_(weight.sum(-1, keepdim=True))
 
 
 def _starting_prior(on_metal: float) -> Tensor:
@@ -156,7 +162,7 @@ def _starting_prior(on_metal: float) -> Tensor:
 def _reweigh(logits: Tensor, prior: Tensor) -> Tensor:
     """Probabilities with the training's prior replaced, (S, 5)."""
     shift = prior.double().clamp(min=1e-12).log() - torch.tensor(TRAINING_PRIOR, dtype=torch.float64).log()
-    return torch.softmax(logits + shift.to(logits), dim=1)
+    return _softmax(logits + shift.to(logits))
 
 
 def entropy_nats(probability: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -14,6 +15,7 @@ from models.levels import level
 from models.normalise import normalise
 from models.patches import disc_map, is_whole
 from models.scale import lattice_constant_px, lattice_vectors
+from models.threads import threads_for
 from models.zernike import zernike_moments
 
 
@@ -64,7 +66,12 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu", *, with_e
     InputError
         If the array is not a frame, or shows no hexagonal lattice.
     """
-    frame = standardise(array, device)
+    with threads_for(np.size(array)):
+        return _read(standardise(array, device), with_edges=with_edges)
+
+
+def _read(frame: Tensor, *, with_edges: bool) -> Reading:
+    """`read_columns` of a standardised frame."""
     vectors = lattice_vectors(frame)
     estimate = lattice_constant_px(vectors)
     filtered = filter_columns(frame, estimate)

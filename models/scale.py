@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from drivers.contract.errors import InputError
-from models.frames import frequencies, sample_bilinear
+from models.frames import frequencies, inverse_rfft2, sample_bilinear
 
 #: The smallest lattice constant that is looked for [px]; below it neighbouring columns (a / sqrt(3)) merge.
 SMALLEST_LATTICE_PX = 5.0
@@ -65,14 +65,14 @@ def autocorrelation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     middle = some.median()
     spread = _CLIP * (some - middle).abs().median()
     clipped = image.clamp(middle - spread, middle + spread)
-    mean = (clipped * window).sum() / window.sum()
-    spectrum = torch.fft.rfft2((clipped - mean) * window)
-    power = spectrum.real.square() + spectrum.imag.square()
+    mean = torch.dot(clipped.flatten(), window.flatten()) / window.sum()
+    spectrum = torch.fft.rfft2((clipped - mean).mul_(window))
     rows, columns = frequencies((height, width), image.device)
     squared = rows.square() + columns.square()
-    power = power * (squared / (squared + _BACKGROUND_PX**-2)) ** 3
-    correlation: Tensor = torch.fft.irfft2(power, s=(height, width))
-    return correlation / correlation[0, 0]
+    damping = (squared / (squared + _BACKGROUND_PX**-2)) ** 3
+    power = (spectrum * spectrum.conj()).mul_(damping)
+    correlation = inverse_rfft2(power, width)
+    return correlation.div_(float(correlation[0, 0]))
 
 
 def radial_profile(correlation: Tensor) -> Tensor:

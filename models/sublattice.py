@@ -8,6 +8,7 @@ known fraction of M.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -188,23 +189,27 @@ def weigh(
     brightness = 2 * math.log(expected.metal) * log_ratio / _RATIO_SPREAD**2
     if math.isnan(ratio):
         return brightness, 0.0, ratio
-    zero, one = _defect_likelihoods(pair, expected, most_effective)
+    zero, one = _defect_likelihoods(_histograms(pair, most_effective), expected)
     return brightness, one - zero, ratio
 
 
-def log_evidence(pair: list[Tensor], expected: ExpectedContrast) -> float:
-    """Log probability of the contrasts of a grain's columns under a context, either side being the metal.
+def log_evidence(pair: list[Tensor], contexts: list[ExpectedContrast]) -> list[float]:
+    """Log probability of the contrasts of a grain's columns under each context, either side being the metal.
 
-    Up to a constant that is the same for all contexts; parameters as `weigh`.
+    Up to a constant that is the same for all contexts; `pair` as in `weigh`.
     """
     if min(len(side) for side in pair) < 5:
-        return 0.0
+        return [0.0] * len(contexts)
     ratio, log_ratio = contrast_ratio(pair)
-    expected_log = math.log(expected.metal)
-    brightness = [-0.5 * ((log_ratio - sign * expected_log) / _RATIO_SPREAD) ** 2 for sign in (-1, 1)]
-    defects = [0.0, 0.0] if math.isnan(ratio) else _defect_likelihoods(pair, expected, MOST_EFFECTIVE)
-    total = [one + other for one, other in zip(brightness, defects, strict=True)]
-    return float(torch.logsumexp(torch.tensor(total, dtype=torch.float64), 0))
+    columns = [] if math.isnan(ratio) else _histograms(pair, MOST_EFFECTIVE)
+    found = []
+    for expected in contexts:
+        expected_log = math.log(expected.metal)
+        brightness = [-0.5 * ((log_ratio - sign * expected_log) / _RATIO_SPREAD) ** 2 for sign in (-1, 1)]
+        defects = _defect_likelihoods(columns, expected) if columns else (0.0, 0.0)
+        total = [one + other for one, other in zip(brightness, defects, strict=True)]
+        found.append(float(torch.logsumexp(torch.tensor(total, dtype=torch.float64), 0)))
+    return found
 
 
 def contrast_ratio(pair: list[Tensor]) -> tuple[float, float]:
@@ -215,11 +220,8 @@ def contrast_ratio(pair: list[Tensor]) -> tuple[float, float]:
     return level[1] / level[0], math.log(level[1] / level[0])
 
 
-def _defect_likelihoods(
-    pair: list[Tensor], expected: ExpectedContrast, most_effective: float
-) -> tuple[float, float]:
+def _defect_likelihoods(columns: list["_Histogram"], expected: ExpectedContrast) -> tuple[float, float]:
     """Log likelihood of the columns dimmer or brighter than their side, if sublattice 0 or 1 is the metal."""
-    columns = [_histogram(side / side.median(), most_effective) for side in pair]
     as_metal = [_log_likelihood_metal(side, expected) for side in columns]
     as_chalcogen = [_log_likelihood_chalcogen(side, expected) for side in columns]
     prior = -0.5 * (_depths().log() / _DEPTH_SPREAD).square()
@@ -228,11 +230,13 @@ def _defect_likelihoods(
     return float(zero), float(one)
 
 
+@cache
 def _depths() -> Tensor:
     """Depths of defects over the expected ones that are tried, shape (D,)."""
     return torch.exp(torch.linspace(-1.2, 0.6, 13, dtype=torch.float64))
 
 
+@cache
 def _fractions(prior: tuple[float, float], count: int) -> tuple[Tensor, Tensor]:
     """Fractions of a population within two deviations of its prior, and their log weights, (count,) each."""
     deviation = torch.linspace(-2.5, 2.5, count, dtype=torch.float64)
@@ -276,14 +280,19 @@ class _Histogram:
     host: Tensor
 
 
+def _histograms(pair: list[Tensor], most_effective: float) -> list[_Histogram]:
+    """Histograms of both sides, of contrasts over their median."""
+    return [_histogram(side / side.median(), most_effective) for side in pair]
+
+
 def _histogram(relative: Tensor, most_effective: float) -> _Histogram:
     """Sort relative contrasts into bins; the spread is the bright side's, which vacancies leave alone."""
     bins = torch.arange(_LOWEST, _HIGHEST, _BIN, dtype=torch.float64)
     number = ((relative - _LOWEST) / _BIN).round().long().clamp(0, len(bins) - 1)
     counts = torch.bincount(number, minlength=len(bins)).double()
     bins, counts = bins[counts > 0], counts[counts > 0]
-    ranked = relative.sort().values
-    spread = max(float(ranked[int(0.84 * (len(ranked) - 1))]) - 1, _BIN / 2)
+    bright = relative.kthvalue(int(0.84 * (len(relative) - 1)) + 1).values
+    spread = max(float(bright) - 1, _BIN / 2)
     core = 0.85 * _density(bins, 1.0, spread) + 0.15 * _density(bins, 1.0, 2 * spread)
     host = (1 - _OUTLIERS) * core + _OUTLIERS * _density(bins, 1.0, _OUTLIER_SPREAD)
     return _Histogram(bins, counts * min(1.0, most_effective / len(relative)), spread, host)

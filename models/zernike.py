@@ -15,8 +15,8 @@ import torch
 from scipy.special import jv
 from torch import Tensor
 
-from models.frames import frequencies
-from models.patches import kernel_prefilter, sample_coefficients
+from models.frames import frequencies, inverse_rfft2
+from models.patches import kernel_prefilter, kernel_taps
 
 #: Radial orders n of the moments, m = 0.
 ORDERS = (0, 2, 4, 6, 8, 10)
@@ -64,11 +64,12 @@ def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor) -> Tensor:
     shape = (image.shape[0], image.shape[1])
     mean = image.mean()  # apart, as sampling between pixels would ripple on it
     spectrum = torch.fft.rfft2(image - mean) * kernel_prefilter(shape, image.device)
-    entry = _table_entry(shape, disc, image.device)
-    fields = image.new_empty(*shape, len(ORDERS))
+    entry = _table_entry(shape, disc, image.device).flatten()
+    taps = kernel_taps(shape, positions)
+    moments = image.new_empty(len(positions), len(ORDERS))
     for k, table in enumerate(_transfer_table(image.device)):
-        fields[..., k] = torch.fft.irfft2(spectrum * table[entry], s=shape)
-    moments = sample_coefficients(fields, positions)
+        transfer = table.index_select(0, entry).reshape(spectrum.shape)
+        moments[:, k] = taps.sum(inverse_rfft2(spectrum * transfer, shape[1]))
     moments[:, 0] += mean
     return moments
 
@@ -78,7 +79,7 @@ def _table_entry(shape: tuple[int, int], disc: Tensor, device: torch.device | st
     rows, columns = frequencies(shape, device)
     (a, b), (c, d) = disc.tolist()
     frequency = torch.hypot(a * rows + b * columns, c * rows + d * columns)
-    return (frequency * _TABLE_DENSITY + 0.5).clamp(max=_TABLE_END * _TABLE_DENSITY).long()
+    return (frequency * _TABLE_DENSITY + 0.5).clamp_(max=_TABLE_END * _TABLE_DENSITY).to(torch.int32)
 
 
 @cache

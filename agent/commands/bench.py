@@ -27,4 +27,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _names() -> list[str]:
     """Names of the benchmarks of this checkout."""
-    return sorted(path.stem for path in _FOLDER.glob("*.py"))
+    return sorted(path.stem for path in _FOLDER.glob("[!_]*.py"))

@@ -256,5 +256,6 @@ def digest_pixels(array: NDArray[np.generic]) -> str:
     """SHA-256 of an image: its type, shape and bytes, so that a map can be matched to its frame."""
     import hashlib
 
-    head = f"{array.dtype.str} {array.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -82,6 +82,7 @@ async def test_what_is_no_order_is_answered_with_what_is_wrong_and_the_next_is_t
 
 
 def test_where_no_agent_is_the_order_names_the_way_to_start_one():
+    before = threading.active_count()  # tests of other files may have left some that are ending
     with pytest.raises(InputError, match="columnist run"):
         send_order("tcp://127.0.0.1:9", {"kind": "status"}, timeout_s=0.1)
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before

@@ -17,7 +17,7 @@ from agent.events import Approve, OperatorSpoke
 from agent.herald import Herald
 from agent.journal import Journal
 from agent.logs import open_log
-from agent.loop import Loop
+from agent.loop import FRAMES_MEANWHILE, Loop
 from agent.publish import Publisher, answer_snapshots
 from agent.settings import PolicySettings, Rules
 from agent.state import State
@@ -278,6 +278,30 @@ async def test_few_frames_are_held_however_many_come(make):
         async with stage(make, [make.link_made().link, *frames(make, 60)], analysis=Slow(make)) as s:
             await s.loop.run(make.opened(rules(max_maps=60)))
     assert max(held) <= 8
+
+
+async def test_an_instrument_that_never_waits_is_held_up_until_the_analysis_is_done(make):
+    may_end = threading.Event()
+
+    class Slow(FakeAnalysis):
+        def run(self, pixels, settled, header):
+            may_end.wait()
+            return super().run(pixels, settled, header)
+
+    contents = [make.link_made().link, *frames(make, 200)]
+    async with asyncio.timeout(20), stage(make, contents, analysis=Slow(make)) as s:
+        running = asyncio.create_task(s.loop.run(make.opened(rules(max_maps=2, when_behind="newest"))))
+        try:
+            while s.loop.meanwhile != FRAMES_MEANWHILE or s.loop.unrecorded:
+                await asyncio.sleep(0)
+            seen = s.loop.state.counts.seen
+            for _ in range(200):  # turns of the loop in which more would come
+                await asyncio.sleep(0)
+            assert s.loop.state.counts.seen == seen <= FRAMES_MEANWHILE + 2
+        finally:
+            may_end.set()
+        await running
+    assert s.loop.state.counts.mapped == 2
 
 
 async def test_a_real_journal_keeps_it_all(make, tmp_path):
