@@ -387,3 +387,11 @@ def test_stopping_ends_what_is_open(make, begun):
     ending = SessionEnding(at_s=15.0, reason="done", is_aborted=False, wall_time="2026-11-25T00:00:00Z")
     _, actions = make.run_through([ending], state)
     assert told(actions) == [("r1", "unscored")]
+
+
+def test_an_instrument_without_a_second_detector_is_told_of_once(make):
+    alone = make.CAPABILITIES.model_copy(update={"detectors": make.CAPABILITIES.detectors[:1]})
+    _, actions = make.run_through([make.opened(rules_of()), make.link_made(capabilities=alone)])
+    assert texts(actions).count("no second detector is offered and allowed (HAADF)") == 1
+    _, actions = make.run_through([make.opened(rules_of("observe")), make.link_made(capabilities=alone)])
+    assert "no second detector" not in texts(actions)
