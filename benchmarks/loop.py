@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.rig.figures import draw, summarise
 from benchmarks.rig.policies import POLICIES
-from benchmarks.rig.runs import CASES, RULES, run
+from benchmarks.rig.runs import CASES, RULES, work
 
 #: From the issue.
 LIMITS = {
@@ -88,11 +88,6 @@ def _read(kept: Path, digest: str) -> Iterator[tuple[tuple[int, str, int], dict[
             yield (case, name, seed), found["session"]
 
 
-def _work(task: tuple[int, str, int]) -> tuple[tuple[int, str, int], dict[str, Any]]:
-    case, name, seed = task
-    return task, run(CASES[case], name, seed)
-
-
 def _run_all(
     tasks: list[tuple[int, str, int]], jobs: int
 ) -> Iterator[tuple[tuple[int, str, int], dict[str, Any]]]:
@@ -106,11 +101,11 @@ def _run_all(
         bar = progress.add_task("sessions", total=len(tasks))
         if jobs == 1:
             for task in tasks:
-                yield _work(task)
+                yield work(task)
                 progress.advance(bar)
             return
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         with ProcessPoolExecutor(jobs) as pool:
-            for future in as_completed([pool.submit(_work, task) for task in tasks]):
+            for future in as_completed([pool.submit(work, task) for task in tasks]):
                 yield future.result()
                 progress.advance(bar)

@@ -120,6 +120,12 @@ def run(case: Case, policy: str, seed: int) -> dict[str, Any]:
     }
 
 
+def work(task: tuple[int, str, int]) -> tuple[tuple[int, str, int], dict[str, Any]]:
+    """Run the session of a case's number, a policy and a seed; returns what was run, too."""
+    case, policy, seed = task
+    return task, run(CASES[case], policy, seed)
+
+
 def _silent() -> PolicySettings:
     """An agent that only fuses."""
     return RULES.policy.model_copy(update={"mode": "observe"})
