@@ -138,9 +138,20 @@ def _ask_first(state: State, now_s: float) -> Step:
         return state, ()
     if told.is_scanning or told.is_settling or told.is_blanked:
         return state, ()
-    reason = "Nothing is known of this field and nothing is scanned: one frame as the instrument stands."
+    names = [one.name for one in can.detectors if one.name in state.rules.limits.detectors]
+    names = names[: can.max_simultaneous]
     figures = () if told.dwell_us is None else (Figure(name="dwell", value=told.dwell_us, unit="us"),)
-    return propose(state, now_s, Wish(command=acquire, reason=reason, figures=figures), None)
+    reason = "Nothing is known of this field and nothing is scanned: one frame as the instrument stands."
+    first = Wish(command=acquire, reason=reason, figures=figures)
+    switch = SwitchDetector(detectors=tuple(names)) if names else None
+    present = {one.name for one in told.detectors}
+    if switch is not None and len(names) > len(present) and switch.kind in can.commands:
+        reason = (
+            "Nothing is known of this field and nothing is scanned: one frame as the instrument stands, on "
+            f"{' and '.join(names)} at once, which costs no more dose than one of them."
+        )
+        first = Wish(command=switch, then=acquire, reason=reason, figures=figures)
+    return propose(state, now_s, first, None)
 
 
 def _switched_for(state: State, header: FrameHeader) -> str | None:

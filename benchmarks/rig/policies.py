@@ -1,6 +1,7 @@
 """Policies that the agent is measured against: each says what to scan next, given the same fused evidence.
 
-All begin with the same frame of the whole field in HAADF, read with the same networks, and fuse alike.
+All begin with a frame of the whole field at the same dose, read with the same networks, and fuse alike; those
+that read both detectors at once do so from the first frame on, the others begin in HAADF.
 """
 
 from collections.abc import Callable
@@ -94,6 +95,10 @@ POLICIES: dict[str, Policy] = WHOLE_FIELD | {
     "random": at_random,
     "windows": windows("HAADF", "MAADF"),
 }
+
+
+#: Policies that read both detectors from the first frame on.
+BOTH_FROM_THE_START = ("both", "windows")
 
 
 def _switch(lab: Lab, *names: str) -> tuple[Command, ...]:

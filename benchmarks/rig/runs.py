@@ -7,9 +7,9 @@ import numpy as np
 
 from agent.settings import LimitSettings, PolicySettings, Rules
 from benchmarks.rig.lab import Lab, Look
-from benchmarks.rig.policies import POLICIES
+from benchmarks.rig.policies import BOTH_FROM_THE_START, POLICIES
 from drivers.contract.context import Specimen
-from drivers.contract.instrument import AcquireImage
+from drivers.contract.instrument import AcquireImage, SwitchDetector
 from sim_microscope.settings import SimulatorSettings
 
 _BINS = 15
@@ -145,6 +145,8 @@ def _run_agent(lab: Lab, case: Case, looks: list[Look]) -> None:
 
 def _run_policy(lab: Lab, case: Case, policy: Any, seed: int, looks: list[Look]) -> None:
     rng = np.random.default_rng(seed)
+    if policy in [POLICIES[name] for name in BOTH_FROM_THE_START]:
+        lab.command(SwitchDetector(detectors=("HAADF", "MAADF")))
     lab.command(AcquireImage())
     looks.append(lab.look())
     turn = 0

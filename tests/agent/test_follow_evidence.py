@@ -257,6 +257,17 @@ def test_where_nothing_is_scanned_one_first_frame_is_asked_for(make):
     assert "Nothing is known" in state.requests[0].wish.reason
 
 
+def test_the_first_frame_is_read_by_all_detectors_that_can_be_read_at_once(make):
+    both = make.CAPABILITIES.model_copy(update={"max_simultaneous": 2})
+    link = make.link_made(state=make.state_of(**SCAN), capabilities=both)
+    state, _ = make.run_through([make.opened(rules_of()), link])
+    state, actions = make.run_through([Ticked(at_s=2.0)], state)
+    assert sent(actions) == [("r1", "switch_detector")]
+    now = make.state_of(20.0, **SCAN).model_copy(update={"detectors": both.detectors})
+    _, actions = make.run_through([ended(3.0, state=now)], state)
+    assert sent(actions) == [("r1.2", "acquire_image")]
+
+
 def test_a_goal_that_is_reached_or_cannot_be_is_told_once(make, begun):
     goal = ColumnsGoal(most_entropy_nats=0.05)
     standing = Standing(goal=goal, status="cannot_be", value=0.1, sentence="100 of 900 columns are known")

@@ -30,10 +30,11 @@ def session(limits=None, goals=None, turns=24):
     lab = Lab(SETTINGS, rules)
     looks = []
     for _ in range(turns):
-        if lab.carry_out_order():
-            looks.append(lab.look())
-        else:
+        scans = lab.scans
+        if not lab.carry_out_order():
             lab.tick()
+        if lab.scans > scans:
+            looks.append(lab.look())
     return lab, looks
 
 
