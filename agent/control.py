@@ -134,10 +134,14 @@ async def _answer(
 
 def describe(state: State) -> dict[str, Any]:
     """The state in plain JSON types, as far as an operator wants to see it."""
+    verdict = state.evidence.verdict
     return {
         "session": state.session,
         "mode": state.mode,
         "link": state.link,
+        "halted": state.halted,
+        "goals": [one.sentence for one in verdict.standings] if verdict else [],
+        "highest_dose_e_per_a2": state.doses.ledger.highest_e_per_a2,
         "frames": vars(state.counts),
         "requests": [request.model_dump(mode="json") for request in state.requests],
     }

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from agent.assessment import Assessment
 from agent.frames import FrameRef
 from agent.settings import AnalysisSettings, Mode, Rules
 from drivers.contract.context import Message
@@ -94,6 +95,15 @@ class FrameMapped(Stamped):
     frame: FrameRef
     header: MapHeader
     analysis_s: float
+
+
+class EvidenceWeighed(Stamped):
+    """A map has been entered into the evidence, or could not be."""
+
+    kind: Literal["evidence_weighed"] = "evidence_weighed"
+    frame: FrameRef
+    assessment: Assessment
+    weighing_s: float
 
 
 class AnalysisFailed(Stamped):
@@ -217,6 +227,7 @@ Event = Annotated[
     | FrameSpoiled
     | FramesDropped
     | FrameMapped
+    | EvidenceWeighed
     | AnalysisFailed
     | AnalysisMoved
     | CommandEnded

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from agent.actions import Action, AnnounceMode, AnnounceRequest, Notice, RejectFrame, SkipFrame
 from agent.events import (
     Event,
+    EvidenceWeighed,
     FrameMapped,
     FrameSeen,
     HealthTaken,
@@ -82,6 +83,7 @@ class Herald:
     opened: SessionOpened | None = None
     frame: Frame | None = None
     defect_map: DefectMap | None = None
+    evidence: EvidenceWeighed | None = None
     latency_s: dict[str, float] = field(default_factory=dict)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
     lines_made: int = 0
@@ -133,6 +135,9 @@ class Herald:
             case Ticked():
                 self.ticked_s = self.clock()
                 self.publisher.publish("heartbeat", self.summary(state))
+            case EvidenceWeighed():
+                self.publisher.publish("evidence", event)
+                self.evidence = event
         for action in actions:
             self._tell(action)
         for name, document in self.documents.feed(entry) if self.documents else ():
@@ -178,6 +183,7 @@ class Herald:
             requests=state.requests,
             log=tuple(self.lines),
             lines_before=self.lines_made - len(self.lines),
+            evidence=self.evidence.assessment if self.evidence else None,
         )
 
     def _tell(self, action: Action) -> None:

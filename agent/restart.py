@@ -6,6 +6,7 @@ from agent import follow_frames, follow_requests
 from agent.actions import Action, Notice
 from agent.events import AnalysisMoved, RecordingHeld, SessionResumed
 from agent.state import State
+from drivers.contract.instrument import SwitchEnergy
 
 Step = tuple[State, tuple[Action, ...]]
 
@@ -14,15 +15,34 @@ def session_resumed(state: State, event: SessionResumed) -> Step:
     """Go on with a session that was cut short.
 
     What was sent may have been done and is not sent again; what waited for an answer is denied; frames that
-    are recorded and have no map are skipped.  Times are of another run's clock, so
-    commands that were sent before count as sent now: the limit a minute holds across the restart.
+    are recorded and have no map are skipped; the evidence begins anew, for it was in the process that ended.
+    Times are of another run's clock, so commands that were sent before count as sent now: the limit a minute
+    holds across the restart.
     """
     why = "the agent was restarted"
+    was_changing_energy = any(
+        request.status == "sent" and isinstance(request.wish.command, SwitchEnergy)
+        for request in state.requests
+    )
     state, actions = follow_requests.give_up(replace(state, is_finishing=False), why, is_last=True)
     state, skipped = follow_frames.leave(state, f"{why} before it was analysed")
     resumed = replace(
         state,
         link="connecting",
+        energy_doubt=f"{why} during a change of the beam energy"
+        if was_changing_energy
+        else state.energy_doubt,
+        evidence=replace(
+            state.evidence,
+            weighing=None,
+            waiting=(),
+            asked=(),
+            last=None,
+            is_stale=False,
+            pending=None,
+            early=None,
+            verdict=None,
+        ),
         instruments=(),
         confirmed_s=None,
         sent_s=(event.at_s,) * len(state.sent_s),

@@ -25,7 +25,7 @@ from agent.herald import Herald
 from agent.journal import Journal
 from agent.logs import LogFile, open_log
 from agent.loop import Loop
-from agent.parts import Analysis
+from agent.parts import Analysis, Weigher
 from agent.patient_recorder import PatientRecorder
 from agent.publish import Publisher, address_of, answer_snapshots, bind
 from agent.recovery import Recovered
@@ -127,6 +127,7 @@ async def run_session(
     source: Source,
     sockets: Sockets,
     analysis: Analysis,
+    weigher: Weigher | None,
     name: str,
     show: Show,
     *,
@@ -141,6 +142,8 @@ async def run_session(
     source : Source
     sockets : Sockets
     analysis : Analysis
+    weigher : Weigher or None
+        Who keeps the evidence, if the rules rest on it.
     name : str
         Of the session, and of its folder.
     show : callable
@@ -166,6 +169,7 @@ async def run_session(
         log = open_log(stream, settings.session.log_level, name)
         record = stack.enter_context(ThreadPoolExecutor(1, "record"))
         analysing = stack.enter_context(ThreadPoolExecutor(1, "analysis", initializer=analysis.prepare))
+        weighing = stack.enter_context(ThreadPoolExecutor(1, "weighing"))
         documents = DocumentStream(name) if settings.publish.documents else None
         herald = Herald(Publisher(sockets.maps, name), log, time.monotonic, documents)
         recorder = PatientRecorder(
@@ -186,7 +190,7 @@ async def run_session(
             token_file=folder / "bridge.token",
         )
         async with BridgeClient(source.address, options) as client:
-            loop = Loop(client, recorder, analysis, herald, record, analysing)
+            loop = Loop(client, recorder, analysis, herald, record, analysing, weigher, weighing)
             if recovered:
                 loop.state, loop.recorded = recovered.state, recovered.state
                 loop.position, herald.opened = recovered.journal.next_position, recovered.opened

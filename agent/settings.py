@@ -10,6 +10,7 @@ from drivers.contract.context import EnergyKev, Message
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Nats = Annotated[float, Field(ge=0, le=1.61)]
 Mode = Literal["observe", "advise", "auto"]
+Defect = Literal["vac1", "vac2", "dopant"]
 
 
 def _check_reach(address: str, told: ValidationInfo) -> str:
@@ -83,19 +84,42 @@ class PolicySettings(Message):
         description="observe: no requests; advise: every request waits for the operator; "
         "auto: within [limits] the agent acts.",
     )
+    rule: Literal["value", "entropy"] = Field(
+        default="value",
+        description="What requests rest on: value: all evidence, and the scan that is expected to tell most "
+        "for its dose and time; entropy: another detector above a threshold, nothing else.",
+    )
+    least_gain_nats: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="value: nothing is asked for that is expected to tell less [nats]."
+    )
+    electrons_per_s: Annotated[float, Field(ge=0)] = Field(
+        default=1e6, description="value: dose that a second of waiting counts as [electrons]."
+    )
+    advantage: Annotated[float, Field(ge=1)] = Field(
+        default=1.3,
+        description="value: a switch must be better than all that needs none by this factor.",
+    )
+    drift_angstrom_per_s: Annotated[float, Field(gt=0)] = Field(
+        default=2.0,
+        description="value: velocity that the specimen may drift with unseen, standard deviation [Å/s].",
+    )
     entropy_nats: Nats = Field(
         default=0.02,
-        description="A mean entropy of a frame's columns above this asks for the other detector [nats].",
+        description="entropy: a mean entropy of a frame's columns above this asks for the other detector "
+        "[nats].",
     )
     margin_nats: Nats = Field(
         default=0.005,
-        description="A detector that was seen before must promise this much less entropy [nats].",
+        description="entropy: a detector that was seen before must promise this much less entropy [nats].",
     )
     settle_frames: Annotated[int, Field(ge=1, le=10000)] = Field(
-        default=3, description="Frames above the threshold, one after another, before a request is made."
+        default=3,
+        description="entropy: frames above the threshold, one after another, before a request is made.",
     )
     cooldown_frames: Annotated[int, Field(ge=0, le=100000)] = Field(
-        default=10, description="Frames mapped after a request has ended before the next may be made."
+        default=10,
+        description="entropy: frames mapped after a request has ended before the next may be made; value: "
+        "maps that must come before what was denied, expired or failed is asked for again.",
     )
     expiry_s: Seconds = Field(
         default=120.0, description="A request that nobody answered ends after this [s]."
@@ -119,8 +143,44 @@ class LimitSettings(Message):
     energy_without_asking: bool = Field(
         default=False, description="Whether auto may change the beam energy without the operator's approval."
     )
+    above_knock_on: bool = Field(
+        default=False,
+        description="Whether the agent may ask for an energy at which the beam knocks chalcogens out of the "
+        "host.",
+    )
+    dose_e_per_a2: Annotated[float, Field(ge=0)] = Field(
+        default=2e6,
+        description="Nothing is sent that would bring a region of the specimen above this dose [e/Å²], all "
+        "frames counted; 0: no such limit.",
+    )
+    region_nm: Annotated[float, Field(gt=0, le=1000)] = Field(
+        default=2.0, description="Edge of the regions that doses are kept of [nm]."
+    )
     requests_per_minute: Annotated[int, Field(ge=0, le=600)] = Field(
         default=6, description="Most requests sent to the instrument in a minute."
+    )
+
+
+class GoalSettings(Message):
+    """What a session is for; the agent says when it is reached or cannot be, and then asks for no more."""
+
+    entropy_nats: Annotated[float, Field(gt=0, le=1.61)] | None = Field(
+        default=None, description="Know the columns in view to this entropy [nats]."
+    )
+    fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Part of the columns in view that entropy_nats is asked of."
+    )
+    mean_entropy_nats: Annotated[float, Field(gt=0, le=1.61)] | None = Field(
+        default=None, description="Know the columns in view to this entropy on average [nats]."
+    )
+    defect: Defect | None = Field(
+        default=None, description='Measure the concentration of "vac1", "vac2" or "dopant".'
+    )
+    relative: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.1, description="Half of the concentration's 95 % interval over its value that is asked for."
+    )
+    dose_e_per_a2: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Ask for no more once a column has taken this dose [e/Å²]."
     )
 
 
@@ -199,6 +259,7 @@ class Settings(Message):
     analysis: AnalysisSettings = AnalysisSettings()
     policy: PolicySettings = PolicySettings()
     limits: LimitSettings = LimitSettings()
+    goals: GoalSettings = GoalSettings()
     watch: WatchSettings = WatchSettings()
     publish: PublishSettings = PublishSettings()
 
@@ -209,6 +270,7 @@ class Rules(Message):
     context: ContextSettings = ContextSettings()
     policy: PolicySettings = PolicySettings()
     limits: LimitSettings = LimitSettings()
+    goals: GoalSettings = GoalSettings()
     watch: WatchSettings = WatchSettings()
     command_timeout_s: Seconds = 20.0
     max_maps: Annotated[int, Field(ge=0)] = 0
@@ -221,6 +283,7 @@ def rules_of(settings: Settings, *, end_with_source: bool = False) -> Rules:
         context=settings.context,
         policy=settings.policy,
         limits=settings.limits,
+        goals=settings.goals,
         watch=settings.watch,
         command_timeout_s=settings.source.command_timeout_s,
         max_maps=settings.session.max_maps,

@@ -1,6 +1,6 @@
 """Torture: the agent is killed at random instants while frames flow, and every fault of the matrix is met.
 
-Run by `columnist bench faults [--json] [--with --kills 200 --seeds 20]`, and by `make torture`.
+Run by `columnist bench faults [--json] [--kills 200 --seeds 20]`, and by `make torture`.
 
 - kills: the agent is a process of its own.  It is killed (SIGKILL) some time after it began to record or,
   every fifth time, while it starts; the next one goes on with its session.  Afterwards every frame that the
@@ -120,6 +120,7 @@ def agent_settings(folder: Path, **flags: object) -> Any:
     known |= {
         "session.folder": str(folder),
         "policy.mode": "auto",
+        "policy.rule": "entropy",
         "policy.entropy_nats": 0.0,
         "policy.margin_nats": 0.0,
         "policy.settle_frames": 1,
@@ -149,7 +150,7 @@ def run_agent(
     with open_sockets(settings) as sockets:
         source = Source(address, "torture", False)
         print(json.dumps(sockets.addresses), flush=True)
-        session = run_session(settings, source, sockets, analysis, name, hide, recovered=recovered)
+        session = run_session(settings, source, sockets, analysis, None, name, hide, recovered=recovered)
         asyncio.run(session)
 
 
@@ -405,8 +406,8 @@ def torture_connections(folder: Path, count: int) -> dict[str, Any]:
 
 
 def read_options(words: list[str]) -> argparse.Namespace:
-    """Read what stands behind the two dashes."""
-    parser = argparse.ArgumentParser(prog="columnist bench faults --with")
+    """Read what stands behind the name."""
+    parser = argparse.ArgumentParser(prog="columnist bench faults")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=20, help="of every fault")
     parser.add_argument("--connections", type=int, default=10_000)

@@ -1,6 +1,6 @@
 """Fuzzing: every byte that comes from outside, mutated from golden messages and small valid files.
 
-Run by `columnist bench fuzz [--json] [--with --messages 1000000 --files 10000]`.
+Run by `columnist bench fuzz [--json] [--messages 1000000 --files 10000]`.
 
 A case fails if anything but the errors of the contract comes out, if it takes longer or more memory than its
 bound, or if the process crashes or hangs.  HDF5 files that crash or hang their library do not count if the
@@ -627,8 +627,8 @@ def _progress(path: Path) -> int | None:
 
 
 def read_options(words: list[str]) -> argparse.Namespace:
-    """Read what stands behind ``--with``."""
-    parser = argparse.ArgumentParser(prog="columnist bench fuzz --with")
+    """Read what stands behind the name."""
+    parser = argparse.ArgumentParser(prog="columnist bench fuzz")
     parser.add_argument("--messages", type=int, default=1_000_000, help="of each kind of message")
     parser.add_argument("--files", type=int, default=10_000, help="of each kind of file")
     parser.add_argument("--seed", type=int, default=0)

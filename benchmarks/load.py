@@ -1,6 +1,6 @@
 """Load: more frames than can be analysed, many listeners of which some are dead, and a long run with faults.
 
-Run by `columnist bench load [--json] [--with --seconds 600 --listeners 100 --dead 10 --frames 100000]`.
+Run by `columnist bench load [--json] [--seconds 600 --listeners 100 --dead 10 --frames 100000]`.
 
 The agent is a process of its own, but for the analysis, which takes a set time (`--analysis-ms`) and gives a
 made-up map.  Whatever is measured of it is the growth from the first quarter of a run on, in its memory,
@@ -263,8 +263,8 @@ def _wait_for(bridge: Bridge, number: int, process: "subprocess.Popen[str]") -> 
 
 
 def read_options(words: list[str]) -> argparse.Namespace:
-    """Read what stands behind ``--with``."""
-    parser = argparse.ArgumentParser(prog="columnist bench load --with")
+    """Read what stands behind the name."""
+    parser = argparse.ArgumentParser(prog="columnist bench load")
     parser.add_argument("--seconds", type=float, default=600.0, help="of overload; 0: leave it out")
     parser.add_argument("--analysis-ms", type=float, default=100.0)
     parser.add_argument("--pixels", type=int, default=256, help="edge of the frames of the overload")

@@ -60,10 +60,18 @@ def _order(arguments: argparse.Namespace) -> dict[str, Any]:
 def _show(answer: dict[str, Any]) -> None:
     """Print how the agent stands, and its requests."""
     frames = ", ".join(f"{count} {what}" for what, count in answer["frames"].items())
+    if answer.get("halted"):
+        print(f"the agent has stopped acting: {answer['halted']}")
+    for sentence in answer.get("goals", []):
+        print(f"goal: {sentence}")
     print(f"session {answer['session']}: mode {answer['mode']}, link {answer['link']}; {frames}")
     for request in answer["requests"]:
         end = f": {request['outcome']}" if request["outcome"] else ""
         print(f"{request['id']}  {request['status']}{end}\n    {request['wish']['reason']}")
+        promise = request["wish"].get("promise")
+        if promise:
+            named = ", ".join(f"({one['x_nm']:.2f}, {one['y_nm']:.2f})" for one in promise["concerns"][:5])
+            print(f"    most about the columns at {named} nm (x, y)")
     waiting = [request["id"] for request in answer["requests"] if request["status"] == "proposed"]
     if waiting:
         print(f"waiting for an answer: {', '.join(waiting)} (`columnist approve ID` or `columnist deny ID`)")

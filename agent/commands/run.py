@@ -190,13 +190,26 @@ def conduct(
         on_cpu = wanted.model_copy(update={"device": "cpu"})
         second = None if wanted.device == "cpu" else lambda: ColumnAnalysis(on_cpu)
         analysis = SteadyAnalysis(ColumnAnalysis(wanted), second)
+        weigher = None
+        if settings.policy.rule == "value":
+            from agent.weighing import EvidenceWeigher
+
+            weigher = EvidenceWeigher(settings.analysis)
         with open_source(name) as source:
             addresses = ", ".join(f"{what} {where}" for what, where in sockets.addresses.items())
             print(f"session {name} on {source.description} at {source.address}", file=sys.stderr)
             print(f"sockets: {addresses}", file=sys.stderr, flush=True)
             try:
                 session = run_session(
-                    settings, source, sockets, analysis, name, view, recovered=recovered, notifier=notifier
+                    settings,
+                    source,
+                    sockets,
+                    analysis,
+                    weigher,
+                    name,
+                    view,
+                    recovered=recovered,
+                    notifier=notifier,
                 )
                 return asyncio.run(session)
             except* InputError as group:

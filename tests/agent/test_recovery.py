@@ -38,7 +38,11 @@ async def hide(look):
 def settings_of(folder, **flags):
     ports = {f"publish.{name}": "tcp://127.0.0.1:0" for name in ("maps", "snapshot", "control")}
     return load_settings(
-        None, {}, ports | {"session.folder": str(folder), "policy.when_behind": "every"} | flags
+        None,
+        {},
+        ports
+        | {"session.folder": str(folder), "policy.when_behind": "every", "policy.rule": "entropy"}
+        | flags,
     )
 
 
@@ -47,7 +51,7 @@ async def conduct(make, settings, address, recovered=None):
         source = Source(address, "a fake", False)
         async with asyncio.timeout(30):
             return await run_session(
-                settings, source, sockets, QuickAnalysis(make), "s1", hide, recovered=recovered
+                settings, source, sockets, QuickAnalysis(make), None, "s1", hide, recovered=recovered
             )
 
 
@@ -59,11 +63,12 @@ async def cut_short(make, settings, address, folder, maps):
     copy = folder.parent / "cut" / session.name
     copy.parent.mkdir()
     with Recording(session) as recording:
-        journal = Journal.create(copy)
+        journal, made = Journal.create(copy), 0
         for entry in recording.entries():
-            if entry.event.kind == "session_ending":
-                break
             journal.append([recording.journal_entry(entry)])
+            made += entry.event.kind == "frame_mapped"
+            if made == maps:
+                break
         journal.close()
     shutil.rmtree(folder)
     copy.parent.rename(folder)
@@ -72,7 +77,7 @@ async def cut_short(make, settings, address, folder, maps):
 
 async def test_a_session_goes_on_at_the_next_number(make, tmp_path):
     folder = tmp_path / "sessions"
-    settings = settings_of(folder, **{"policy.mode": "auto", "session.max_maps": 6})
+    settings = settings_of(folder, **{"policy.mode": "auto", "session.max_maps": 12})
     with serving(FakeMicroscope()) as bridge:
         session = await cut_short(make, settings, bridge.address, folder, 6)
         assert find_cut_short(folder) == session

@@ -16,7 +16,7 @@ from drivers.contract.messages import Hello, Welcome
 from drivers.fake import FakeMicroscope
 from drivers.keys import ClientKeys, KeyPair, allow, make_own, own, read_keys, trust
 
-#: How many connections come at once; `columnist bench faults --with --connections 10000` makes more.
+#: How many connections come at once; `columnist bench faults --connections 10000` makes more.
 CONNECTIONS = 300
 
 

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.system
 
 def test_no_message_setting_or_session_brings_anything_down(columnist):
     options = ("--messages", "3000", "--files", "30", "--kinds", "wire", "orders", "settings", "session")
-    done = columnist("bench", "fuzz", "--json", "--with", *options)
+    done = columnist("bench", "fuzz", "--json", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout)
     assert figures["fuzz_failures"] == 0

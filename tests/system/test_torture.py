@@ -9,7 +9,7 @@ pytestmark = pytest.mark.system
 
 def test_nothing_is_lost_and_nothing_repeated(columnist):
     options = ("--kills", "4", "--seeds", "0", "--connections", "300", "--disk-s", "0.5")
-    done = columnist("bench", "faults", "--json", "--with", *options)
+    done = columnist("bench", "faults", "--json", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout)
     assert (figures["lost_frames"], figures["repeated_frames"], figures["duplicate_commands"]) == (0, 0, 0)
@@ -21,6 +21,6 @@ def test_nothing_is_lost_and_nothing_repeated(columnist):
 
 
 def test_a_benchmark_without_options_says_so(columnist):
-    done = columnist("bench", "journal", "--with", "--fast")
+    done = columnist("bench", "journal", "--fast")
     assert done.returncode == 2
     assert "takes no options" in done.stderr
