@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow lint kernels validate-physics bench clean
+.PHONY: setup demo test test-slow lint kernels validate-physics bench torture clean
 
 setup: $(VENV)/.installed
 
@@ -38,6 +38,9 @@ validate-physics: setup
 
 bench: setup
 	$(BIN)/columnist bench fields --json
+
+torture: setup
+	$(BIN)/columnist bench faults --json
 
 clean:
 	rm -rf $(VENV) out

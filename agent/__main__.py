@@ -37,6 +37,8 @@ COMMANDS = {
     "export": ("write what a recorded session found", "agent.commands.export"),
     "sim": ("run the simulated microscope", ""),
     "serve": ("serve a recording or a folder as an instrument", "drivers.commands.serve"),
+    "keys": ("make and list the keys of those who may listen or command", "drivers.commands.keys"),
+    "faults": ("put a link that fails between a bridge and its clients", "drivers.commands.faults"),
     "bench": ("measure speed", "agent.commands.bench"),
 }
 

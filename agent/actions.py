@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from agent.assessment import Situation
 from agent.frames import FrameRef
 from agent.requests import Request
 from agent.settings import Mode
@@ -18,6 +19,23 @@ class AnalyseFrame(Message):
     kind: Literal["analyse_frame"] = "analyse_frame"
     frame: FrameRef
     settled: Settled
+
+
+class WeighEvidence(Message):
+    """Enter a map into the evidence, and say what should be asked for next."""
+
+    kind: Literal["weigh_evidence"] = "weigh_evidence"
+    frame: FrameRef
+    situation: Situation
+    is_again: bool = False
+    """The map is in it already: only choose anew."""
+
+
+class LeaveOut(Message):
+    """Do not enter a map into the evidence: newer ones had come."""
+
+    kind: Literal["leave_out"] = "leave_out"
+    frame: FrameRef
 
 
 class PublishMap(Message):
@@ -94,6 +112,8 @@ class FinishSession(Message):
 
 Action = Annotated[
     AnalyseFrame
+    | WeighEvidence
+    | LeaveOut
     | PublishMap
     | RejectFrame
     | SkipFrame

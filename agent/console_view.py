@@ -6,10 +6,11 @@ from rich.console import Group, RenderableType
 from rich.layout import Layout
 from rich.text import Text
 
+from agent.assessment import Assessment
 from agent.console_picture import DEFECT_COLOURS, Picture
 from agent.requests import Request
 from agent.snapshot import Snapshot
-from drivers.contract.instrument import SwitchDetector, SwitchEnergy
+from drivers.contract.instrument import AcquireImage, Command, SwitchDetector, SwitchEnergy
 from drivers.contract.maps import MapHeader
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -75,6 +76,8 @@ def _facts(snapshot: Snapshot) -> Iterator[Text]:
     """Yield lines on the newest map, then on the session."""
     if snapshot.defect_map is not None:
         yield from _map_facts(snapshot, snapshot.defect_map.header)
+    if snapshot.evidence is not None:
+        yield from _evidence(snapshot.evidence)
     yield Text()
     counts = snapshot.counts
     yield _line(f"{counts.seen} frames, {counts.mapped} mapped, {snapshot.fps:.1f} a second")
@@ -112,6 +115,17 @@ def _map_facts(snapshot: Snapshot, header: MapHeader) -> Iterator[Text]:
         yield _line(f"! {flag.kind.replace('_', ' ')}: {flag.message}", "yellow")
 
 
+def _evidence(told: Assessment) -> Iterator[Text]:
+    """Yield lines on what all maps say together, and on how far the goals are."""
+    if told.mean_entropy_nats is not None:
+        known = f"{told.in_view} in view at {told.mean_entropy_nats:.4f} nats by all maps"
+        yield _line(f"evidence on {told.columns} columns, {known}")
+    if told.remark:
+        yield _line(f"  {told.remark}", "dim")
+    for standing in told.verdict.standings if told.verdict else ():
+        yield _line(f"goal {standing.status.replace('_', ' ')}: {standing.sentence}")
+
+
 def _requests(requests: Sequence[Request]) -> Iterator[Text]:
     """Yield lines on the requests that wait for an answer, and on the newest that does not."""
     waiting = [request for request in requests if request.status == "proposed"]
@@ -122,17 +136,24 @@ def _requests(requests: Sequence[Request]) -> Iterator[Text]:
     others = [request for request in requests if request.status != "proposed"]
     if others and not waiting:
         last = others[-1]
-        style = "red" if last.status in ("failed", "expired") else "green"
+        style = "red" if last.status in ("failed", "expired", "unscored") else "green"
         yield _line(f"  {last.id} {_wish(last)} {last.status} {last.outcome}".rstrip(), style)
 
 
 def _wish(request: Request) -> str:
-    command = request.wish.command
+    return ", then ".join(_what(command) for command in request.wish.commands)
+
+
+def _what(command: Command) -> str:
     match command:
         case SwitchDetector():
             return f"switch to {', '.join(command.detectors)}"
         case SwitchEnergy():
             return f"switch to {command.energy_kev:g} keV"
+        case AcquireImage(window=None):
+            return "scan the field again"
+        case AcquireImage():
+            return "scan a window again"
         case _:
             return command.kind.replace("_", " ")
 

@@ -1,9 +1,11 @@
-"""Orders from the operator's other terminal, over a loopback socket."""
+"""Orders from the operator's other terminal, over a socket that this machine or holders of keys reach."""
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -14,6 +16,7 @@ from agent.events import OperatorSpoke, Order
 from agent.state import State
 from drivers.contract.codec import explain
 from drivers.contract.errors import InputError
+from drivers.keys import ClientKeys
 
 #: Longest order that is looked at [bytes].
 MAX_ORDER_BYTES = 4096
@@ -26,12 +29,63 @@ _ORDERS: TypeAdapter[Any] = TypeAdapter(Order)
 #: Puts an event to `decide`, and returns what it answered, in words.
 Ask = Callable[[OperatorSpoke], Awaitable[list[str]]]
 
+#: Orders whose ids are remembered: more than an operator gives in a session.
+_MOST_ORDERS = 100_000
+
+
+class OrderBook:
+    """Sees to it that an order is for this session, and carried out once.
+
+    Parameters
+    ----------
+    session : str
+    must_be_named : bool
+        Whether an order has to say for which session it is, and to have an id of its own; else it may.
+    """
+
+    def __init__(self, session: str, *, must_be_named: bool = False) -> None:
+        self._session, self._must_be_named = session, must_be_named
+        self._ids: set[str] = set()
+
+    def take(self, text: bytes) -> tuple[bytes, str]:
+        """Return the order itself, and what speaks against it, if anything does."""
+        try:
+            tree = json.loads(text)
+        except (ValueError, RecursionError):
+            return text, ""
+        if not isinstance(tree, dict):
+            return text, ""
+        session, key = tree.pop("session", None), tree.pop("id", None)
+        if session is None and key is None and not self._must_be_named:
+            return text, ""
+        return json.dumps(tree).encode(), self._objection(session, key)
+
+    def _objection(self, session: object, key: object) -> str:
+        if (session is not None or self._must_be_named) and session != self._session:
+            return f"expected an order for the session {self._session}, found one for {_short(session)}"
+        if key is None and not self._must_be_named:
+            return ""
+        if not isinstance(key, str) or not 8 <= len(key) <= 80:
+            return f"expected an id of 8 to 80 characters that no other order has, found {_short(key)}"
+        if key in self._ids:
+            return f"the order {_short(key)} was given before; it is not carried out again"
+        if len(self._ids) >= _MOST_ORDERS:
+            return f"this session has had {_MOST_ORDERS} orders; end it and begin another"
+        self._ids.add(key)
+        return ""
+
+
+def _short(value: object) -> str:
+    return "none" if value is None else repr(value)[:60]
+
 
 async def take_orders(
     socket: zmq.asyncio.Socket,
     ask: Ask,
     look: Callable[[], State],
     clock: Callable[[], float] = time.monotonic,
+    *,
+    book: OrderBook | None = None,
 ) -> None:
     """Answer orders and questions until cancelled; what is neither is answered with what is wrong.
 
@@ -44,60 +98,86 @@ async def take_orders(
         Returns the present state.
     clock : callable
         Monotonic [s].
+    book : OrderBook, optional
+        Refuses orders of another session, and repeated ones.
     """
+    book = book or OrderBook("")
     while True:
         identity, *parts = await socket.recv_multipart()
         delimiter = [b""] if len(parts) > 1 else []
-        answer = await _answer(parts[-1] if parts else b"", ask, look, clock)
-        await socket.send_multipart([identity, *delimiter, json.dumps(answer).encode()])
+        answer = await _answer(parts[-1] if parts else b"", ask, look, clock, book)
+        with suppress(zmq.Again):  # who asks and reads no answers must not keep others from being heard
+            await socket.send_multipart([identity, *delimiter, json.dumps(answer).encode()], zmq.NOBLOCK)
 
 
 async def _answer(
-    text: bytes, ask: Ask, look: Callable[[], State], clock: Callable[[], float]
+    text: bytes, ask: Ask, look: Callable[[], State], clock: Callable[[], float], book: OrderBook
 ) -> dict[str, Any]:
     """Answer one message."""
     if len(text) > MAX_ORDER_BYTES:
         return {"ok": False, "problem": f"expected at most {MAX_ORDER_BYTES} bytes, found {len(text)}"}
     if text.strip() == b'{"kind": "status"}' or text.strip() == b'{"kind":"status"}':
         return {"ok": True, **describe(look())}
+    text, objection = book.take(text)
+    if objection:
+        return {"ok": False, "problem": objection}
     try:
         order = _ORDERS.validate_json(text)
     except ValidationError as error:
         return {"ok": False, "problem": explain(error)}
-    said = await asyncio.wait_for(ask(OperatorSpoke(at_s=clock(), order=order)), _PATIENCE_S)
+    try:
+        said = await asyncio.wait_for(ask(OperatorSpoke(at_s=clock(), order=order)), _PATIENCE_S)
+    except TimeoutError:
+        return {"ok": False, "problem": f"the agent took the order and gave no answer in {_PATIENCE_S:g} s"}
     return {"ok": True, "said": said, **describe(look())}
 
 
 def describe(state: State) -> dict[str, Any]:
     """The state in plain JSON types, as far as an operator wants to see it."""
+    verdict = state.evidence.verdict
     return {
         "session": state.session,
         "mode": state.mode,
         "link": state.link,
+        "halted": state.halted,
+        "goals": [one.sentence for one in verdict.standings] if verdict else [],
+        "highest_dose_e_per_a2": state.doses.ledger.highest_e_per_a2,
         "frames": vars(state.counts),
         "requests": [request.model_dump(mode="json") for request in state.requests],
     }
 
 
-def send_order(address: str, order: dict[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
+def send_order(
+    address: str, order: dict[str, Any], timeout_s: float = 5.0, *, keys: ClientKeys | None = None
+) -> dict[str, Any]:
     """Send an order to a running agent and wait for its answer.
+
+    With keys the order names the session that runs, which is asked for first, and an id of its own, so that
+    nobody can give it again.
 
     Raises
     ------
     InputError
         If no agent answers, or it did not understand.
     """
+    if keys is not None and order["kind"] != "status":
+        status = send_order(address, {"kind": "status"}, timeout_s, keys=keys)
+        order = order | {"session": status["session"], "id": secrets.token_hex(16)}
     with zmq.Context() as context, context.socket(zmq.REQ) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVTIMEO, int(timeout_s * 1000))
+        if keys is not None:
+            keys.show(socket)
         socket.connect(address)
         socket.send(json.dumps(order).encode())
         try:
             answer = json.loads(socket.recv())
+        except (ValueError, RecursionError):
+            raise InputError(f"what answers at {address} is no agent: expected JSON") from None
         except zmq.Again:
             raise InputError(
                 f"no agent answers at {address}: start one with `columnist run`, or name the address that it "
-                "printed with --at"
+                f"printed with --at{', or have it allow your key for control' if keys else ''}"
             ) from None
     if not answer["ok"]:
         raise InputError(f"the agent at {address} did not understand: {answer['problem']}")

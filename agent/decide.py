@@ -7,13 +7,16 @@ brings its time.
 from dataclasses import replace
 from typing import assert_never
 
-from agent import follow_frames, follow_requests
+from agent import follow_evidence, follow_frames, follow_requests, restart
 from agent.actions import Action, AnnounceMode, CheckpointJournal, FinishSession, Notice
+from agent.booking import open_ledger
 from agent.events import (
     AnalysisFailed,
+    AnalysisMoved,
     CheckpointDue,
     CommandEnded,
     Event,
+    EvidenceWeighed,
     FrameMapped,
     FramesDropped,
     FrameSeen,
@@ -22,13 +25,16 @@ from agent.events import (
     LinkLost,
     LinkMade,
     OperatorSpoke,
+    RecordingHeld,
     SessionEnding,
     SessionOpened,
+    SessionResumed,
     SourceEnded,
     StateSeen,
     Ticked,
 )
 from agent.state import State
+from drivers.contract.instrument import InstrumentState, SwitchEnergy
 
 Step = tuple[State, tuple[Action, ...]]
 
@@ -38,7 +44,9 @@ def decide(state: State, event: Event) -> Step:
     match event:
         case SessionOpened():
             opened = State(session=event.session, rules=event.rules, mode=event.rules.policy.mode)
-            return opened, (AnnounceMode(mode=opened.mode),)
+            return open_ledger(opened), (AnnounceMode(mode=opened.mode),)
+        case SessionResumed():
+            return _finish_if_done(*restart.session_resumed(state, event))
         case LinkMade():
             return _link_made(state, event)
         case LinkLost():
@@ -51,7 +59,7 @@ def decide(state: State, event: Event) -> Step:
             down, actions = follow_requests.give_up(down, "the link to the instrument was lost")
             return down, (notice, *actions)
         case StateSeen():
-            return state.with_instrument(event.state), ()
+            return _state_seen(state, event.state), ()
         case FrameSeen():
             return follow_frames.frame_seen(state, event)
         case FrameSpoiled():
@@ -60,18 +68,29 @@ def decide(state: State, event: Event) -> Step:
             return follow_frames.frames_dropped(state, event)
         case FrameMapped():
             return _finish_if_done(*follow_frames.frame_mapped(state, event))
+        case EvidenceWeighed():
+            state, actions = follow_evidence.evidence_weighed(state, event)
+            state, more = follow_frames.go_on(state)
+            return _finish_if_done(state, (*actions, *more))
         case AnalysisFailed():
             return _finish_if_done(*follow_frames.analysis_failed(state, event))
+        case AnalysisMoved():
+            return state, restart.analysis_moved(event)
         case CommandEnded():
-            return follow_requests.command_ended(state, event)
+            state, actions = follow_requests.command_ended(state, event)
+            state, more = follow_evidence.tick(state, event.at_s)
+            return state, (*actions, *more)
         case OperatorSpoke():
             return follow_requests.operator_spoke(state, event)
         case Ticked():
             state, actions = follow_requests.expire(state, event.at_s)
+            state, asked = follow_evidence.tick(state, event.at_s)
             state, more = follow_frames.watch(state, event.at_s)
-            return state, (*actions, *more)
+            return state, (*actions, *asked, *more)
         case HealthTaken():
             return _watch_disk(state, event)
+        case RecordingHeld():
+            return state, restart.recording_held(event)
         case CheckpointDue():
             return state, (CheckpointJournal(),)
         case SourceEnded():
@@ -88,30 +107,50 @@ def _link_made(state: State, event: LinkMade) -> Step:
     """Take note of the instrument; numbers start anew with a new session of the bridge."""
     link = event.link
     is_same = state.bridge_session == link.session
-    made = replace(
-        state,
-        link="up",
-        is_reader=link.role == "reader",
-        bridge_session=link.session,
-        capabilities=link.capabilities,
-        instruments=state.instruments if is_same else (),
-        next_sequence=state.next_sequence if is_same else link.next_sequence,
-        refused=state.refused if is_same else (),
-        quiet_since_s=event.at_s,
-        is_quiet=False,
-    ).with_instrument(link.state)
+    made = _state_seen(
+        replace(
+            state,
+            link="up",
+            is_reader=link.role == "reader",
+            bridge_session=link.session,
+            capabilities=link.capabilities,
+            instruments=state.instruments if is_same else (),
+            next_sequence=state.next_sequence if is_same else link.next_sequence,
+            refused=state.refused if is_same else (),
+            quiet_since_s=event.at_s,
+            is_quiet=False,
+        ),
+        link.state,
+    )
     offered = ", ".join(detector.name for detector in link.capabilities.detectors) or "no detectors"
     how = "again in touch with" if is_same else "in touch with"
     text = f"{how} {link.capabilities.instrument} ({offered}), session {link.session}"
-    notice = Notice(level="info", text=text)
+    notices = [Notice(level="info", text=text)]
+    allowed = [one for one in link.capabilities.detectors if one.name in state.rules.limits.detectors]
+    if state.mode != "observe" and len(allowed) < 2:
+        named = ", ".join(detector.name for detector in allowed) or "none"
+        text = f"no second detector is offered and allowed ({named}): none will be asked for"
+        notices.append(Notice(level="info", text=text, remedy="limits.detectors says which are allowed"))
     if not made.is_reader:
-        return made, (notice,)
+        return made, tuple(notices)
     warning = Notice(
         level="warning",
         text="another client controls the instrument; this agent only watches",
         remedy="end the other client if the agent is to send requests",
     )
-    return made, (notice, warning)
+    return made, (*notices, warning)
+
+
+def _state_seen(state: State, told: InstrumentState) -> State:
+    """Take note of how the instrument stands; a doubt about its energy ends once it says where it is."""
+    state = state.with_instrument(told)
+    is_changing = any(
+        request.status == "sent" and isinstance(request.wish.command, SwitchEnergy) and request.done == 0
+        for request in state.requests
+    )
+    if not state.energy_doubt or is_changing or told.is_settling or told.energy_kev is None:
+        return state
+    return replace(state, energy_doubt="")
 
 
 def _source_ended(state: State, event: SourceEnded) -> Step:
@@ -142,6 +181,8 @@ def _watch_disk(state: State, event: HealthTaken) -> Step:
 def _finish_if_done(state: State, actions: tuple[Action, ...]) -> Step:
     """End the session once enough frames are mapped, or nothing is left to do and nothing more will come."""
     if state.is_finishing:
+        return state, actions
+    if not follow_evidence.is_idle(state):
         return state, actions
     if follow_frames.is_enough(state):
         reason, is_aborted = f"{state.counts.mapped} maps made, as asked for", False

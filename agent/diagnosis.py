@@ -17,6 +17,7 @@ from agent.publish import bind
 from agent.settings import Settings
 from drivers.addresses import endpoint
 from drivers.contract.errors import InputError
+from drivers.keys import Guard, entries, read_keys
 
 Verdict = Literal["good", "warning", "bad"]
 
@@ -45,6 +46,7 @@ def examine(arguments: argparse.Namespace) -> list[Finding]:
         _device,
         _kernels,
         _disk,
+        _keys,
         _ports,
         _instrument,
     )
@@ -122,6 +124,24 @@ def _disk(settings: Settings) -> Finding:
     if free_gib < settings.watch.disk_free_gib:
         return Finding("disk", "warning", seen, "make room, or set session.folder to another disk")
     return Finding("disk", "good", seen)
+
+
+def _keys(settings: Settings) -> Finding:
+    """Whether the folders of keys that the settings name hold what they should."""
+    serving, connecting = settings.publish.keys, settings.source.keys
+    try:
+        if serving is not None:
+            Guard(Path(serving))
+        if connecting is not None:
+            read_keys(Path(connecting))
+    except InputError as error:
+        return Finding(
+            "keys", "bad", str(error), "`columnist keys --help` says how keys are made and exchanged"
+        )
+    if serving is None:
+        return Finding("keys", "good", "none: only this machine reaches the agent")
+    names = ", ".join(f"{entry.name} ({entry.access})" for entry in entries(Path(serving)))
+    return Finding("keys", "good", f"those who get in: {names or 'nobody'}")
 
 
 def _ports(settings: Settings) -> Finding:

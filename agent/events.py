@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from agent.assessment import Assessment
 from agent.frames import FrameRef
 from agent.settings import AnalysisSettings, Mode, Rules
 from drivers.contract.context import Message
@@ -31,6 +32,18 @@ class SessionOpened(Stamped):
     rules: Rules
     analysis: AnalysisSettings
     version: str
+
+
+class SessionResumed(Stamped):
+    """The agent goes on with a session in which it was killed; the rules are those of the beginning."""
+
+    kind: Literal["session_resumed"] = "session_resumed"
+    session: str
+    wall_time: str
+    position: int
+    """Of this event: all before it was on disk."""
+    bytes_cut: int
+    """Of an append that the kill cut short; nobody had been told of it."""
 
 
 class LinkMade(Stamped):
@@ -84,12 +97,29 @@ class FrameMapped(Stamped):
     analysis_s: float
 
 
+class EvidenceWeighed(Stamped):
+    """A map has been entered into the evidence, or could not be."""
+
+    kind: Literal["evidence_weighed"] = "evidence_weighed"
+    frame: FrameRef
+    assessment: Assessment
+    weighing_s: float
+
+
 class AnalysisFailed(Stamped):
     """A frame could not become a map."""
 
     kind: Literal["analysis_failed"] = "analysis_failed"
     frame: FrameRef
     reason: str
+
+
+class AnalysisMoved(Stamped):
+    """The device that frames are analysed on has failed; another one goes on."""
+
+    kind: Literal["analysis_moved"] = "analysis_moved"
+    device: str
+    reason: Annotated[str, Field(max_length=2000)]
 
 
 class CommandEnded(Stamped):
@@ -156,6 +186,14 @@ class HealthTaken(Stamped):
     """Where sessions are kept."""
 
 
+class RecordingHeld(Stamped):
+    """For a while nothing could be recorded; all that came meanwhile is recorded now."""
+
+    kind: Literal["recording_held"] = "recording_held"
+    held_s: float
+    reason: Annotated[str, Field(max_length=2000)]
+
+
 class CheckpointDue(Stamped):
     """It is time to tidy the journal."""
 
@@ -181,6 +219,7 @@ class SessionEnding(Stamped):
 
 Event = Annotated[
     SessionOpened
+    | SessionResumed
     | LinkMade
     | LinkLost
     | StateSeen
@@ -188,11 +227,14 @@ Event = Annotated[
     | FrameSpoiled
     | FramesDropped
     | FrameMapped
+    | EvidenceWeighed
     | AnalysisFailed
+    | AnalysisMoved
     | CommandEnded
     | OperatorSpoke
     | Ticked
     | HealthTaken
+    | RecordingHeld
     | CheckpointDue
     | SourceEnded
     | SessionEnding,

@@ -6,85 +6,22 @@ repeats is not counted as new (`models.fusion`).  A frame's own prior is taken o
 specimen's shares are learnt from all evidence and put in once.  A column that changed starts anew.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from scipy.special import logsumexp
 
-from agent.changes import Watch, empty_watch, watch_for_changes
+from agent.belief import believe, fused_layers, fused_likelihood
+from agent.changes import watch_for_changes
+from agent.register import Register, rows_of, with_source
 from agent.registration import Expectation, Placed, Registration, register, turn_between_deg
+from agent.scans import Scan
 from agent.sites import Sites, count_sites
-from drivers.contract.context import Context
-from models.fusion import ON_METAL, START_SHARES, FusionLaw, said, source_weights
+from models.fusion import FusionLaw
 
-T = TypeVar("T", np.float32, np.float64)
-
-#: The shares that the specimen is expected to have count as much as this many columns of a sublattice.
-_SHARE_COLUMNS = 20.0
-
-_MOST_ROUNDS, _CONVERGED = 200, 1e-6
-
-#: Two detectors' columns of one scan are the same if nearer than this part of the distance of neighbours.
-_SAME = 0.3
-
-
-@dataclass(frozen=True)
-class Source:
-    """One detector at one beam energy."""
-
-    detector: str
-    energy_kev: float
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What one detector says of the columns of a scan; S columns.
-
-    Parameters
-    ----------
-    context : Context
-    dose_e_per_a2 : float
-        That made it.
-    log_likelihood : ndarray of shape (S, 5)
-        Calibrated (`models.fusion.calibrate`); -inf for the other sublattice's classes.
-    is_usable : ndarray of shape (S,)
-        Columns that it may speak of: not foreign, and of a grain whose sublattices are decided.
-    """
-
-    context: Context
-    dose_e_per_a2: float
-    log_likelihood: NDArray[np.float64]
-    is_usable: NDArray[np.bool_]
-
-    @property
-    def source(self) -> Source:
-        """Detector and energy."""
-        return Source(self.context.detector.name, self.context.energy_kev)
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One pass of the beam, read: S columns, one layer a detector.
-
-    Parameters
-    ----------
-    positions_angstrom : ndarray of shape (S, 2)
-        (row, column) in the stage's frame: where the stage would have to go to centre the column.
-    is_metal, grain : ndarray of shape (S,)
-    layers : tuple of Layer
-    taken_s : float
-        End of the scan, on any one clock.
-    """
-
-    positions_angstrom: NDArray[np.float64]
-    is_metal: NDArray[np.bool_]
-    grain: NDArray[np.int64]
-    layers: tuple[Layer, ...]
-    taken_s: float
+#: Time over which a drift is averaged [s], and how much of what could not be foreseen always stays so.
+_MEMORY_S, _LEAST_UNSEEN = 3.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -95,60 +32,15 @@ class Steadiness:
     ----------
     stage_sigma_angstrom : float
         Of where the stage says it is.
+    scan_sigma_angstrom : float
+        Of where the beam is while the stage stands still.
     drift_sigma_angstrom_per_s : float
         Of the velocity of drift that has not been seen before.
     """
 
     stage_sigma_angstrom: float = 5.0
+    scan_sigma_angstrom: float = 0.4
     drift_sigma_angstrom_per_s: float = 2.0
-
-
-@dataclass(frozen=True)
-class Register:
-    """What is known of C columns from K sources.
-
-    Parameters
-    ----------
-    grain, is_metal : ndarray of shape (C,)
-    cell : ndarray of shape (C, 2)
-    position_angstrom : ndarray of shape (C, 2)
-        (row, column) in the stage's frame as of the last scan.
-    seen_s, changed_s : ndarray of shape (C,)
-        When each was last seen, and last found changed (nan: never).
-    sources : tuple of Source
-    contexts : tuple of Context
-        One of each source.
-    sums : ndarray of shape (K, C, 5), float32
-        Sum of every frame's log likelihoods times its dose and half dose (`models.fusion`).
-    dose_e_per_a2 : ndarray of shape (K, C)
-        Of the frames that the sums hold.
-    taken_e_per_a2 : ndarray of shape (C,)
-        All that each column has taken, also before a change; a scan counts once, whatever reads it.
-    watch : Watch
-        What may have changed.
-    scanned_s : float
-        When the last scan was entered; nan before the first.
-    velocity_angstrom_per_s : ndarray of shape (2,)
-        Of the drift, as last seen.
-    """
-
-    grain: NDArray[np.int64]
-    is_metal: NDArray[np.bool_]
-    cell: NDArray[np.int64]
-    position_angstrom: NDArray[np.float64]
-    seen_s: NDArray[np.float64]
-    changed_s: NDArray[np.float64]
-    sources: tuple[Source, ...]
-    contexts: tuple[Context, ...]
-    sums: NDArray[np.float32]
-    dose_e_per_a2: NDArray[np.float64]
-    taken_e_per_a2: NDArray[np.float64]
-    watch: Watch
-    scanned_s: float
-    velocity_angstrom_per_s: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.grain)
 
 
 @dataclass(frozen=True)
@@ -181,65 +73,6 @@ class Entry:
         return bool((self.row >= 0).any())
 
 
-@dataclass(frozen=True)
-class Belief:
-    """Posteriors of the register's columns.
-
-    Parameters
-    ----------
-    probability : ndarray of shape (C, 5)
-    entropy_nats : ndarray of shape (C,)
-    shares : ndarray of shape (5,)
-        Of the classes within their sublattice, as learnt from all evidence.
-    """
-
-    probability: NDArray[np.float64]
-    entropy_nats: NDArray[np.float64]
-    shares: NDArray[np.float64]
-
-
-def empty_register() -> Register:
-    """Register of a specimen that nothing is known of."""
-    none = np.zeros(0)
-    return Register(
-        grain=none.astype(np.int64),
-        is_metal=none.astype(bool),
-        cell=np.zeros((0, 2), np.int64),
-        position_angstrom=np.zeros((0, 2)),
-        seen_s=none,
-        changed_s=none,
-        sources=(),
-        contexts=(),
-        sums=np.zeros((0, 0, 5), np.float32),
-        dose_e_per_a2=np.zeros((0, 0)),
-        taken_e_per_a2=none,
-        watch=empty_watch(0, 0),
-        scanned_s=float("nan"),
-        velocity_angstrom_per_s=np.zeros(2),
-    )
-
-
-def join_layers(first: Scan, second: Scan) -> Scan:
-    """Make one scan of two detectors' maps of one pass of the beam.
-
-    The columns are the first's; where the second has none, it says nothing.
-    """
-    tree = cKDTree(first.positions_angstrom)
-    pitch = float(np.median(tree.query(first.positions_angstrom, k=2)[0][:, 1]))
-    distance, nearest = cKDTree(second.positions_angstrom).query(first.positions_angstrom)
-    same = (distance < _SAME * pitch) & (second.is_metal[nearest] == first.is_metal)
-    layers = tuple(
-        Layer(
-            layer.context,
-            layer.dose_e_per_a2,
-            np.where(same[:, None], layer.log_likelihood[nearest], _silence(first.is_metal)),
-            layer.is_usable[nearest] & same,
-        )
-        for layer in second.layers
-    )
-    return replace(first, layers=first.layers + layers)
-
-
 def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadiness) -> tuple[Register, Entry]:
     """Enter a scan into a register.
 
@@ -260,7 +93,7 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
     counted, doubts = _count_grains(register_, scan)
     found: list[tuple[Sites, int, Registration | None]] = []
     expectation = _expect(register_, scan, steadiness)
-    fused = _fused_layers(scan, law)
+    fused = fused_layers(scan, law)
     shares = believe(register_, law).shares
     grains = int(register_.grain.max(initial=-1)) + 1
     is_placed = len(register_) == 0
@@ -306,7 +139,11 @@ def _expect(register_: Register, scan: Scan, steadiness: Steadiness) -> Expectat
     if not len(register_):
         return Expectation(np.zeros(2), steadiness.stage_sigma_angstrom)
     elapsed = max(scan.taken_s - register_.scanned_s, 0.0)
-    spread = np.hypot(steadiness.stage_sigma_angstrom, steadiness.drift_sigma_angstrom_per_s * elapsed)
+    is_still = scan.stage_angstrom is not None and scan.stage_angstrom == register_.stage_angstrom
+    still = steadiness.scan_sigma_angstrom if is_still else steadiness.stage_sigma_angstrom
+    # A drift that was watched goes on much as it was.
+    unseen = _MEMORY_S / (_MEMORY_S + register_.watched_s)
+    spread = np.hypot(still, steadiness.drift_sigma_angstrom_per_s * max(unseen, _LEAST_UNSEEN) * elapsed)
     return Expectation(register_.velocity_angstrom_per_s * elapsed, float(spread))
 
 
@@ -371,9 +208,9 @@ def _enter_found(
     register_ = _moved(register_, scan, registrations)
     for sites, grain, result in found:
         cell = sites.cell + (0 if result is None else np.array(result.shift))
-        register_, row[sites.member] = _rows_of(register_, grain, cell, sites.is_metal)
+        register_, row[sites.member] = rows_of(register_, grain, cell, sites.is_metal)
     for layer in scan.layers:
-        register_ = _with_source(register_, layer)
+        register_ = with_source(register_, layer)
     seen = np.flatnonzero(row >= 0)
     rows = row[seen]
     position, seen_s = register_.position_angstrom.copy(), register_.seen_s.copy()
@@ -381,7 +218,12 @@ def _enter_found(
     taken = register_.taken_e_per_a2.copy()
     taken[rows] += max(layer.dose_e_per_a2 for layer in scan.layers)
     register_ = replace(
-        register_, position_angstrom=position, seen_s=seen_s, taken_e_per_a2=taken, scanned_s=scan.taken_s
+        register_,
+        position_angstrom=position,
+        seen_s=seen_s,
+        taken_e_per_a2=taken,
+        scanned_s=scan.taken_s,
+        stage_angstrom=scan.stage_angstrom,
     )
     register_, changed = _with_evidence(register_, scan, law, seen, rows)
     return register_, Entry(row, len(register_) - before, changed, registrations, doubts)
@@ -393,70 +235,15 @@ def _moved(register_: Register, scan: Scan, registrations: tuple[Registration, .
         return register_
     drift = max(registrations, key=lambda result: result.shared).drift_angstrom
     elapsed = scan.taken_s - register_.scanned_s
-    velocity = drift / elapsed if elapsed > 0 else register_.velocity_angstrom_per_s
-    return replace(
-        register_, position_angstrom=register_.position_angstrom + drift, velocity_angstrom_per_s=velocity
-    )
-
-
-def _rows_of(
-    register_: Register, grain: int, cell: NDArray[np.int64], is_metal: NDArray[np.bool_]
-) -> tuple[Register, NDArray[np.int64]]:
-    """Places of sites in a register, which is lengthened by those that it lacks."""
-    known = _site_numbers(register_.grain, register_.cell, register_.is_metal)
-    wanted = _site_numbers(np.full(len(cell), grain), cell, is_metal)
-    _, inverse = np.unique(np.concatenate([known, wanted]), return_inverse=True)
-    place = np.full(int(inverse.max()) + 1, -1)
-    place[inverse[: len(known)]] = np.arange(len(known))
-    fresh = place[inverse[len(known) :]] < 0
-    place[inverse[len(known) :][fresh]] = len(known) + np.arange(int(fresh.sum()))
-    return _lengthened(register_, grain, cell[fresh], is_metal[fresh]), place[inverse[len(known) :]]
-
-
-def _site_numbers(
-    grain: NDArray[np.int64], cell: NDArray[np.int64], is_metal: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """One number a site, for cells less than a million from the origin."""
-    row, column = cell.T + 2**20
-    return np.asarray(((grain * 2**21 + row) * 2**21 + column) * 2 + is_metal)
-
-
-def _lengthened(
-    register_: Register, grain: int, cell: NDArray[np.int64], is_metal: NDArray[np.bool_]
-) -> Register:
-    """Register with further columns, of which nothing is known."""
-    count, sources = len(cell), len(register_.sources)
-
-    def more(array: NDArray[T], fill: float, axis: int = 0) -> NDArray[T]:
-        shape = array.shape[:axis] + (count,) + array.shape[axis + 1 :]
-        return np.concatenate([array, np.full(shape, fill, array.dtype)], axis=axis)
-
+    before = register_.velocity_angstrom_per_s
+    velocity = before
+    if elapsed > 0:  # over some seconds: two scans soon after each other say little of a velocity
+        velocity = before + elapsed / (elapsed + _MEMORY_S) * (drift / elapsed - before)
     return replace(
         register_,
-        grain=np.concatenate([register_.grain, np.full(count, grain)]),
-        is_metal=np.concatenate([register_.is_metal, is_metal]),
-        cell=np.concatenate([register_.cell, cell]),
-        position_angstrom=more(register_.position_angstrom, 0.0),
-        seen_s=more(register_.seen_s, np.nan),
-        changed_s=more(register_.changed_s, np.nan),
-        sums=more(register_.sums, 0.0, axis=1),
-        dose_e_per_a2=more(register_.dose_e_per_a2, 0.0, axis=1),
-        taken_e_per_a2=more(register_.taken_e_per_a2, 0.0),
-        watch=register_.watch.joined(empty_watch(sources, count)),
-    )
-
-
-def _with_source(register_: Register, layer: Layer) -> Register:
-    """Register that has room for a layer's source."""
-    if layer.source in register_.sources:
-        return register_
-    return replace(
-        register_,
-        sources=(*register_.sources, layer.source),
-        contexts=(*register_.contexts, layer.context),
-        sums=np.concatenate([register_.sums, np.zeros((1, len(register_), 5), np.float32)]),
-        dose_e_per_a2=np.concatenate([register_.dose_e_per_a2, np.zeros((1, len(register_)))]),
-        watch=register_.watch.with_source(),
+        position_angstrom=register_.position_angstrom + drift,
+        velocity_angstrom_per_s=velocity,
+        watched_s=register_.watched_s + max(elapsed, 0.0),
     )
 
 
@@ -500,80 +287,3 @@ def _with_evidence(
         ),
         changed,
     )
-
-
-def fused_likelihood(register_: Register, law: FusionLaw) -> NDArray[np.float64]:
-    """Log likelihoods (C, 5) of all evidence of each column by the law; -inf for the other sublattice."""
-    if not register_.sources:
-        return _silence(register_.is_metal)
-    dose = register_.dose_e_per_a2
-    weights = source_weights(said(dose, law).T, law.correlation).T  # (K, C)
-    per_source = weights / (dose + law.half_dose_e_per_a2)
-    logs = np.einsum("kc,kcl->cl", per_source, register_.sums.astype(np.float64))
-    return np.where(register_.is_metal[:, None] == ON_METAL, logs, -np.inf)
-
-
-def believe(register_: Register, law: FusionLaw) -> Belief:
-    """Posteriors of all columns, under shares learnt from all of them (expectation maximisation)."""
-    logs = fused_likelihood(register_, law)
-    shares = START_SHARES.copy()
-    for metal in (False, True):
-        chosen, classes = register_.is_metal == metal, np.flatnonzero(metal == ON_METAL)
-        if chosen.any():
-            shares[classes] = _learn_shares(logs[chosen][:, classes], START_SHARES[classes])
-    with np.errstate(divide="ignore"):
-        total = logs + np.log(shares)
-    total -= logsumexp(total, axis=1, keepdims=True)
-    probability = np.exp(total)
-    entropy = -(probability * np.where(probability > 0, total, 0.0)).sum(axis=1)
-    return Belief(probability, entropy, shares)
-
-
-def _learn_shares(logs: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shares (L,) of the classes of columns with log likelihoods (n, L)."""
-    likelihood = np.exp(logs - logs.max(axis=1, keepdims=True))
-    shares = start
-    for _ in range(_MOST_ROUNDS):
-        joint = likelihood * shares
-        count = (joint / joint.sum(axis=1, keepdims=True)).sum(axis=0) + _SHARE_COLUMNS * start
-        updated = count / count.sum()
-        if np.abs(updated - shares).max() < _CONVERGED:
-            return np.asarray(updated)
-        shares = updated
-    return shares
-
-
-def _fused_layers(scan: Scan, law: FusionLaw) -> NDArray[np.float64]:
-    """What a scan's layers say together, as one observation, (S, 5); nothing of columns none may speak of."""
-    strength = np.stack([said(layer.dose_e_per_a2, law) * layer.is_usable for layer in scan.layers], axis=1)
-    weights = source_weights(strength, law.correlation)
-    total = _silence(scan.is_metal)
-    for layer, weight in zip(scan.layers, weights.T, strict=True):
-        total = total + np.nan_to_num(layer.log_likelihood, neginf=0.0) * weight[:, None]
-    return total
-
-
-def _silence(is_metal: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Log likelihoods that say nothing, (S, 5)."""
-    return np.where(is_metal[:, None] == ON_METAL, 0.0, -np.inf)
-
-
-def _silent_if_unknown(logs: NDArray[np.float64], is_metal: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Log likelihoods without nan."""
-    return np.where(np.isnan(logs), _silence(is_metal), logs)
-
-
-def join_scans(maps: Sequence[Scan]) -> Scan:
-    """One scan of all detectors' maps of one pass of the beam, in order.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    if not maps:
-        raise ValueError("expected at least one map of a scan, found none")
-    joined = maps[0]
-    for further in maps[1:]:
-        joined = join_layers(joined, further)
-    return joined

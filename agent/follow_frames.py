@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 from agent.actions import Action, AnalyseFrame, Notice, PublishMap, RejectFrame, SkipFrame
+from agent.booking import book_frame, book_lost
 from agent.contexts import DoubtError, settle_frame
 from agent.events import AnalysisFailed, FrameMapped, FramesDropped, FrameSeen, FrameSpoiled
+from agent.follow_evidence import is_behind, lose_frame, note_asked, queue_map
 from agent.follow_requests import propose
 from agent.frames import FrameRef
 from agent.policy import consider, remember
@@ -26,18 +28,22 @@ def frame_seen(state: State, event: FrameSeen) -> Step:
     counts = replace(state.counts, seen=state.counts.seen + 1)
     state = replace(state, counts=counts, quiet_since_s=event.at_s, is_quiet=False)
     if state.is_finishing:
-        return _skip(state, frame, "the session is ending")
+        if frame.session == state.bridge_session:  # recorded all the same: if the session goes on, after it
+            state = replace(state, next_sequence=max(state.next_sequence or 0, frame.sequence + 1))
+        return _skip(book_frame(state, header), frame, "the session is ending")
     objection = _out_of_order(state, frame)
     if objection:
         return _reject(state, RejectFrame(frame=frame, reason=objection[0], remedy=objection[1]))
     state, gap = _note_gap(state, frame)
+    state = note_asked(book_frame(state, header), header, frame)
     try:
         settled = _settle(state, header)
     except DoubtError as doubt:
         verdict = RejectFrame(frame=frame, reason=doubt.reason, remedy=doubt.remedy, is_quarantined=True)
         state, actions = _reject(state, verdict)
-        return state, (*gap, *actions)
-    state, actions = _enqueue(replace(state, waiting=(*state.waiting, (frame, settled))))
+        state, lost = lose_frame(state, frame, doubt.reason)
+        return state, (*gap, *actions, *lost)
+    state, actions = go_on(replace(state, waiting=(*state.waiting, (frame, settled))))
     return state, (*gap, *actions)
 
 
@@ -49,6 +55,7 @@ def frame_spoiled(state: State, event: FrameSpoiled) -> Step:
         frame = FrameRef(session=told.session, sequence=told.sequence)
         if told.session == state.bridge_session:  # it may yet come again, and if not it is no gap
             state = replace(state, refused=(*state.refused, told.sequence)[-_REFUSED_KEPT:])
+            state = book_lost(state, 1)
     return _reject(
         _awake(state, event.at_s), RejectFrame(frame=frame, reason=told.reason, remedy=told.remedy)
     )
@@ -60,6 +67,7 @@ def frames_dropped(state: State, event: FramesDropped) -> Step:
     counts = replace(state.counts, dropped=state.counts.dropped + told.count)
     if told.session == state.bridge_session and state.next_sequence is not None:
         state = replace(state, next_sequence=max(state.next_sequence, told.last_sequence + 1))
+    state = book_lost(state, told.count)
     numbers = f"{told.first_sequence} to {told.last_sequence}"
     text = f"the bridge dropped {told.count} frames, {numbers}: {told.reason}"
     remedy = "let the instrument wait (policy.when_behind = every), or scan more slowly"
@@ -75,14 +83,18 @@ def frame_mapped(state: State, event: FrameMapped) -> Step:
     memory = remember(state.memory, event.header, policy)
     state = replace(_awake(state, event.at_s), counts=counts, memory=memory, busy=None)
     actions: tuple[Action, ...] = (PublishMap(frame=event.frame),)
+    if not state.is_finishing:
+        state, more = queue_map(state, event.frame)
+        actions += more
     if is_enough(state):
         return state, actions
-    if state.capabilities is not None and state.mode != "observe" and not state.is_finishing:
+    is_plain = policy.rule == "entropy" and state.capabilities is not None and not state.is_finishing
+    if is_plain and state.capabilities is not None and state.mode != "observe":
         wish = consider(memory, event.header, state.capabilities, policy, limits)
         if wish is not None:
             state, more = propose(state, event.at_s, wish, event.frame)
             actions += more
-    state, more = _enqueue(state)
+    state, more = go_on(state)
     return state, (*actions, *more)
 
 
@@ -94,8 +106,9 @@ def analysis_failed(state: State, event: AnalysisFailed) -> Step:
         remedy="the frame is recorded; mend what is named, and run `columnist replay` on the session",
     )
     state, actions = _reject(replace(_awake(state, event.at_s), busy=None), verdict)
-    state, more = _enqueue(state)
-    return state, (*actions, *more)
+    state, lost = lose_frame(state, event.frame, event.reason)
+    state, more = go_on(state)
+    return state, (*actions, *lost, *more)
 
 
 def is_enough(state: State) -> bool:
@@ -103,16 +116,17 @@ def is_enough(state: State) -> bool:
     return 0 < state.rules.max_maps <= state.counts.mapped
 
 
-def leave(state: State) -> Step:
-    """Announce what will not be mapped any more, now that the session ends."""
+def leave(state: State, why: str = "the session ended") -> Step:
+    """Announce what will not be mapped any more."""
     left = [frame for frame, _ in state.waiting]
     if state.busy is not None:
         left.insert(0, state.busy)
     actions: tuple[Action, ...] = ()
     for frame in left:
-        state, more = _skip(state, frame, "the session ended")
+        state, more = _skip(state, frame, why)
         actions += more
-    return replace(state, busy=None, waiting=()), actions
+    evidence = replace(state.evidence, weighing=None, waiting=())
+    return replace(state, busy=None, waiting=(), evidence=evidence), actions
 
 
 def watch(state: State, now_s: float) -> Step:
@@ -137,17 +151,22 @@ def _awake(state: State, now_s: float) -> State:
     return state if state.quiet_since_s is None else replace(state, quiet_since_s=now_s, is_quiet=False)
 
 
-def _enqueue(state: State) -> Step:
+def go_on(state: State) -> Step:
     """Begin the next analysis if none is running; when behind, as the rules say, skip to the newest."""
     skipped: tuple[Action, ...] = ()
     if state.rules.policy.when_behind == "newest" and len(state.waiting) > 1:
         *older, newest = state.waiting
+        # What a request asked for is worth its dose: it is read, however late.
+        asked = [one for one in older if state.evidence.request_of(one[0]) is not None]
         skipped = tuple(
-            SkipFrame(frame=frame, reason=f"newer frames had come: {newest[0]} is next") for frame, _ in older
+            SkipFrame(frame=one[0], reason=f"newer frames had come: {newest[0]} is next")
+            for one in older
+            if one not in asked
         )
         counts = replace(state.counts, skipped=state.counts.skipped + len(skipped))
-        state = replace(state, waiting=(newest,), counts=counts)
-    if state.busy is not None or not state.waiting or state.is_finishing:
+        state = replace(state, waiting=(*asked, newest), counts=counts)
+    is_blocked = state.busy is not None or state.is_finishing or is_enough(state) or is_behind(state)
+    if is_blocked or not state.waiting:
         return state, skipped
     (frame, settled), *rest = state.waiting
     return replace(state, busy=frame, waiting=tuple(rest)), (
@@ -173,6 +192,7 @@ def _note_gap(state: State, frame: FrameRef) -> Step:
     refused = {number for number in state.refused if first <= number < frame.sequence}
     missing = frame.sequence - first - len(refused)
     counts = replace(state.counts, missing=state.counts.missing + missing)
+    state = book_lost(state, missing)
     state = replace(state, next_sequence=frame.sequence + 1, counts=counts)
     if not missing:
         return state, ()
@@ -184,6 +204,11 @@ def _note_gap(state: State, frame: FrameRef) -> Step:
 
 def _settle(state: State, header: FrameHeader) -> Settled:
     """Find the context of a frame."""
+    if state.energy_doubt:
+        raise DoubtError(
+            f"frame {header.sequence} came while the beam energy is in doubt: {state.energy_doubt}",
+            "frames are taken up again once the instrument has confirmed at which energy it stands",
+        )
     return settle_frame(header, state.instruments, state.rules.context, _awaited(state), state.confirmed_s)
 
 

@@ -4,31 +4,54 @@ from dataclasses import replace
 from typing import assert_never
 
 from agent.actions import Action, AnnounceMode, AnnounceRequest, FinishSession, Notice, SendCommand
+from agent.booking import circumstances, release, reserve
 from agent.events import Approve, CommandEnded, Deny, OperatorSpoke, SetMode, Stop
 from agent.frames import FrameRef
+from agent.halting import BLANKING, blanking_ended, halt, resume
 from agent.interlocks import find_objection, must_ask
+from agent.patience import GRACE_S, disagreement, timeout_s
 from agent.policy import rest
-from agent.requests import Request, Wish, moved_to
+from agent.requests import Repeat, Request, Wish, moved_to, request_of
 from agent.state import State
+from drivers.contract.instrument import AcquireImage, Command, SwitchEnergy
 
 Step = tuple[State, tuple[Action, ...]]
+
+#: Requests one after another whose frames told nothing; after so many only a new map leads to another.
+_MOST_IN_VAIN = 3
+
+#: Times of commands that are kept: as many as may be allowed in a minute.
+_SENT_KEPT = 600
 
 #: Ended requests that are kept to be shown.
 _ENDED_KEPT = 20
 
 
+def may_propose(state: State) -> bool:
+    """Whether the agent may ask for anything now."""
+    return (
+        state.mode != "observe"
+        and state.link == "up"
+        and not state.is_reader
+        and not state.halted
+        and not state.is_finishing
+        and not any(request.is_open for request in state.requests)
+    )
+
+
 def propose(state: State, now_s: float, wish: Wish, frame: FrameRef | None) -> Step:
     """Make a wish a request, unless one is open; in auto it is approved at once where rules allow."""
-    if any(request.is_open for request in state.requests) or state.link != "up":
+    if any(request.is_open for request in state.requests) or state.link != "up" or state.halted:
         return state, ()
     number = state.requests_made + 1
+    limits = state.rules.limits
     request = Request(
         id=f"r{number}",
         wish=wish,
         frame=frame,
         proposed_s=now_s,
         expires_s=now_s + state.rules.policy.expiry_s,
-        needs_approval=state.mode != "auto" or must_ask(wish.command, state.rules.limits),
+        needs_approval=state.mode != "auto" or any(must_ask(command, limits) for command in wish.commands),
     )
     state = replace(state, requests_made=number, requests=_kept((*state.requests, request)))
     announced = AnnounceRequest(request=request)
@@ -54,12 +77,13 @@ def operator_spoke(state: State, event: OperatorSpoke) -> Step:
             if request is None:
                 return state, (_unknown(state, order.request),)
             denied = moved_to(request, "denied", "the operator denied it", "operator")
-            return _ended(state, denied)
+            return end(state, denied)
         case SetMode():
             state = replace(state, mode=order.mode)
             announced: tuple[Action, ...] = (AnnounceMode(mode=order.mode),)
             if order.mode != "observe":
-                return state, announced
+                state, resumed = resume(state)
+                return state, (*announced, *resumed)
             state, actions = give_up(state, "the operator set the mode to observe")
             return state, (*announced, *actions)
         case Stop():
@@ -71,72 +95,165 @@ def operator_spoke(state: State, event: OperatorSpoke) -> Step:
 
 
 def command_ended(state: State, event: CommandEnded) -> Step:
-    """Close the request that sent a command; an answer to one that has ended changes nothing."""
-    sent = [request for request in state.requests if request.id == event.request and request.status == "sent"]
-    told = event.outcome
+    """Go on with the request that sent a command; an answer to one that has ended changes nothing."""
+    told, name = event.outcome, event.request
     if told.state is not None:
         state = state.with_instrument(told.state)
         if told.status == "confirmed":
             state = replace(state, confirmed_s=told.state.monotonic_s)
+    if name.startswith(BLANKING):
+        return state, (blanking_ended(told),)
+    sent = [r for r in state.requests if r.status == "sent" and r.command_name == name]
     if not sent:
-        text = f"an answer ({told.status}) came to request {event.request}, which is not under way"
+        text = f"an answer ({told.status}) came to request {request_of(name)}, which is not under way"
         return state, (Notice(level="warning", text=text, remedy="nothing is done about it"),)
+    request = sent[0]
     if told.status == "confirmed":
-        return _ended(state, moved_to(sent[0], "confirmed", "the instrument confirmed it"))
-    return _ended(state, moved_to(sent[0], "failed", f"{told.status}: {told.reason or 'no reason given'}"))
+        command = request.wish.commands[request.done]
+        strange = disagreement(command, told.state)
+        if not strange:
+            return _confirmed(state, event.at_s, request)
+        return _fail(state, request, f"the instrument confirmed something else: {strange}", is_doubt=True)
+    if told.status == "refused":
+        state = release(state, name)
+        if isinstance(request.wish.command, SwitchEnergy) and request.done == 0:
+            state = replace(state, energy_doubt="")
+    reason = f"{told.status}: {told.reason or 'no reason given'}"
+    return _fail(state, request, reason, is_doubt=told.status != "refused")
 
 
 def expire(state: State, now_s: float) -> Step:
-    """End the requests that nobody answered in time, and the commands that were never answered."""
+    """End what has waited too long: for an answer of the operator, of the instrument, or for its frame."""
     actions: tuple[Action, ...] = ()
     for request in state.requests:
-        if request.status == "proposed" and now_s >= request.expires_s:
-            waited_s = now_s - request.proposed_s
-            state, more = _ended(
-                state, moved_to(request, "expired", f"nobody answered within {waited_s:.0f} s")
-            )
-            actions += more
+        if now_s < request.expires_s or not request.is_open:
+            continue
+        waited_s = now_s - request.proposed_s
+        if request.status == "sent":
+            outcome = f"the instrument never answered; {waited_s:.0f} s have passed since it was proposed"
+            state, more = _fail(state, request, outcome, is_doubt=True)
+        elif request.status == "confirmed":
+            state, more = end(state, moved_to(request, "unscored", "its frame never came into the evidence"))
+        else:
+            state, more = end(state, moved_to(request, "expired", f"nobody answered within {waited_s:.0f} s"))
+        actions += more
     return state, actions
 
 
 def give_up(state: State, why: str, *, is_last: bool = False) -> Step:
     """End what is open: what waits is denied; what was sent, and will not be heard of, may have been done."""
     actions: tuple[Action, ...] = ()
+    state = replace(state, evidence=replace(state.evidence, pending=None))
     for request in state.requests:
         if request.status in ("proposed", "approved"):
-            state, more = _ended(state, moved_to(request, "denied", why, "rules"))
+            state, more = end(state, moved_to(request, "denied", why, "rules"))
             actions += more
         elif request.status == "sent" and (is_last or state.link == "down"):
             outcome = f"{why} while it was under way; whether it was done is not known"
-            state, more = _ended(state, moved_to(request, "failed", outcome))
+            state, more = _fail(state, request, outcome, is_doubt=not is_last)
+            actions += more
+        elif request.status == "confirmed" and request.is_open and is_last:
+            state, more = end(state, moved_to(request, "unscored", why))
             actions += more
     return state, actions
 
 
+def end(state: State, request: Request) -> Step:
+    """Note the end of a request, and pause before the next."""
+    state = replace(_with(state, request), memory=rest(state.memory, state.rules.policy))
+    promise = request.wish.promise
+    evidence = state.evidence
+    if promise is not None and request.status != "scored":
+        is_unreadable = request.status == "unscored"
+        repeat = Repeat(
+            detectors=promise.detectors,
+            energy_kev=promise.energy_kev,
+            acquire=request.wish.then or _acquired(request.wish),
+            until_map=state.counts.mapped + state.rules.policy.cooldown_frames,
+            dose_e_per_a2=promise.dose_e_per_a2,
+            electrons=promise.electrons,
+            is_unreadable=is_unreadable,
+        )
+        evidence = replace(evidence, repeats=(*evidence.repeats, repeat)[-_ENDED_KEPT:])
+    # After a failure or a frame in vain something else may do; an answer of the operator is to be respected.
+    score, vain = evidence.score, evidence.vain
+    if promise is not None and request.status == "unscored":
+        score, vain = score.scored(promise.plain_nats, 0.0), vain + 1
+    elif request.status == "scored":
+        vain = 0
+    is_again = promise is not None and request.status in ("failed", "unscored") and vain < _MOST_IN_VAIN
+    evidence = replace(evidence, score=score, vain=vain, is_stale=evidence.is_stale or is_again)
+    state = replace(state, evidence=evidence)
+    return state, (AnnounceRequest(request=request),)
+
+
+def _acquired(wish: Wish) -> AcquireImage | None:
+    """What a wish acquires as its first command; None if it only switches."""
+    return wish.command if isinstance(wish.command, AcquireImage) else None
+
+
 def _send(state: State, now_s: float, approved: Request) -> Step:
-    """Send what is approved, if no limit speaks against it."""
+    """Send the next command of what is approved, if no limit speaks against this one or those after it."""
     state = _with(state, approved)
     announced = AnnounceRequest(request=approved)
-    command = approved.wish.command
-    objection = find_objection(
-        command, state.rules.limits, state.capabilities, state.instrument, state.sent_s, now_s
-    )
-    if objection is None and (state.link != "up" or state.is_reader):
-        objection = "another client controls the instrument" if state.is_reader else "there is no link"
+    left = approved.wish.commands[approved.done :]
+    objection = _objection(state, left, now_s)
     if objection is not None:
-        state, actions = _ended(state, moved_to(approved, "failed", f"not sent: {objection}"))
+        done = "its first part was done; the frame was " if approved.done else ""
+        state, actions = end(state, moved_to(approved, "failed", f"{done}not sent: {objection}"))
         return state, (announced, *actions)
-    sent = moved_to(approved, "sent")
-    recent = tuple(when for when in state.sent_s if now_s - when < 60.0)
-    state = replace(_with(state, sent), sent_s=(*recent, now_s))
-    send = SendCommand(request=sent.id, command=command, timeout_s=state.rules.command_timeout_s)
+    command = left[0]
+    limit_s = timeout_s(command, state)
+    sent = moved_to(approved, "sent", expires_s=now_s + limit_s + GRACE_S)
+    state = replace(_with(state, sent), sent_s=(*state.sent_s, now_s)[-_SENT_KEPT:])
+    state = reserve(state, command, sent.command_name)
+    if isinstance(command, SwitchEnergy):
+        state = replace(state, energy_doubt=f"request {sent.id} changes the beam energy")
+    send = SendCommand(request=sent.command_name, command=command, timeout_s=limit_s)
     return state, (announced, AnnounceRequest(request=sent), send)
 
 
-def _ended(state: State, request: Request) -> Step:
-    """Note the end of a request, and pause before the next."""
-    state = replace(_with(state, request), memory=rest(state.memory, state.rules.policy))
-    return state, (AnnounceRequest(request=request),)
+def _objection(state: State, commands: tuple[Command, ...], now_s: float) -> str | None:
+    """Why the first of some commands may not be sent, or one of the others never could."""
+    if state.link != "up":
+        return "there is no link"
+    if state.is_reader:
+        return "another client controls the instrument"
+    if state.halted:
+        return f"the agent has stopped acting: {state.halted}"
+    now = circumstances(state)
+    objections = (find_objection(command, state.rules.limits, now, now_s) for command in commands)
+    return next((objection for objection in objections if objection is not None), None)
+
+
+def _confirmed(state: State, now_s: float, request: Request) -> Step:
+    """Send the rest of a request whose command was confirmed, or wait for what it promised."""
+    done = request.done + 1
+    if isinstance(request.wish.commands[request.done], SwitchEnergy):
+        state = replace(state, energy_doubt="")
+    if done < len(request.wish.commands):
+        return _send(state, now_s, moved_to(request, "approved", done=done))
+    outcome = "the instrument confirmed it"
+    promise = request.wish.promise
+    wait_s = state.rules.policy.expiry_s + (0.0 if promise is None else promise.seconds)
+    confirmed = moved_to(request, "confirmed", outcome, expires_s=now_s + wait_s)
+    if promise is None:
+        return end(state, confirmed)
+    early = state.evidence.early
+    if early is not None and early[0] == request.id:
+        state = replace(state, evidence=replace(state.evidence, early=None))
+        state, actions = end(_with(state, confirmed), moved_to(confirmed, early[1], early[2]))
+        return state, (AnnounceRequest(request=confirmed), *actions)
+    return _with(state, confirmed), (AnnounceRequest(request=confirmed),)
+
+
+def _fail(state: State, request: Request, outcome: str, *, is_doubt: bool) -> Step:
+    """End a request that failed; if it is not known how the instrument stands, stop acting."""
+    state, actions = end(state, moved_to(request, "failed", outcome))
+    if not is_doubt:
+        return state, actions
+    state, more = halt(state, f"request {request.id} failed ({outcome})")
+    return state, (*actions, *more)
 
 
 def _with(state: State, changed: Request) -> State:

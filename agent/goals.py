@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from agent.settings import Defect, GoalSettings
 from drivers.contract.context import ColumnClass, Message
 
 #: Half a 95 % interval is this many standard deviations.
 _HALF_INTERVAL = 1.96
 
 Status = Literal["reached", "not_yet", "cannot_be"]
-
-Defect = Literal["vac1", "vac2", "dopant"]
 
 _CLASS_OF: dict[Defect, ColumnClass] = {
     "vac1": ColumnClass.VAC1,
@@ -32,6 +31,13 @@ class ColumnsGoal(Message):
     most_entropy_nats: Annotated[float, Field(gt=0)] = 0.05
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Part of the columns that must lie below."""
+
+
+class MeanGoal(Message):
+    """Know the class of the columns on average."""
+
+    kind: Literal["mean"] = "mean"
+    most_entropy_nats: Annotated[float, Field(gt=0)] = 0.05
 
 
 class ConcentrationGoal(Message):
@@ -50,7 +56,7 @@ class DoseLimit(Message):
     most_e_per_a2: Annotated[float, Field(gt=0)]
 
 
-Goal = Annotated[ColumnsGoal | ConcentrationGoal | DoseLimit, Field(discriminator="kind")]
+Goal = Annotated[ColumnsGoal | MeanGoal | ConcentrationGoal | DoseLimit, Field(discriminator="kind")]
 
 
 class Standing(Message):
@@ -68,6 +74,20 @@ class Verdict(Message):
 
     status: Status
     standings: tuple[Standing, ...]
+
+
+def goals_of(settings: GoalSettings) -> tuple[Goal, ...]:
+    """Goals that the settings name."""
+    goals: list[Goal] = []
+    if settings.entropy_nats is not None:
+        goals.append(ColumnsGoal(most_entropy_nats=settings.entropy_nats, fraction=settings.fraction))
+    if settings.mean_entropy_nats is not None:
+        goals.append(MeanGoal(most_entropy_nats=settings.mean_entropy_nats))
+    if settings.defect is not None:
+        goals.append(ConcentrationGoal(defect=settings.defect, relative=settings.relative))
+    if settings.dose_e_per_a2 is not None:
+        goals.append(DoseLimit(most_e_per_a2=settings.dose_e_per_a2))
+    return tuple(goals)
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,8 @@ def _stand(goal: Goal, knowledge: Knowledge) -> Standing:
     match goal:
         case ColumnsGoal():
             return _stand_columns(goal, knowledge)
+        case MeanGoal():
+            return _stand_mean(goal, knowledge)
         case ConcentrationGoal():
             return _stand_concentration(goal, knowledge)
         case DoseLimit():
@@ -147,6 +169,21 @@ def _stand_columns(goal: ColumnsGoal, knowledge: Knowledge) -> Standing:
             status = "cannot_be"
             sentence += f"; with all that the limits allow, {within} are expected"
     return Standing(goal=goal, status=status, value=known / count, sentence=sentence)
+
+
+def _stand_mean(goal: MeanGoal, knowledge: Knowledge) -> Standing:
+    """Mean entropy of the columns, now and at best."""
+    if len(knowledge.entropy_nats) == 0:
+        return Standing(goal=goal, status="not_yet", value=None, sentence="no column has been seen yet")
+    mean = float(np.mean(knowledge.entropy_nats))
+    sentence = f"{mean:.3g} nats are left of a column on average, {goal.most_entropy_nats:g} are asked for"
+    status: Status = "reached" if mean <= goal.most_entropy_nats else "not_yet"
+    if status == "not_yet" and knowledge.attainable_nats is not None:
+        best = float(np.minimum(knowledge.attainable_nats, knowledge.entropy_nats).mean())
+        if best > goal.most_entropy_nats:
+            status = "cannot_be"
+            sentence += f"; with all that the limits allow, {best:.3g} are expected"
+    return Standing(goal=goal, status=status, value=mean, sentence=sentence)
 
 
 def _stand_concentration(goal: ConcentrationGoal, knowledge: Knowledge) -> Standing:

@@ -9,7 +9,17 @@ from typing import Any, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from agent.actions import Action, AnnounceMode, AnnounceRequest, Notice, RejectFrame, SkipFrame
-from agent.events import Event, FrameMapped, FrameSeen, HealthTaken, SessionEnding, SessionOpened, Ticked
+from agent.events import (
+    Event,
+    EvidenceWeighed,
+    FrameMapped,
+    FrameSeen,
+    HealthTaken,
+    SessionEnding,
+    SessionOpened,
+    SessionResumed,
+    Ticked,
+)
 from agent.journal import JournalEntry
 from agent.publish import Publisher
 from agent.snapshot import Snapshot
@@ -73,10 +83,14 @@ class Herald:
     opened: SessionOpened | None = None
     frame: Frame | None = None
     defect_map: DefectMap | None = None
+    evidence: EvidenceWeighed | None = None
     latency_s: dict[str, float] = field(default_factory=dict)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
     lines_made: int = 0
     entropies: deque[float] = field(default_factory=lambda: deque(maxlen=_MAPS))
+    health: HealthTaken | None = None
+    ticked_s: float | None = None
+    """When the last tick was recorded [s]: what records no ticks records nothing."""
     published_s: deque[float] = field(default_factory=lambda: deque(maxlen=10))
 
     def note(self, event: Event, actions: tuple[Action, ...]) -> None:
@@ -110,17 +124,29 @@ class Herald:
             case SessionOpened():
                 self.opened = event
                 self.publisher.publish("session", event)
+            case SessionResumed():
+                self.publisher.publish("session", event)
             case SessionEnding():
                 self.publisher.publish("session", event)
                 self._line(f"session ended: {event.reason}")
             case HealthTaken():
+                self.health = event
                 self.publisher.publish("health", event)
             case Ticked():
+                self.ticked_s = self.clock()
                 self.publisher.publish("heartbeat", self.summary(state))
+            case EvidenceWeighed():
+                self.publisher.publish("evidence", event)
+                self.evidence = event
         for action in actions:
             self._tell(action)
         for name, document in self.documents.feed(entry) if self.documents else ():
             self.publisher.publish(f"doc/{name}", document)
+
+    def warn(self, text: str, remedy: str) -> None:
+        """Say at once what cannot be recorded: of trouble with the recording, or around it."""
+        self.log.error("trouble", text=text, remedy=remedy)
+        self._tell(Notice(level="error", text=text, remedy=remedy))
 
     def summary(self, state: State) -> dict[str, Any]:
         """What every heartbeat says."""
@@ -157,6 +183,7 @@ class Herald:
             requests=state.requests,
             log=tuple(self.lines),
             lines_before=self.lines_made - len(self.lines),
+            evidence=self.evidence.assessment if self.evidence else None,
         )
 
     def _tell(self, action: Action) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from drivers.contract.errors import InputError
 from drivers.contract.maps import columns_from_bytes
+from drivers.keys import ClientKeys
 
 #: How long an agent may take to answer with its last messages [ms].
 _SNAPSHOT_MS = 2000
@@ -38,8 +40,20 @@ class Heard:
 
     @property
     def columns(self) -> NDArray[np.void]:
-        """Columns of a map."""
-        return columns_from_bytes(self.raw, self.envelope["columns"]["count"])
+        """Columns of a map.
+
+        Raises
+        ------
+        InputError
+            If the message is none, or its records are not as many as it says.
+        """
+        told = self.envelope.get("columns")
+        count = told.get("count") if isinstance(told, dict) else None
+        if not isinstance(count, int):
+            raise InputError(
+                f"expected the number of columns in the envelope of a map, found {count!r}"[:300]
+            )
+        return columns_from_bytes(self.raw, count)
 
 
 class Listener:
@@ -54,15 +68,25 @@ class Listener:
         Of its snapshot socket; None to hear only what comes from now on.
     topics : sequence of str
         Only these; none for all but documents.
+    keys : ClientKeys, optional
+        For an agent that asks for them.
     """
 
     def __init__(
-        self, context: "zmq.Context[Any]", maps: str, snapshot: str | None, topics: Sequence[str] = ()
+        self,
+        context: "zmq.Context[Any]",
+        maps: str,
+        snapshot: str | None,
+        topics: Sequence[str] = (),
+        keys: ClientKeys | None = None,
     ) -> None:
+        self._keys = keys
         self._context, self._snapshot, self._topics = context, snapshot, tuple(topics)
         self._numbers: dict[tuple[str, str], int] = {}
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
+        if keys is not None:
+            keys.show(self._socket)
         self._socket.connect(maps)
         for topic in self._topics or ("",):
             self._socket.subscribe(topic)
@@ -86,10 +110,13 @@ class Listener:
         """Yield a message unless it was heard before, is not asked for, or is none."""
         try:
             envelope = json.loads(text)
-            name, key = envelope["topic"], (envelope["session"], envelope["topic"])
-            number = int(envelope["number"])
-        except (ValueError, KeyError, TypeError):
+            name, session, number = envelope["topic"], envelope["session"], envelope["number"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
+        is_sound = isinstance(name, str) and isinstance(session, str) and isinstance(number, int)
+        if not is_sound or not isinstance(envelope.get("body"), dict):
+            return
+        key = (session, name)
         is_wanted = name in self._topics if self._topics else not name.startswith("doc/")
         before = self._numbers.get(key)
         if not is_wanted or (before is not None and number <= before):
@@ -104,6 +131,8 @@ class Listener:
         time.sleep(0.05)
         with self._context.socket(zmq.REQ) as asking:
             asking.setsockopt(zmq.LINGER, 0)
+            if self._keys is not None:
+                self._keys.show(asking)
             asking.connect(self._snapshot)
             asking.send(b"")
             if not asking.poll(_SNAPSHOT_MS):

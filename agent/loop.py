@@ -1,7 +1,7 @@
 """The loop: carries events to `decide` and out what it answers; the one place where the parts meet.
 
     instrument ──► receive ─┐
-    analysis   ──► analyse ─┤                         ┌──► publish
+    analysis   ──► analyse ─┤                         ┌──► publish ──► weigh
     operator   ──► orders  ─┼─► inbox ─► think ─► record ──► act ──► instrument
     scheduler  ──► post    ─┘              └──► analyse
 
@@ -21,9 +21,11 @@ from agent.actions import (
     AnalyseFrame,
     CheckpointJournal,
     FinishSession,
+    LeaveOut,
     RejectFrame,
     SendCommand,
     SkipFrame,
+    WeighEvidence,
 )
 from agent.arrivals import event_of
 from agent.decide import decide
@@ -31,17 +33,19 @@ from agent.events import (
     AnalysisFailed,
     CommandEnded,
     Event,
+    EvidenceWeighed,
     FrameMapped,
     FrameSeen,
     OperatorSpoke,
     SessionEnding,
     SessionOpened,
+    SessionResumed,
     Stop,
 )
 from agent.frames import FrameRef
 from agent.herald import Herald, Timing
 from agent.journal import JournalEntry
-from agent.parts import Analysis, Instrument, Recorder
+from agent.parts import Analysis, Instrument, Recorder, Weigher
 from agent.state import State
 from agent.steps import Inbound, Step
 from drivers.contract.errors import InputError
@@ -70,8 +74,14 @@ class Loop:
         Who brings frames, keeps them, makes maps of them, and tells the world.
     record_thread, analysis_thread : Executor
         One thread each: an analysis thread keeps its pool of workers, and the journal its connection.
+    weigher : Weigher or None
+        Who weighs maps; only rules that rest on evidence need one.
+    weighing_thread : Executor or None
+        Its one thread.
     clock : callable
         Monotonic [s].
+    position : int
+        Of the next entry; above 0 for a session that goes on, with its `state`.
     """
 
     instrument: Instrument
@@ -80,7 +90,10 @@ class Loop:
     herald: Herald
     record_thread: Executor
     analysis_thread: Executor
+    weigher: Weigher | None = None
+    weighing_thread: Executor | None = None
     clock: Callable[[], float] = time.monotonic
+    position: int = 0
     state: State = field(default_factory=State)
     frames: dict[FrameRef, Frame] = field(default_factory=dict)
     timings: dict[FrameRef, Timing] = field(default_factory=dict)
@@ -89,21 +102,24 @@ class Loop:
         self.inbox: asyncio.Queue[Inbound] = asyncio.Queue()
         self.steps: asyncio.Queue[Step] = asyncio.Queue()
         self.jobs: asyncio.Queue[AnalyseFrame] = asyncio.Queue()
+        self.scales: asyncio.Queue[tuple[WeighEvidence, State]] = asyncio.Queue()
         self.orders: asyncio.Queue[SendCommand] = asyncio.Queue()
         self.finished: asyncio.Future[FinishSession] = asyncio.get_running_loop().create_future()
         self.last_recorded = asyncio.Event()
         self.recorded = self.state
+        self.recorded_position = self.position - 1
         self.room = asyncio.Condition()
         self.unrecorded = 0
         self.meanwhile: int | None = None  # frames taken in since the analysis under way began
-        self.position = 0
 
-    async def run(self, opened: SessionOpened, *companions: Callable[[], Any]) -> FinishSession:
+    async def run(
+        self, opened: SessionOpened | SessionResumed, *companions: Callable[[], Any]
+    ) -> FinishSession:
         """Run a session to its end; the beam is blanked on the way out, where the instrument can.
 
         Parameters
         ----------
-        opened : SessionOpened
+        opened : SessionOpened or SessionResumed
             The first event.
         *companions
             Further tasks that live as long as the session: sockets, console, scheduler.
@@ -116,7 +132,9 @@ class Loop:
         self.post(opened)
         try:
             async with asyncio.TaskGroup() as group:
-                inward = [group.create_task(task()) for task in (self.receive, self.analyse, self.act)]
+                inward = [
+                    group.create_task(task()) for task in (self.receive, self.analyse, self.weigh, self.act)
+                ]
                 core = [group.create_task(task()) for task in (self.think, self.record)]
                 around = [group.create_task(companion()) for companion in companions]
                 finish = await self.finished
@@ -176,6 +194,8 @@ class Loop:
                     self.jobs.put_nowait(action)
                 elif isinstance(action, SkipFrame | RejectFrame) and action.frame is not None:
                     await self._let_go(action.frame)
+                elif isinstance(action, LeaveOut) and self.weigher is not None:
+                    self.weigher.leave_out(action.frame)
             self.herald.note(inbound.event, actions)
             if inbound.answer is not None and not inbound.answer.done():
                 inbound.answer.set_result(actions)
@@ -218,7 +238,25 @@ class Loop:
                 header=defect_map.header,
                 analysis_s=timing.analysed_s - timing.begun_s,
             )
+            if self.weigher is not None:
+                self.weigher.hold(job.frame, defect_map, held.header)
             self.inbox.put_nowait(Inbound(mapped, defect_map.columns, defect_map))
+
+    async def weigh(self) -> None:
+        """Enter published maps into the evidence, one at a time, in the weighing thread."""
+        loop = asyncio.get_running_loop()
+        while True:
+            order, decided = await self.scales.get()
+            if self.weigher is None:
+                raise InputError("these rules rest on evidence, and nobody is there to weigh it")
+            begun_s = self.clock()
+            told = await loop.run_in_executor(
+                self.weighing_thread, self.weigher.weigh, order, decided.capabilities, decided.rules
+            )
+            now_s = self.clock()
+            self.post(
+                EvidenceWeighed(at_s=now_s, frame=order.frame, assessment=told, weighing_s=now_s - begun_s)
+            )
 
     async def _analysis_over(self) -> None:
         """Let in again what had to wait for the analysis."""
@@ -250,7 +288,7 @@ class Loop:
     async def _carry_out(self, step: Step, recorded_s: float) -> None:
         """Tell and do what a step asks for, now that it is recorded."""
         event = step.entry.event
-        self.recorded = step.state
+        self.recorded, self.recorded_position = step.state, step.entry.position
         if isinstance(event, FrameSeen):
             self.instrument.acknowledge(event.header)
             async with self.room:
@@ -265,6 +303,8 @@ class Loop:
         for action in step.actions:
             if isinstance(action, SendCommand):
                 self.orders.put_nowait(action)
+            elif isinstance(action, WeighEvidence):
+                self.scales.put_nowait((action, step.state))
             elif isinstance(action, CheckpointJournal):
                 await self._in_record_thread(self.recorder.checkpoint)
             elif isinstance(action, FinishSession) and not self.finished.done():

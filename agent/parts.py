@@ -5,10 +5,14 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from agent.actions import WeighEvidence
+from agent.assessment import Assessment
+from agent.frames import FrameRef
 from agent.journal import JournalEntry
+from agent.settings import Rules
 from drivers.contract.facts import Settled
 from drivers.contract.header import FrameHeader
-from drivers.contract.instrument import Command, CommandOutcome
+from drivers.contract.instrument import Capabilities, Command, CommandOutcome
 from drivers.contract.maps import DefectMap
 
 
@@ -49,3 +53,16 @@ class Analysis(Protocol):
         InputError
             If the frame cannot be read under this context.
         """
+
+
+class Weigher(Protocol):
+    """Keeps the evidence of a session; the same maps in the same order give the same assessments."""
+
+    def hold(self, frame: FrameRef, defect_map: DefectMap, header: FrameHeader) -> None:
+        """Keep a map until it is weighed or left out."""
+
+    def leave_out(self, frame: FrameRef) -> None:
+        """Forget a map."""
+
+    def weigh(self, order: WeighEvidence, capabilities: Capabilities | None, rules: Rules) -> Assessment:
+        """Enter a map that is held; called from one thread."""

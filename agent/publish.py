@@ -19,6 +19,9 @@ from drivers.contract.maps import COLUMN_DTYPE, DefectMap
 #: Version of what is published.
 PUBLISH_VERSION = 1
 
+#: Longest part of a message that is taken from anybody [bytes]; whoever sends more is cut off.
+_MAX_TAKEN = 65536
+
 #: Longest request on the snapshot socket that is looked at [bytes].
 _MAX_ASKED = 200
 
@@ -108,8 +111,15 @@ async def answer_snapshots(socket: zmq.asyncio.Socket, publisher: Publisher) -> 
         await socket.send_multipart([identity, *delimiter, *(answer or [b""])])
 
 
-def bind(context: "zmq.Context[Any]", kind: int, address: str, field: str, queue: int = 1000) -> Any:
-    """Bind a socket that keeps at most `queue` messages for each peer.
+def bind(
+    context: "zmq.Context[Any]",
+    kind: int,
+    address: str,
+    field: str,
+    queue: int = 1000,
+    protect: Callable[["zmq.Socket[Any]"], None] = lambda socket: None,
+) -> Any:
+    """Bind a socket that keeps at most `queue` messages for each peer; `protect` sets up who gets in.
 
     Raises
     ------
@@ -119,6 +129,8 @@ def bind(context: "zmq.Context[Any]", kind: int, address: str, field: str, queue
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 200)
     socket.setsockopt(zmq.SNDHWM, queue)
+    socket.setsockopt(zmq.MAXMSGSIZE, _MAX_TAKEN)
+    protect(socket)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:

@@ -61,8 +61,8 @@ class Recording:
     ) -> None:
         self._reader.close()
 
-    def entries(self, stop: int | None = None) -> Iterator[RecordedEntry]:
-        """Yield the entries in order, up to before position `stop`.
+    def entries(self, stop: int | None = None, start: int = 0) -> Iterator[RecordedEntry]:
+        """Yield the entries in order, from `start` to before `stop`; all before them are checked, too.
 
         Raises
         ------
@@ -72,6 +72,8 @@ class Recording:
             At an entry that this version of columnist does not know.
         """
         for row in self._reader.rows(stop):
+            if row.position < start:
+                continue
             try:
                 event = EVENTS.validate_json(row.event)
                 actions = _ACTIONS.validate_json(row.actions)

@@ -6,12 +6,15 @@ from pydantic import Field
 
 from agent.frames import FrameRef
 from drivers.contract.context import Message
-from drivers.contract.instrument import Command
+from drivers.contract.instrument import AcquireImage, Command
 
-Status = Literal["proposed", "approved", "denied", "expired", "sent", "confirmed", "failed"]
+Status = Literal[
+    "proposed", "approved", "denied", "expired", "sent", "confirmed", "failed", "scored", "unscored"
+]
 
-#: A request in one of these has ended and moves nothing any more.
-ENDED: tuple[Status, ...] = ("denied", "expired", "confirmed", "failed")
+#: A request in one of these has ended and moves nothing any more; so has one that is confirmed, unless it
+#: promised something that is still to be scored.
+ENDED: tuple[Status, ...] = ("denied", "expired", "failed", "scored", "unscored")
 
 
 class Figure(Message):
@@ -22,16 +25,57 @@ class Figure(Message):
     unit: str
 
 
+class Concern(Message):
+    """A column that a request is about."""
+
+    row: int
+    """Its place in the session's register."""
+    x_nm: float
+    y_nm: float
+    """Where the stage would have to go to centre it, as last seen."""
+    entropy_nats: float
+    gain_nats: float
+    """Expected, if the request is carried out."""
+
+
+class Promise(Message):
+    """What a request is expected to bring and to cost."""
+
+    gain_nats: float
+    """Over all columns that it scans, corrected by the score of promises made before."""
+    plain_nats: float
+    """The same before that correction."""
+    columns: int
+    """Columns that it is expected to tell a tenth of their entropy about, or more."""
+    concerns: tuple[Concern, ...] = ()
+    """The columns that it is expected to tell most about, the first first."""
+    detectors: tuple[str, ...]
+    energy_kev: float
+    """What it scans with."""
+    dose_e_per_a2: float
+    electrons: float
+    seconds: float
+    """Settling and scanning."""
+
+
 class Wish(Message):
     """What a policy would like: a command and the reason, in numbers and in a sentence."""
 
     command: Command
+    then: AcquireImage | None = None
+    """To be sent as soon as the command is confirmed: one approval for both."""
     reason: str
     figures: tuple[Figure, ...]
+    promise: Promise | None = None
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """All that is sent, in order."""
+        return (self.command,) if self.then is None else (self.command, self.then)
 
 
 class Request(Message):
-    """A wish with a life: proposed, approved or denied or expired, sent, confirmed or failed."""
+    """A wish with a life: proposed; approved, denied or expired; sent; confirmed or failed; scored or not."""
 
     kind: Literal["request"] = "request"
     id: str
@@ -44,6 +88,8 @@ class Request(Message):
     expires_s: float
     needs_approval: bool
     status: Status = "proposed"
+    done: int = 0
+    """Of the wish's commands, those that are confirmed."""
     answered_by: Literal["operator", "rules"] | None = None
     outcome: Annotated[str, Field(max_length=2000)] = ""
     """How it ended, in words."""
@@ -51,7 +97,33 @@ class Request(Message):
     @property
     def is_open(self) -> bool:
         """Whether something may still become of it."""
+        if self.status == "confirmed":
+            return self.wish.promise is not None
         return self.status not in ENDED
+
+    @property
+    def command_name(self) -> str:
+        """Name of its present command, as instrument and frames know it behind the session's name."""
+        return self.id if self.done == 0 else f"{self.id}.{self.done + 1}"
+
+
+class Repeat(Message):
+    """What must not be asked for again yet: a request that was denied, expired, failed or brought nothing."""
+
+    detectors: tuple[str, ...]
+    energy_kev: float
+    acquire: AcquireImage | None
+    until_map: int
+    """Maps of the session that must have been made."""
+    dose_e_per_a2: float
+    electrons: float
+    is_unreadable: bool = False
+    """Its frame told nothing: nor would one of no more dose and no more electrons."""
+
+
+def request_of(command_name: str) -> str:
+    """Name of the request that a command belongs to."""
+    return command_name.partition(".")[0]
 
 
 def moved_to(
@@ -59,6 +131,9 @@ def moved_to(
     status: Status,
     outcome: str = "",
     answered_by: Literal["operator", "rules"] | None = None,
+    *,
+    expires_s: float | None = None,
+    done: int | None = None,
 ) -> Request:
     """Return the request in its next state."""
     return Request(
@@ -66,9 +141,10 @@ def moved_to(
         wish=request.wish,
         frame=request.frame,
         proposed_s=request.proposed_s,
-        expires_s=request.expires_s,
+        expires_s=request.expires_s if expires_s is None else expires_s,
         needs_approval=request.needs_approval,
         status=status,
+        done=request.done if done is None else done,
         answered_by=answered_by or request.answered_by,
         outcome=outcome[:2000],
     )

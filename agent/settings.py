@@ -3,25 +3,29 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from drivers.contract.context import EnergyKev, Message
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Nats = Annotated[float, Field(ge=0, le=1.61)]
 Mode = Literal["observe", "advise", "auto"]
+Defect = Literal["vac1", "vac2", "dopant"]
 
 
-def _check_loopback(address: str) -> str:
-    """Return an address that only this machine reaches, or raise `ValueError`."""
-    if not re.fullmatch(
+def _check_reach(address: str, told: ValidationInfo) -> str:
+    """Return an address that only this machine reaches, or any if there are keys; or raise `ValueError`."""
+    is_own = re.fullmatch(
         r"tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)|(ipc|inproc)://.+", address
-    ):
-        raise ValueError("an address of this machine alone, such as tcp://127.0.0.1:5882")
+    )
+    if not is_own and told.data.get("keys") is None:
+        raise ValueError(
+            "an address of this machine alone, such as tcp://127.0.0.1:5882, or publish.keys for any other"
+        )
     return address
 
 
-Loopback = Annotated[str, AfterValidator(_check_loopback)]
+Reach = Annotated[str, AfterValidator(_check_reach)]
 
 
 class ContextSettings(Message):
@@ -54,6 +58,9 @@ class SourceSettings(Message):
         default="tcp://127.0.0.1:5555",
         description="Control address of the bridge that serves the microscope.",
     )
+    keys: str | None = Field(
+        default=None, description="Folder of keys (`columnist keys`) for a bridge that asks for one."
+    )
     command_timeout_s: Seconds = Field(
         default=20.0, description="How long a command may take until it counts as failed [s]."
     )
@@ -77,19 +84,42 @@ class PolicySettings(Message):
         description="observe: no requests; advise: every request waits for the operator; "
         "auto: within [limits] the agent acts.",
     )
+    rule: Literal["value", "entropy"] = Field(
+        default="value",
+        description="What requests rest on: value: all evidence, and the scan that is expected to tell most "
+        "for its dose and time; entropy: another detector above a threshold, nothing else.",
+    )
+    least_gain_nats: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="value: nothing is asked for that is expected to tell less [nats]."
+    )
+    electrons_per_s: Annotated[float, Field(ge=0)] = Field(
+        default=1e6, description="value: dose that a second of waiting counts as [electrons]."
+    )
+    advantage: Annotated[float, Field(ge=1)] = Field(
+        default=1.3,
+        description="value: a switch must be better than all that needs none by this factor.",
+    )
+    drift_angstrom_per_s: Annotated[float, Field(gt=0)] = Field(
+        default=2.0,
+        description="value: velocity that the specimen may drift with unseen, standard deviation [Å/s].",
+    )
     entropy_nats: Nats = Field(
         default=0.02,
-        description="A mean entropy of a frame's columns above this asks for the other detector [nats].",
+        description="entropy: a mean entropy of a frame's columns above this asks for the other detector "
+        "[nats].",
     )
     margin_nats: Nats = Field(
         default=0.005,
-        description="A detector that was seen before must promise this much less entropy [nats].",
+        description="entropy: a detector that was seen before must promise this much less entropy [nats].",
     )
     settle_frames: Annotated[int, Field(ge=1, le=10000)] = Field(
-        default=3, description="Frames above the threshold, one after another, before a request is made."
+        default=3,
+        description="entropy: frames above the threshold, one after another, before a request is made.",
     )
     cooldown_frames: Annotated[int, Field(ge=0, le=100000)] = Field(
-        default=10, description="Frames mapped after a request has ended before the next may be made."
+        default=10,
+        description="entropy: frames mapped after a request has ended before the next may be made; value: "
+        "maps that must come before what was denied, expired or failed is asked for again.",
     )
     expiry_s: Seconds = Field(
         default=120.0, description="A request that nobody answered ends after this [s]."
@@ -113,8 +143,44 @@ class LimitSettings(Message):
     energy_without_asking: bool = Field(
         default=False, description="Whether auto may change the beam energy without the operator's approval."
     )
+    above_knock_on: bool = Field(
+        default=False,
+        description="Whether the agent may ask for an energy at which the beam knocks chalcogens out of the "
+        "host.",
+    )
+    dose_e_per_a2: Annotated[float, Field(ge=0)] = Field(
+        default=2e6,
+        description="Nothing is sent that would bring a region of the specimen above this dose [e/Å²], all "
+        "frames counted; 0: no such limit.",
+    )
+    region_nm: Annotated[float, Field(gt=0, le=1000)] = Field(
+        default=2.0, description="Edge of the regions that doses are kept of [nm]."
+    )
     requests_per_minute: Annotated[int, Field(ge=0, le=600)] = Field(
         default=6, description="Most requests sent to the instrument in a minute."
+    )
+
+
+class GoalSettings(Message):
+    """What a session is for; the agent says when it is reached or cannot be, and then asks for no more."""
+
+    entropy_nats: Annotated[float, Field(gt=0, le=1.61)] | None = Field(
+        default=None, description="Know the columns in view to this entropy [nats]."
+    )
+    fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Part of the columns in view that entropy_nats is asked of."
+    )
+    mean_entropy_nats: Annotated[float, Field(gt=0, le=1.61)] | None = Field(
+        default=None, description="Know the columns in view to this entropy on average [nats]."
+    )
+    defect: Defect | None = Field(
+        default=None, description='Measure the concentration of "vac1", "vac2" or "dopant".'
+    )
+    relative: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.1, description="Half of the concentration's 95 % interval over its value that is asked for."
+    )
+    dose_e_per_a2: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Ask for no more once a column has taken this dose [e/Å²]."
     )
 
 
@@ -137,21 +203,27 @@ class WatchSettings(Message):
 class PublishSettings(Message):
     """The sockets of the agent; port 0 takes a free one."""
 
-    maps: str = Field(
+    keys: str | None = Field(
+        default=None,
+        description="Folder of keys (`columnist keys`); only their holders get in.  Addresses that other "
+        "machines reach need it.",
+    )
+    maps: Reach = Field(
         default="tcp://127.0.0.1:5880", description="PUB socket: maps, requests, rejections, health."
     )
-    snapshot: str = Field(
+    snapshot: Reach = Field(
         default="tcp://127.0.0.1:5881",
         description="Answers with the last of every topic, for who joins late.",
     )
-    control: Loopback = Field(
-        default="tcp://127.0.0.1:5882", description="Takes approve, deny, mode and stop; loopback only."
+    control: Reach = Field(default="tcp://127.0.0.1:5882", description="Takes approve, deny, mode and stop.")
+    metrics_port: Annotated[int, Field(ge=0, lt=65536)] = Field(
+        default=0, description="Port of the loopback for Prometheus (GET /metrics); 0: none."
     )
     documents: bool = Field(
         default=True, description="Whether to publish bluesky documents too (topic doc/...)."
     )
     queue: Annotated[int, Field(ge=1, le=100000)] = Field(
-        default=1000, description="Messages kept for a slow listener before it loses some (it can tell)."
+        default=200, description="Messages kept for a slow listener before it loses some (it can tell)."
     )
 
 
@@ -161,6 +233,14 @@ class SessionSettings(Message):
     folder: str = Field(default="out/sessions", description="Every run makes a folder of its own in here.")
     max_maps: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Stop after this many maps; 0: until told to stop."
+    )
+    budget_gib: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Most that sessions may take on disk [GiB]; 0: as much as there is."
+    )
+    delete: Literal["nothing", "exported", "any"] = Field(
+        default="nothing",
+        description="What may be deleted to keep the budget, oldest first: nothing; exported: ended sessions "
+        "of which `columnist export` has written every frame; any: ended sessions.",
     )
     report: bool = Field(
         default=True, description="Write overlay, summary and HTML report when the session ends."
@@ -179,6 +259,7 @@ class Settings(Message):
     analysis: AnalysisSettings = AnalysisSettings()
     policy: PolicySettings = PolicySettings()
     limits: LimitSettings = LimitSettings()
+    goals: GoalSettings = GoalSettings()
     watch: WatchSettings = WatchSettings()
     publish: PublishSettings = PublishSettings()
 
@@ -189,6 +270,7 @@ class Rules(Message):
     context: ContextSettings = ContextSettings()
     policy: PolicySettings = PolicySettings()
     limits: LimitSettings = LimitSettings()
+    goals: GoalSettings = GoalSettings()
     watch: WatchSettings = WatchSettings()
     command_timeout_s: Seconds = 20.0
     max_maps: Annotated[int, Field(ge=0)] = 0
@@ -201,6 +283,7 @@ def rules_of(settings: Settings, *, end_with_source: bool = False) -> Rules:
         context=settings.context,
         policy=settings.policy,
         limits=settings.limits,
+        goals=settings.goals,
         watch=settings.watch,
         command_timeout_s=settings.source.command_timeout_s,
         max_maps=settings.session.max_maps,

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.evidence import Layer, Scan
-from agent.value import Box
+from agent.boxes import Box
+from agent.scans import Layer, Scan
 from drivers.contract.header import FrameHeader
 from drivers.contract.maps import ColumnFlag, DefectMap, Sublattice
 from models.fusion import FusionLaw, calibrate, likelihoods
@@ -46,6 +46,7 @@ def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw) -> Scan
         grain=columns["grain"].astype(np.int64),
         layers=(layer,),
         taken_s=header.monotonic_s,
+        stage_angstrom=None if header.stage is None else (header.stage.y_nm * 10, header.stage.x_nm * 10),
     )
 
 

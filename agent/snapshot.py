@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from agent.assessment import Assessment
 from agent.requests import Request
 from agent.settings import Mode
 from agent.state import Counts, Link
@@ -31,6 +32,8 @@ class Snapshot:
         Newest last; those with status "proposed" wait for an answer.
     log : tuple of str
         The last lines, plain text.
+    evidence : Assessment or None
+        What the newest map added, where rules rest on evidence.
     lines_before : int
         Lines of the log that came before these.
     """
@@ -50,3 +53,4 @@ class Snapshot:
     requests: tuple[Request, ...]
     log: tuple[str, ...]
     lines_before: int = 0
+    evidence: Assessment | None = None

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from agent.assessment import Score
 from agent.frames import FrameRef
-from agent.requests import Request
+from agent.goals import Verdict
+from agent.ledger import Exposure, Ledger, Shift
+from agent.requests import Repeat, Request, Status, Wish
 from agent.settings import Mode, Rules
 from drivers.contract.facts import Settled
 from drivers.contract.instrument import Capabilities, InstrumentState
@@ -52,6 +55,85 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Reservation:
+    """The dose of a scan that was asked for, booked before its frame came, on a specimen drifted so far."""
+
+    command_name: str
+    exposure: Exposure | None
+    drift_angstrom: Shift
+
+
+@dataclass(frozen=True)
+class Doses:
+    """What the specimen has taken.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    last : Exposure or None
+        Of the last frame: what a frame that never came counts as.
+    group : str or None
+        Scan that was booked last, of those that several detectors read at once.
+    reserved : tuple of Reservation
+        Scans that were asked for and have not come.
+    """
+
+    ledger: Ledger = field(default_factory=Ledger)
+    last: Exposure | None = None
+    group: str | None = None
+    reserved: tuple[Reservation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How far the weighing of maps is, and what came of it.
+
+    Parameters
+    ----------
+    weighing : FrameRef or None
+        The frame whose map is being weighed.
+    waiting : tuple of FrameRef
+        Frames whose maps are to be weighed next, oldest first.
+    asked : tuple of (FrameRef, str)
+        Frames that requests asked for, with the request's name.
+    last : FrameRef or None
+        The frame that was weighed last.
+    is_stale : bool
+        Whether the last choice came to nothing, so that another has to be made.
+    pending : tuple of (Wish, FrameRef) or None
+        What will be asked for as soon as the limit of requests a minute allows it.
+    score : Score
+    early : tuple or None
+        Request, status and outcome of one that was scored before the instrument's answer came.
+    vain : int
+        Requests, one after another, whose frames told nothing.
+    verdict : Verdict or None
+        How far the goals are.
+    drift_angstrom : tuple of float
+        How far the specimen has gone since the first map.
+    repeats : tuple of Repeat
+        What must not be asked for again yet.
+    """
+
+    weighing: FrameRef | None = None
+    waiting: tuple[FrameRef, ...] = ()
+    asked: tuple[tuple[FrameRef, str], ...] = ()
+    last: FrameRef | None = None
+    is_stale: bool = False
+    pending: tuple[Wish, FrameRef | None] | None = None
+    score: Score = field(default_factory=Score)
+    early: tuple[str, Status, str] | None = None
+    vain: int = 0
+    verdict: Verdict | None = None
+    drift_angstrom: Shift = (0.0, 0.0)
+    repeats: tuple[Repeat, ...] = ()
+
+    def request_of(self, frame: FrameRef) -> str | None:
+        """Name of the request that asked for a frame."""
+        return next((name for known, name in self.asked if known == frame), None)
+
+
+@dataclass(frozen=True)
 class State:
     """All of it; `decide` returns the next one.
 
@@ -72,7 +154,15 @@ class State:
     requests : tuple of Request
         All that are open, and the last few that have ended.
     sent_s : tuple of float
-        When commands were sent in the last minute.
+        When the last commands were sent.
+    doses : Doses
+    evidence : Evidence
+    halted : str
+        Why the agent has stopped acting until the operator sets a mode; empty if it has not.
+    blanked : int
+        How often it has blanked the beam.
+    energy_doubt : str
+        Why the beam energy is not known; empty if it is.  Frames are quarantined meanwhile.
     quiet_since_s : float or None
         When the watchdog began to wait for a frame; None while it is not armed.
     """
@@ -95,6 +185,11 @@ class State:
     requests: tuple[Request, ...] = ()
     requests_made: int = 0
     sent_s: tuple[float, ...] = ()
+    doses: Doses = Doses()
+    evidence: Evidence = Evidence()
+    halted: str = ""
+    blanked: int = 0
+    energy_doubt: str = ""
     quiet_since_s: float | None = None
     is_quiet: bool = False
     is_disk_low: bool = False

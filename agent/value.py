@@ -8,18 +8,21 @@ that 8,000 columns and 20 candidates need some milliseconds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from scipy.special import xlogy
 
-from agent.evidence import Belief, Register, Scan, Source
+from agent.assessment import Score
+from agent.belief import Belief
+from agent.boxes import Box, inner, is_inside
+from agent.insight import Insight
+from agent.register import Register
+from agent.scans import Source
 from drivers.contract.context import ColumnClass, Context
-from models.channel import separation_seen
-from models.fusion import PAIRS, FusionLaw, joint_separation, said
+from models.fusion import FusionLaw, joint_separation, said
 
 _NODES, _WEIGHTS = hermegauss(20)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -31,23 +34,11 @@ _MOST_ODDS = 12.0
 #: Less entropy than this is not worth looking at.
 _LEAST_NATS = 1e-5
 
-#: Columns of a class that a frame's own separation is read from, at least, expected.
-_LEAST_OF_A_CLASS = 5.0
-
-#: A session's sources are at most this much better or worse than the law says [log].
-_MOST_FACTOR = 1.5
-
-#: A promise is corrected once some nats have come in: the score starts as if this many had, just as promised.
-_TRUSTED_NATS = 5.0
-
-#: Older scores fade by this factor with each new one.
-_FADING = 0.8
+#: A column of more than this is in doubt.
+_IN_DOUBT_NATS = 0.01
 
 _CHALCOGEN = (ColumnClass.X2, ColumnClass.VAC1, ColumnClass.VAC2)
 _METAL = (ColumnClass.METAL, ColumnClass.DOPANT)
-
-#: (lowest row, lowest column, highest row, highest column) in the stage's frame [Å].
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -89,28 +80,6 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Insight:
-    """How much better a session's sources are than the law says, as its own maps show.
-
-    Parameters
-    ----------
-    logs : dict
-        By source, the logarithm of separation seen over that of the law, for each of `PAIRS`; nan: not seen.
-    """
-
-    logs: dict[Source, tuple[float, float, float]] = field(default_factory=dict)
-
-    def separation(self, context: Context, law: FusionLaw) -> NDArray[np.float64]:
-        """Squared separations (3,) of a source at an endless dose; one not seen follows those that were."""
-        expected = np.array(law.separation(context))
-        own = self.logs.get(Source(context.detector.name, context.energy_kev), (np.nan,) * 3)
-        seen = np.array(list(self.logs.values())).reshape(-1, len(PAIRS))
-        known = np.isfinite(seen)
-        mean = np.where(known, seen, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        return np.asarray(expected * np.exp(np.where(np.isfinite(own), own, law.transfer * mean)))
-
-
-@dataclass(frozen=True)
 class Worth:
     """What a candidate is expected to bring.
 
@@ -118,9 +87,9 @@ class Worth:
     ----------
     candidate : Candidate
     gain_nats : float
-        Sum over the columns in its box, corrected by the score.
+        Sum over the columns in its box but for the rim, corrected by the score.
     columns : int
-        Columns in its box of which it is expected to tell a tenth of their entropy or more.
+        Columns in doubt in its box of which it is expected to tell a tenth of their entropy or more.
     """
 
     candidate: Candidate
@@ -131,31 +100,6 @@ class Worth:
     def nats_per_electron(self) -> float:
         """Gain over dose."""
         return self.gain_nats / self.candidate.electrons
-
-
-@dataclass(frozen=True)
-class Score:
-    """Promises kept so far, the older ones faded.
-
-    Parameters
-    ----------
-    promised_nats, realised_nats : float
-    """
-
-    promised_nats: float = 0.0
-    realised_nats: float = 0.0
-
-    @property
-    def correction(self) -> float:
-        """Factor for the next promise, 0.2 to 3."""
-        ratio = (self.realised_nats + _TRUSTED_NATS) / (self.promised_nats + _TRUSTED_NATS)
-        return float(np.clip(ratio, 0.2, 3.0))
-
-    def scored(self, promised_nats: float, realised_nats: float) -> "Score":
-        """Score with one more promise; `promised_nats` is as it was before any correction."""
-        return Score(
-            _FADING * self.promised_nats + promised_nats, _FADING * self.realised_nats + realised_nats
-        )
 
 
 @dataclass(frozen=True)
@@ -198,7 +142,7 @@ def weigh(
     Parameters
     ----------
     register, belief
-        What is known (`agent.evidence`).
+        What is known.
     candidates : sequence of Candidate
     law : FusionLaw
     insight : Insight, optional
@@ -215,15 +159,11 @@ def weigh(
     correction = 1.0 if score is None else score.correction
     worths = []
     for candidate, gain in zip(candidates, gains, strict=True):
-        inside = is_inside(register.position_angstrom, candidate.box)
-        told = int((gain[inside] > 0.1 * np.maximum(belief.entropy_nats[inside], _LEAST_NATS)).sum())
+        inside = is_inside(register.position_angstrom, inner(candidate.box))
+        entropy = belief.entropy_nats[inside]
+        told = int(((entropy > _IN_DOUBT_NATS) & (gain[inside] > 0.1 * entropy)).sum())
         worths.append(Worth(candidate, correction * float(gain[inside].sum()), told))
     return worths
-
-
-def is_inside(position: NDArray[np.floating], box: Box) -> NDArray[np.bool_]:
-    """Whether positions (C, 2) lie in a box."""
-    return np.asarray(((position >= box[:2]) & (position < box[2:])).all(axis=1))
 
 
 def column_gains(
@@ -365,85 +305,3 @@ def attainable_entropy(
     best = Candidate(tuple(contexts), each, everywhere, 0.0)
     gain = column_gains(register, belief, [best], law, insight=insight)[0]
     return np.asarray(np.maximum(belief.entropy_nats - gain, 0.0))
-
-
-def learn_insight(insight: Insight, scan: Scan, probability: NDArray[np.floating], law: FusionLaw) -> Insight:
-    """Read from a scan how good its sources are.
-
-    Parameters
-    ----------
-    insight : Insight
-        So far.
-    scan : Scan
-    probability : ndarray of shape (S, 5)
-        Posteriors of the scan's columns, by all that is known after it.
-    law : FusionLaw
-
-    Returns
-    -------
-    Insight
-        Each source's logarithms averaged with those before, half and half.
-    """
-    logs = dict(insight.logs)
-    for layer in scan.layers:
-        expected = law.separation(layer.context)
-        before = logs.get(layer.source, (np.nan,) * len(PAIRS))
-        seen = []
-        for pair, (first, second) in enumerate(PAIRS):
-            chosen = layer.is_usable & (scan.is_metal == (pair == 2))
-            weights = probability[chosen][:, [first, second]]
-            if len(weights) == 0 or weights.sum(axis=0).min() < _LEAST_OF_A_CLASS:
-                seen.append(before[pair])
-                continue
-            ratio = layer.log_likelihood[chosen, second] - layer.log_likelihood[chosen, first]
-            reached = separation_seen(ratio, ratio, weights=(weights[:, 0], weights[:, 1]))
-            value = np.log(reached / float(said(layer.dose_e_per_a2, law)) / expected[pair])
-            value = float(np.clip(value, -_MOST_FACTOR, _MOST_FACTOR))
-            seen.append(value if not np.isfinite(before[pair]) else (value + before[pair]) / 2)
-        logs[layer.source] = (seen[0], seen[1], seen[2])
-    return Insight(logs)
-
-
-def propose_boxes(
-    position: NDArray[np.floating],
-    gain: NDArray[np.floating],
-    field_box: Box,
-    edge_angstrom: float,
-    most: int,
-) -> list[Box]:
-    """Square boxes of one size that hold the most expected gain, best first, none over another's middle.
-
-    Parameters
-    ----------
-    position : ndarray of shape (C, 2)
-    gain : ndarray of shape (C,)
-        Expected of each column if it is scanned.
-    field_box : Box
-        What can be scanned.
-    edge_angstrom : float
-        Edge of a box; at most that of the field.
-    most : int
-        Boxes wanted.
-
-    Returns
-    -------
-    list of Box
-        Fewer if fewer hold any gain.
-    """
-    low, high = np.array(field_box[:2]), np.array(field_box[2:])
-    edge = min(edge_angstrom, float((high - low).min()))
-    tile = edge / 8
-    count = np.maximum(np.ceil((high - low) / tile).astype(int), 8)
-    inside = is_inside(position, field_box)
-    bins = [np.linspace(low[k], high[k], count[k] + 1) for k in range(2)]
-    heat = np.histogram2d(position[inside, 0], position[inside, 1], bins=bins, weights=gain[inside])[0]
-    summed = uniform_filter(heat, 8, mode="constant", origin=-4) * 64  # of the box that begins at a tile
-    summed = summed[: count[0] - 7, : count[1] - 7]
-    boxes: list[Box] = []
-    while len(boxes) < most and summed.size and summed.max() > _LEAST_NATS:
-        place = np.unravel_index(int(summed.argmax()), summed.shape)
-        corner = np.minimum(low + np.array(place) * (high - low) / count, high - edge)
-        boxes.append((float(corner[0]), float(corner[1]), float(corner[0] + edge), float(corner[1] + edge)))
-        near = [slice(max(0, int(p) - 7), int(p) + 8) for p in place]
-        summed[near[0], near[1]] = 0.0
-    return boxes

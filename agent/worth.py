@@ -5,15 +5,28 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.evidence import Belief, Register
-from agent.value import Box, Candidate, Insight, Score, Worth, column_gains, propose_boxes, weigh
+from agent.assessment import Score
+from agent.belief import Belief
+from agent.boxes import Box, inner, is_inside, propose_boxes
+from agent.insight import Insight
+from agent.register import Register
+from agent.value import Candidate, Worth, column_gains, weigh
 from drivers.contract.context import Context, Detector, Specimen
 from drivers.contract.header import FrameHeader, Window
-from drivers.contract.instrument import AcquireImage, Capabilities, InstrumentState, SwitchDetector
+from drivers.contract.instrument import (
+    AcquireImage,
+    Capabilities,
+    InstrumentState,
+    SwitchDetector,
+    SwitchEnergy,
+)
 from models.fusion import FusionLaw
 
 #: Doses that are weighed, over that of the last frame, and edges of windows over that of the field.
-_DOSES, _EDGES = (0.5, 1.0, 2.0, 4.0), (0.25, 0.125)
+_DOSES, _EDGES = (0.5, 1.0, 2.0, 4.0), (0.5, 0.25, 0.125)
+
+#: Smaller windows than this are not asked for [Å], not counting their margin.
+_LEAST_EDGE_ANGSTROM = 10.0
 
 #: Windows of each size that are weighed.
 _WINDOWS = 2
@@ -48,14 +61,17 @@ class Offer:
     Parameters
     ----------
     candidate : Candidate
-    switch : SwitchDetector or None
+    switch : SwitchDetector, SwitchEnergy or None
         What has to be done first.
     acquire : AcquireImage
+    is_dose_known : bool
+        Whether the dose is the instrument's word; else it is the law's half dose.
     """
 
     candidate: Candidate
-    switch: SwitchDetector | None
+    switch: SwitchDetector | SwitchEnergy | None
     acquire: AcquireImage
+    is_dose_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,18 +90,18 @@ class Choice:
         low_row, low_column, high_row, high_column = candidate.box
         size = f"{(high_row - low_row) / 10:.1f} x {(high_column - low_column) / 10:.1f} nm"
         what = "a window of" if self.offer.acquire.window else "the field of"
+        guess = "" if self.offer.is_dose_known else " (a guess: the instrument does not say)"
         text = (
-            f"{self.worth.columns} columns are in doubt; {detectors} at {candidate.dose_e_per_a2:.2g} e/Å² "
-            f"over {what} {size} is expected to tell {self.worth.gain_nats:.2g} nats about them, for "
+            f"{self.worth.columns} columns are in doubt; {detectors} at {candidate.dose_e_per_a2:.2g} e/Å²"
+            f"{guess} over {what} {size} is expected to tell {self.worth.gain_nats:.2g} nats about them, for "
             f"{candidate.electrons:.2g} electrons and {candidate.seconds:.2g} s"
         )
         if self.again is None or self.again.candidate == candidate:
             return text + "."
         ratio = self.again.candidate.electrons / candidate.electrons
-        return (
-            f"{text}; the whole field once more as before would tell {self.again.gain_nats:.2g} nats for "
-            f"{ratio:.2g} times the dose."
-        )
+        dose = "the same electrons" if 0.99 < ratio < 1.01 else f"{ratio:.2g} times the electrons"
+        gain = self.again.gain_nats
+        return f"{text}; the whole field once more as before would tell {gain:.2g} nats for {dose}."
 
 
 def list_offers(
@@ -100,9 +116,10 @@ def list_offers(
     law: FusionLaw,
     *,
     allowed: Sequence[str],
+    energies_kev: Sequence[float] = (),
     insight: Insight | None = None,
 ) -> list[Offer]:
-    """List what the instrument can do next without a change of energy or stage.
+    """List what the instrument can do next without moving the stage.
 
     Parameters
     ----------
@@ -118,47 +135,88 @@ def list_offers(
         What is known; windows are put where a detector would tell most.
     allowed : sequence of str
         Detectors that may be used.
+    energies_kev : sequence of float
+        Beam energies that may be gone over to.
 
     Returns
     -------
     list of Offer
-        Empty if the instrument cannot be told to acquire, or the last frame's dwell or dose is not known.
+        Empty if the instrument cannot be told to acquire.  Where the last frame's dwell or dose is not known,
+        only what a live scan would bring on other detectors, at the law's half dose.
     """
     if AcquireImage.model_fields["kind"].default not in capabilities.commands:
         return []
-    if header.dwell_us is None or not header.dose_e_per_a2:
+    dose = header.dose_e_per_a2
+    if (header.dwell_us is None or not dose) and not state.is_scanning:
         return []
+    dose, is_known = dose or law.half_dose_e_per_a2, header.dwell_us is not None and bool(dose)
     shape = header.field_shape_px or header.shape
     offers = []
-    for detectors in _detector_sets(capabilities, state, allowed):
+    for switch, detectors, energy, settling_s in _settings(
+        capabilities, state, energy_kev, allowed, energies_kev
+    ):
         contexts = tuple(
-            Context(specimen=specimen, energy_kev=energy_kev, detector=detector) for detector in detectors
+            Context(specimen=specimen, energy_kev=energy, detector=detector) for detector in detectors
         )
-        names = tuple(detector.name for detector in detectors)
-        switch = None if names == tuple(d.name for d in state.detectors) else SwitchDetector(detectors=names)
+        plain = Candidate(contexts, dose, field_box, 0.0)
         windows: list[Window | None] = [None]
-        if capabilities.can_scan_windows:
-            plain = Candidate(contexts, header.dose_e_per_a2, field_box, 0.0)
+        if capabilities.can_scan_windows and is_known:
             gain = column_gains(register, belief, [plain], law, insight=insight)[0]
+            gain = gain * is_inside(register.position_angstrom, inner(field_box))
             edge = min(field_box[2] - field_box[0], field_box[3] - field_box[1])
             for part in _EDGES:
+                if part * edge < _LEAST_EDGE_ANGSTROM:
+                    continue
                 boxes = propose_boxes(register.position_angstrom, gain, field_box, part * edge, _WINDOWS)
-                windows += [_window(box, field_box, shape) for box in boxes]
+                windows += [window_of(box, field_box, shape) for box in boxes]
         for factor, window in itertools.product(_DOSES, windows):
-            dwell_us = header.dwell_us * factor
+            dwell_us = (header.dwell_us or 0.0) * factor
             low, high = capabilities.dwell_us_range or (0.0, math.inf)
-            if not low <= dwell_us <= high:
+            is_live = state.is_scanning and window is None  # such a frame comes by itself, as the last did
+            if (is_known and not low <= dwell_us <= high) or (is_live and factor != 1.0):
+                continue
+            if not is_known and not is_live:
                 continue
             rows, cols = shape if window is None else (window.rows_px, window.cols_px)
             candidate = Candidate(
                 contexts,
-                header.dose_e_per_a2 * factor,
+                dose * factor,
                 field_box if window is None else _box(window, field_box, shape),
                 scan_s=(rows * cols * dwell_us + rows * capabilities.flyback_us) * 1e-6,
-                settling_s=0.0 if switch is None else capabilities.detector_switch_s,
+                settling_s=settling_s,
             )
-            offers.append(Offer(candidate, switch, AcquireImage(dwell_us=dwell_us, window=window)))
+            offers.append(
+                Offer(candidate, switch, AcquireImage(dwell_us=dwell_us or None, window=window), is_known)
+            )
     return offers
+
+
+_Setting = tuple[SwitchDetector | SwitchEnergy | None, tuple[Detector, ...], float, float]
+
+
+def _settings(
+    capabilities: Capabilities,
+    state: InstrumentState,
+    energy_kev: float,
+    allowed: Sequence[str],
+    energies_kev: Sequence[float],
+) -> list[_Setting]:
+    """What has to be switched, detectors, energy and settling time of all that can be scanned with."""
+    present = tuple(detector.name for detector in state.detectors)
+    settings: list[_Setting] = []
+    for detectors in _detector_sets(capabilities, state, allowed):
+        names = tuple(detector.name for detector in detectors)
+        if set(names) == set(present):
+            settings.append((None, detectors, energy_kev, 0.0))
+        else:
+            switch = SwitchDetector(detectors=names)
+            settings.append((switch, detectors, energy_kev, capabilities.detector_switch_s))
+    if SwitchEnergy.model_fields["kind"].default in capabilities.commands:
+        for energy in energies_kev:
+            if abs(energy - energy_kev) > 1e-6 and state.detectors:
+                change = SwitchEnergy(energy_kev=energy)
+                settings.append((change, state.detectors, energy, capabilities.energy_switch_s))
+    return settings
 
 
 def choose(
@@ -212,10 +270,10 @@ def _detector_sets(
     if SwitchDetector.model_fields["kind"].default in capabilities.commands:
         return sets
     present = tuple(detector.name for detector in state.detectors)
-    return [chosen for chosen in sets if tuple(detector.name for detector in chosen) == present]
+    return [chosen for chosen in sets if {detector.name for detector in chosen} == set(present)]
 
 
-def _window(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:
+def window_of(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:
     """A box and a margin around it, in pixels of the grid of the field."""
     edges = []
     for axis in range(2):

@@ -124,6 +124,7 @@ def run_agent(address: str, folder: str, is_null: bool, threads: int) -> None:
         f"publish.{name}": "tcp://127.0.0.1:0" for name in ("maps", "snapshot", "control")
     }
     flags |= {"session.folder": folder, "policy.when_behind": "every", "analysis.threads": threads}
+    flags["policy.rule"] = "entropy"  # one picture again and again is no evidence to weigh
     settings = load_settings(None, {}, flags)
     analysis = SameMap() if is_null else ColumnAnalysis(settings.analysis)
     with open_sockets(settings) as sockets:
@@ -135,7 +136,7 @@ def run_agent(address: str, folder: str, is_null: bool, threads: int) -> None:
             async def show(look: Any) -> None:
                 await show_lines(look, nowhere)
 
-            asyncio.run(run_session(settings, source, sockets, analysis, name_session(), show))
+            asyncio.run(run_session(settings, source, sockets, analysis, None, name_session(), show))
 
 
 def make_pictures(pixels: int, field_nm: float, count: int) -> np.ndarray:

@@ -13,9 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from agent.evidence import Scan, Steadiness, believe, empty_register, enter, join_scans
+from agent.assessment import Score
+from agent.belief import believe
+from agent.evidence import Steadiness, enter
+from agent.insight import Insight, learn_insight
+from agent.register import empty_register
+from agent.scans import Scan, join_scans
 from agent.sightings import read_map
-from agent.value import Candidate, Insight, Score, column_gains, learn_insight
+from agent.value import Candidate, column_gains
 from drivers.contract.context import DETECTORS, HAADF, ColumnClass, Context, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader

@@ -13,8 +13,12 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.evidence import Layer, Register, Scan, Steadiness, believe, empty_register, enter
-from agent.value import Box, Candidate, propose_boxes, weigh
+from agent.belief import believe
+from agent.boxes import Box, propose_boxes
+from agent.evidence import Steadiness, enter
+from agent.register import Register, empty_register
+from agent.scans import Layer, Scan
+from agent.value import Candidate, weigh
 from drivers.contract.context import DETECTORS, Context, Specimen
 from models.fusion import ON_METAL, FusionLaw, load_shipped_law
 

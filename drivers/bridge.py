@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import zmq
 
@@ -37,6 +38,7 @@ from drivers.contract.messages import (
 )
 from drivers.flow import AHEAD, RING_BYTES, Ring, Subscription
 from drivers.instrument_thread import InstrumentThread, NoMoreFrames, Opened, Report, Taken, Trouble
+from drivers.keys import Guard, check_reach
 from drivers.mailbox import Mailbox
 from drivers.microscope import Microscope
 from drivers.roster import Client, Roster
@@ -64,6 +66,9 @@ class Options:
         How long the instrument's first answer is waited for.
     grace_s : float
         How long past its time-out a command may go without an answer from the instrument.
+    keys : Path, optional
+        Folder of keys (`drivers.keys`): only those who hold one get in, and only those under ``control`` may
+        command.  Any address but the loopback needs it.
     """
 
     host: str = "127.0.0.1"
@@ -75,6 +80,7 @@ class Options:
     lease_s: float = 5.0
     open_s: float = 10.0
     grace_s: float = 1.0
+    keys: Path | None = None
     tolerances: Tolerances = field(default_factory=Tolerances)
 
 
@@ -87,11 +93,15 @@ class Bridge:
     Raises
     ------
     InputError
-        If a port is in use, the address is none of this machine's, or the instrument does not answer.
+        If a port is in use, the address is none of this machine's, the instrument does not answer, or other
+        machines would reach it without keys.
     """
 
     def __init__(self, microscope: Microscope, options: Options | None = None) -> None:
         self._options = options or Options()
+        check_reach(self._options.host, self._options.keys, "--keys")
+        self._guard = Guard(self._options.keys) if self._options.keys else None
+        self._closing = contextlib.ExitStack()
         self.session = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + "-" + secrets.token_hex(4)
         self._clients = Roster()
         self._mailbox: Mailbox[Report] = Mailbox()
@@ -105,8 +115,10 @@ class Bridge:
             microscope, session=self.session, report=self._mailbox.post, tolerances=self._options.tolerances
         )
         try:
-            self._control = Router(self._context, self._options.host, self._options.port)
-            self._data = Router(self._context, self._options.host, self._data_port())
+            if self._guard is not None:
+                self._closing.enter_context(self._guard.watching(self._context))
+            self._control = Router(self._context, self._options.host, self._options.port, self._guard)
+            self._data = Router(self._context, self._options.host, self._data_port(), self._guard)
             self._instrument.start()
             self.capabilities, self._state = self._wait_opened()
         except BaseException:
@@ -188,8 +200,8 @@ class Bridge:
         for report in self._mailbox.take():
             self._take_report(report)
         for router in (self._control, self._data):
-            for identity, parts in router.messages():
-                self._serve(router, identity, parts)
+            for identity, parts, key in router.messages():
+                self._serve(router, identity, parts, key)
         now_s = time.monotonic()
         for request in self._commands.overdue(now_s):
             self._give_up(request)
@@ -224,21 +236,22 @@ class Bridge:
 
     # --- what clients say --------------------------------------------------------------------------
 
-    def _serve(self, router: Router, identity: bytes, parts: list[bytes]) -> None:
+    def _serve(self, router: Router, identity: bytes, parts: list[bytes], key: str) -> None:
         """Answer one message; one that is garbled is answered by what is wrong with it."""
         try:
             message = unpack(parts)
             if isinstance(message, Resume | Acknowledge):
-                self._serve_data(identity, message)
+                self._serve_data(identity, message, key)
             else:
-                self._serve_control(identity, message)
+                self._serve_control(identity, message, key)
         except WireError as error:
             router.send(identity, Unwelcome(reason=error.reason[:2000], remedy=error.remedy[:2000]))
 
-    def _serve_control(self, identity: bytes, message: Message) -> None:
+    def _serve_control(self, identity: bytes, message: Message, key: str) -> None:
         now_s = time.monotonic()
         if isinstance(message, Hello):
-            client, version = self._clients.let_in(identity, message, now_s)
+            may_control = self._guard is None or self._guard.access_of(key) == "control"
+            client, version = self._clients.let_in(identity, message, now_s, key, may_control=may_control)
             self._control.send(identity, self._welcome(client, version))
             return
         client = self._clients.sender(identity, now_s)
@@ -273,8 +286,8 @@ class Bridge:
             heartbeat_s=self._options.heartbeat_s,
         )
 
-    def _serve_data(self, identity: bytes, message: Resume | Acknowledge) -> None:
-        client = self._clients.holder(message.token, time.monotonic())
+    def _serve_data(self, identity: bytes, message: Resume | Acknowledge, key: str) -> None:
+        client = self._clients.holder(message.token, time.monotonic(), key)
         if isinstance(message, Acknowledge):
             if client.subscription is not None:
                 client.subscription.acknowledge(message.next_sequence)
@@ -426,6 +439,7 @@ class Bridge:
             self._release(linger_ms=1000)
 
     def _release(self, *, linger_ms: int) -> None:
+        self._closing.close()
         self._context.destroy(linger=linger_ms)
         self._mailbox.close()
 

@@ -8,10 +8,13 @@ stream goes on.
 import asyncio
 import contextlib
 import math
+import os
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,6 +51,7 @@ from drivers.contract.messages import (
 )
 from drivers.contract.quantities import MAX_FRAME_BYTES
 from drivers.data_stream import DataStream
+from drivers.keys import read_keys
 from drivers.router import SOCKET_BYTES
 
 Content = (
@@ -104,6 +108,11 @@ class Options:
         Larger frames are not taken.
     is_one_session : bool
         Let `BridgeClient.arrivals` end with the session; else the next one is waited for.
+    keys : Path, optional
+        Folder of keys (`drivers.keys`) for a bridge that asks for one.
+    token_file : Path, optional
+        Where the bridge's token for this client is kept: one that was killed takes over with it from its
+        former self at once, and need not wait until that one's lease ends.
     """
 
     name: str = "columnist"
@@ -115,6 +124,8 @@ class Options:
     retry_s: float = 0.25
     max_frame_bytes: int = MAX_FRAME_BYTES
     is_one_session: bool = False
+    keys: Path | None = None
+    token_file: Path | None = None
 
 
 class _LinkDownError(Exception):
@@ -157,7 +168,7 @@ class BridgeClient:
     Raises
     ------
     InputError
-        If the address is malformed.
+        If the address is malformed, or a key is missing.
     """
 
     def __init__(
@@ -166,13 +177,14 @@ class BridgeClient:
         self._host, self._port = endpoint(address)
         self._options = options or Options()
         self._clock = clock
+        self._keys = read_keys(self._options.keys) if self._options.keys else None
         self._context = zmq.asyncio.Context()
         self._inbox: asyncio.Queue[Arrival | _End] = asyncio.Queue(INBOX)
         self._task: asyncio.Task[None] | None = None
         self._link: _Link | None = None
         self._is_up = False
         self._has_said_lost = False
-        self._token = ""
+        self._token = read_token(self._options.token_file)
         self._stream = DataStream(
             self._options.credits, self._options.max_frame_bytes, *(self._options.resume_at or ("", 0))
         )
@@ -238,15 +250,22 @@ class BridgeClient:
         request = CommandRequest(session=self._stream.session, id=key, command=command, timeout_s=timeout_s)
         future = self._outcomes.setdefault(key, asyncio.get_running_loop().create_future())
         self._requests[key] = request
-        self._send(self._link.control, request)
         try:
-            async with asyncio.timeout(timeout_s + GRACE_S):
-                return await asyncio.shield(future)
-        except TimeoutError:
+            for wait_s in (timeout_s + GRACE_S / 2, GRACE_S / 2):  # the answer may have been lost: ask twice
+                self._ask_for_outcomes(request)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        return await asyncio.shield(future)
             return self._own_outcome(key, "timed_out", "the bridge gave no answer", started_s)
         finally:
             self._outcomes.pop(key, None)
             self._requests.pop(key, None)
+
+    def _ask_for_outcomes(self, *requests: CommandRequest) -> None:
+        """Send requests, also ones that were sent before: the bridge carries each out once."""
+        if self._link is not None and self._link.token:
+            for request in requests:
+                self._send(self._link.control, request)
 
     def _own_outcome(self, key: str, status: OutcomeStatus, reason: str, started_s: float) -> CommandOutcome:
         return CommandOutcome(
@@ -283,6 +302,7 @@ class BridgeClient:
         try:
             link.poller.register(link.control, zmq.POLLIN)
             self._say_hello(link)
+            link.beat_due_s = self._clock() + link.heartbeat_s
             while await self._step(link):
                 pass
         finally:
@@ -294,9 +314,7 @@ class BridgeClient:
 
     async def _step(self, link: _Link) -> bool:
         """Handle what has come and keep the link alive; False at the end of the one session."""
-        due_s = link.heard_s + self._options.link_timeout_s
-        if link.token:
-            due_s = min(due_s, link.beat_due_s)
+        due_s = min(link.heard_s + self._options.link_timeout_s, link.beat_due_s)
         ready = dict(await link.poller.poll(max(0, math.ceil((due_s - self._clock()) * 1000))))
         if link.control in ready:
             parts = await link.control.recv_multipart(copy=False)
@@ -315,11 +333,13 @@ class BridgeClient:
         # After a long pause of ours there is much to read first, so only an empty poll counts as silence.
         if is_silent and now_s - link.heard_s > self._options.link_timeout_s:
             raise _LinkDownError(f"nothing was heard from the bridge for {now_s - link.heard_s:.1f} s")
-        if link.token and now_s >= link.beat_due_s:
+        if now_s >= link.beat_due_s:
             link.beat_due_s = now_s + link.heartbeat_s
-            self._send(link.control, GetState())
-            if link.role != self._options.role:
+            if link.role != self._options.role or not link.token:  # the welcome may have been lost
                 self._say_hello(link)
+            if not link.token:
+                return
+            self._send(link.control, GetState())
             silent_s = now_s - link.data_heard_s
             if self._stream.is_resuming and silent_s > self._options.link_timeout_s:
                 raise _LinkDownError("the bridge did not answer on its data socket")
@@ -332,6 +352,8 @@ class BridgeClient:
         dealer.setsockopt(zmq.RCVBUF, SOCKET_BYTES)
         dealer.setsockopt(zmq.RECONNECT_IVL, 50)
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        if self._keys is not None:
+            self._keys.show(dealer)
         dealer.connect(f"tcp://{self._host}:{port}")
         return dealer
 
@@ -358,6 +380,7 @@ class BridgeClient:
             message = unpack(parts)
         except WireError as error:
             await self._put(rejected(error, parts, session=self._stream.session or None))
+            self._ask_for_outcomes(*self._requests.values())  # it may have been one of them
             return
         match message:
             case Welcome():
@@ -390,6 +413,7 @@ class BridgeClient:
         if not is_resumed:
             await self._begin_session(welcome)
         self._token = welcome.token
+        write_token(self._options.token_file, welcome.token)
         link.token, link.role, link.heartbeat_s = welcome.token, welcome.role, welcome.heartbeat_s
         self._is_up, self._has_said_lost = True, False
         self._state = welcome.state
@@ -408,8 +432,7 @@ class BridgeClient:
             link.poller.register(link.data, zmq.POLLIN)
             link.data_heard_s = self._clock()
             self._send_data([self._stream.connect(welcome.token)])
-            for request in self._requests.values():
-                self._send(link.control, request)
+            self._ask_for_outcomes(*self._requests.values())
 
     async def _begin_session(self, welcome: Welcome) -> None:
         """Leave the session from before, whose end was never marked, for a new one."""
@@ -472,6 +495,25 @@ class BridgeClient:
         future: Any = target.send_multipart(pack(message), flags=zmq.NOBLOCK)
         if future.done() and not future.cancelled() and future.exception() is not None:
             return
+
+
+def read_token(path: Path | None) -> str:
+    """Return a token that was kept, or nothing."""
+    try:
+        text = path.read_text(encoding="ascii") if path is not None else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return text if re.fullmatch(r"[0-9a-f]{1,80}", text) else ""
+
+
+def write_token(path: Path | None, token: str) -> None:
+    """Keep a token where its owner alone can read it; without it a restart only takes longer."""
+    if path is None:
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(token)
 
 
 def message_kind(message: Any) -> str:

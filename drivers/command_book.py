@@ -11,6 +11,9 @@ from drivers.contract.messages import Role
 #: Commands whose outcomes are remembered.
 REMEMBERED = 10_000
 
+#: Commands that a session takes: the ids of all are kept, so that none is ever carried out again.
+MOST_COMMANDS = 1_000_000
+
 NextStep = CommandOutcome | Literal["hand on", "wait"]
 
 
@@ -41,6 +44,7 @@ class CommandBook:
         self._grace_s = grace_s
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
         self._open: dict[str, _Asked] = {}
+        self._ids: set[str] = set()
 
     def ask(self, asker: bytes, role: Role, request: CommandRequest, now_s: float) -> NextStep:
         """Say what to do with a request: hand it to the instrument, wait for it, or answer at once."""
@@ -51,6 +55,7 @@ class CommandBook:
         if known is None:
             asked = _Asked(request, now_s + request.timeout_s + self._grace_s, {asker})
             self._asked[request.id] = self._open[request.id] = asked
+            self._ids.add(request.id)
             while len(self._asked) > REMEMBERED:
                 self._asked.popitem(last=False)
             return "hand on"
@@ -83,4 +88,8 @@ class CommandBook:
             return f"the command is for the session {request.session}, this one is {self._session}"
         if known is not None:
             return "" if known.request.command == request.command else "another command had this id"
+        if request.id in self._ids:
+            return "a command of this id was carried out long ago; its outcome is no longer known"
+        if len(self._ids) >= MOST_COMMANDS:
+            return f"this session has had {MOST_COMMANDS} commands; restart the bridge"
         return refusal(request.command, self._capabilities)

@@ -8,6 +8,7 @@ import zmq
 from drivers.contract.codec import Buffer, pack
 from drivers.contract.context import Message
 from drivers.contract.errors import InputError
+from drivers.keys import LISTEN_DOMAIN, Guard
 
 #: Largest part of a message [bytes] that is taken from a client.
 MAX_PART_BYTES = 65536
@@ -31,6 +32,8 @@ class Router:
     host : str
     port : int
         0 takes a free one.
+    guard : Guard, optional
+        Lets in those alone whose keys it knows.
 
     Raises
     ------
@@ -38,13 +41,22 @@ class Router:
         If the port is in use, or the address none of this machine's.
     """
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", host: str, port: int) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        host: str,
+        port: int,
+        guard: Guard | None = None,
+    ) -> None:
+        self._is_guarded = guard is not None
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
         self.socket.setsockopt(zmq.SNDHWM, WAITING)
         self.socket.setsockopt(zmq.SNDBUF, SOCKET_BYTES)
+        if guard is not None:
+            guard.protect(self.socket, LISTEN_DOMAIN)
         try:
             self.socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:
@@ -55,14 +67,19 @@ class Router:
             ) from error
         self.port = int(self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
 
-    def messages(self) -> Iterator[tuple[bytes, list[bytes]]]:
-        """Yield what has come, each with its sender's identity, up to a bound."""
+    def messages(self) -> Iterator[tuple[bytes, list[bytes], str]]:
+        """Yield what has come, with its sender's identity and key (empty without a guard), up to a bound."""
         for _ in range(AT_ONCE):
             try:
-                identity, *parts = self.socket.recv_multipart(flags=zmq.NOBLOCK)
+                if not self._is_guarded:
+                    identity, *parts = self.socket.recv_multipart(flags=zmq.NOBLOCK)
+                    yield identity, parts, ""
+                    continue
+                sender, *frames = self.socket.recv_multipart(flags=zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            yield identity, parts
+            key = str(sender.get("User-Id"))  # as the handshake proved it, whatever the message says
+            yield sender.bytes, [frame.bytes for frame in frames], key
 
     def send(self, identity: bytes, message: Message) -> None:
         """Send a message, or nothing if the client is gone or reads nothing."""

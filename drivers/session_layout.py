@@ -5,6 +5,8 @@
 
 import hashlib
 import io
+import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +101,23 @@ def next_digest(
         link.update(len(part).to_bytes(8, "little"))
         link.update(part)
     return link.digest()
+
+
+def event_tree(text: str) -> dict[str, Any]:
+    """Read the event of an entry as far as every event goes: an object with a kind and a time.
+
+    Raises
+    ------
+    DamagedSessionError
+        If it is none.
+    """
+    try:
+        tree = json.loads(text)
+        if isinstance(tree["kind"], str) and math.isfinite(tree["at_s"]):
+            return dict(tree)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        pass
+    raise DamagedSessionError(f"expected an event with its kind and time, found {str(text)[:60]!r}")
 
 
 def encode_header(array: NDArray[Any]) -> bytes:

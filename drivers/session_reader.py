@@ -23,6 +23,7 @@ from drivers.session_layout import (
     DamagedSessionError,
     Row,
     decode_array,
+    event_tree,
     first_digest,
     next_digest,
     segment_name,
@@ -152,9 +153,9 @@ class SessionReader:
             At the first entry or frame that is cut short or altered.
         """
         for row in self.rows(stop):
-            event = json.loads(row.event)
+            event = event_tree(row.event)
             if event["kind"] == "frame_seen" and (pixels := self.array(row)) is not None:
-                header = json.dumps(event["header"])
+                header = json.dumps(event.get("header"))
                 yield RecordedFrame(row.position, float(event["at_s"]), header, pixels)
 
     def newest_array(self) -> ArrayReference | None:
@@ -177,7 +178,7 @@ class SessionReader:
                 "SELECT event FROM entry WHERE position IN "
                 "((SELECT min(position) FROM entry), (SELECT max(position) FROM entry)) ORDER BY position"
             ).fetchall()
-            return (json.loads(found[0][0]), json.loads(found[-1][0])) if found else None
+            return (event_tree(found[0][0]), event_tree(found[-1][0])) if found else None
 
 
 def find_problem(row: Row, position: int, previous: bytes | None) -> str | None:
@@ -221,7 +222,7 @@ def _damage_named(folder: Path) -> Iterator[None]:
     """Turn what SQLite and JSON say of damage into an error that names the session."""
     try:
         yield
-    except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+    except (sqlite3.DatabaseError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DamagedSessionError(
             f"{folder}: {FACTS} is cut short or altered ({error}); "
             f"`columnist sessions {folder} --check` says what can be recovered"

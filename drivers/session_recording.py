@@ -12,7 +12,7 @@ from drivers.contract.codec import explain
 from drivers.contract.errors import InputError
 from drivers.contract.header import FrameFacts, FrameHeader
 from drivers.recording import UNKNOWN_S, Held, Recording
-from drivers.session_layout import DamagedSessionError, Row
+from drivers.session_layout import DamagedSessionError, Row, event_tree
 from drivers.session_reader import SessionReader
 
 #: Stage positions [nm] that lie this close are one.
@@ -38,10 +38,10 @@ def read_session(folder: Path) -> Recording:
     before_s: float | None = None
     try:
         for row in reader.rows():
-            event = json.loads(row.event)
-            if event.get("kind") != "frame_seen" or row.array is None:
+            event = event_tree(row.event)
+            if event["kind"] != "frame_seen" or row.array is None:
                 continue
-            header = _header(event["header"], row, notes)
+            header = _header(event.get("header"), row, notes)
             if header is None:
                 continue
             elapsed_s = UNKNOWN_S if before_s is None else header.monotonic_s - before_s

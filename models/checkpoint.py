@@ -86,8 +86,8 @@ def load_weights(path: Path) -> Weights:
     content = path.read_bytes()
     try:
         card = json.loads(card_path.read_text())
-        name, digest = card["network"], card["sha256"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        name, digest = str(card["network"]), card["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"the card {card_path} is cut short or altered ({error}); fetch it again") from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise InputError(

@@ -1,6 +1,7 @@
 """`columnist bench`: run one of the scripts in `benchmarks/`."""
 
 import argparse
+import inspect
 import runpy
 from pathlib import Path
 
@@ -13,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `columnist bench`."""
     parser.add_argument("name", help="benchmark: " + ", ".join(_names()))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("more", nargs=argparse.REMAINDER, help="options of the benchmark, where it has any")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -22,7 +24,14 @@ def run(arguments: argparse.Namespace) -> int:
             f"no benchmark {arguments.name!r} in {_FOLDER}; there are: {', '.join(_names()) or 'none'} "
             "(benchmarks come with a checkout of the source)"
         )
-    return int(runpy.run_path(str(_FOLDER / f"{arguments.name}.py"))["main"](arguments.json))
+    words = [word for word in arguments.more if word != "--json"]
+    as_json = arguments.json or "--json" in arguments.more
+    main = runpy.run_path(str(_FOLDER / f"{arguments.name}.py"))["main"]
+    if not words:
+        return int(main(as_json))
+    if "words" not in inspect.signature(main).parameters:
+        raise InputError(f"the benchmark {arguments.name} takes no options, found {' '.join(words)}")
+    return int(main(as_json, tuple(words)))
 
 
 def _names() -> list[str]:

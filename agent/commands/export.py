@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from agent.exporting import export
 from agent.recording import Recording
+from agent.retention import mark_exported
 from drivers.contract.errors import InputError
 from drivers.session_check import check_session
 from drivers.session_reader import is_session
@@ -50,9 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
             pictures=arguments.pictures,
             on_map=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    is_marked = stop is None and mark_exported(arguments.session, summary)
     if arguments.json:
         print(json.dumps(summary, indent=1))
     else:
         print(f"{summary['maps']} maps of {summary['frames']} frames written to {arguments.out}")
+        if not is_marked:
+            print("frames without a map are in no export: session.delete = exported keeps this session")
         print(summary["files"]["report"])
     return 0

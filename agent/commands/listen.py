@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 import zmq
 
 from agent.commands.options import add_settings_options, read_settings
 from agent.listening import Listener
+from drivers.keys import read_keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--at", metavar="ADDRESS", help="the agent's PUB socket, if not that of the settings")
     parser.add_argument("--snapshot", metavar="ADDRESS", help="its snapshot socket")
+    parser.add_argument("--keys", metavar="FOLDER", help="your keys, for an agent that asks for one")
     parser.add_argument("--count", metavar="N", type=int, help="stop after this many messages")
     parser.add_argument("--json", action="store_true", help="print each message as a line of JSON")
     parser.add_argument(
@@ -31,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     maps = arguments.at or publish.maps
     snapshot = arguments.snapshot or (publish.snapshot if arguments.at is None else None)
     shown = 0
-    with zmq.Context() as context, Listener(context, maps, snapshot, arguments.topics) as listener:
+    keys = read_keys(Path(arguments.keys)) if arguments.keys else None
+    with zmq.Context() as context, Listener(context, maps, snapshot, arguments.topics, keys) as listener:
         for message in listener.messages(arguments.timeout):
             if message.gap:
                 print(f"({message.gap} messages of {message.topic} were missed)")

@@ -5,10 +5,12 @@ The five share a module for they differ in one message; which it is, the parser'
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from agent.commands.options import add_settings_options, read_settings
 from agent.control import send_order
+from drivers.keys import read_keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at", metavar="ADDRESS", help="the agent's control socket, if not that of the settings"
     )
+    parser.add_argument("--keys", metavar="FOLDER", help="your keys, for an agent that asks for one")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="wait so long")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     add_settings_options(parser)
@@ -28,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the order and print the answer."""
-    address = arguments.at or read_settings(arguments).publish.control
-    answer = send_order(address, _order(arguments), arguments.timeout)
+    publish = read_settings(arguments).publish
+    keys = read_keys(Path(arguments.keys)) if arguments.keys else None
+    answer = send_order(arguments.at or publish.control, _order(arguments), arguments.timeout, keys=keys)
     if arguments.json:
         print(json.dumps(answer, indent=1))
         return 0
@@ -56,10 +60,18 @@ def _order(arguments: argparse.Namespace) -> dict[str, Any]:
 def _show(answer: dict[str, Any]) -> None:
     """Print how the agent stands, and its requests."""
     frames = ", ".join(f"{count} {what}" for what, count in answer["frames"].items())
+    if answer.get("halted"):
+        print(f"the agent has stopped acting: {answer['halted']}")
+    for sentence in answer.get("goals", []):
+        print(f"goal: {sentence}")
     print(f"session {answer['session']}: mode {answer['mode']}, link {answer['link']}; {frames}")
     for request in answer["requests"]:
         end = f": {request['outcome']}" if request["outcome"] else ""
         print(f"{request['id']}  {request['status']}{end}\n    {request['wish']['reason']}")
+        promise = request["wish"].get("promise")
+        if promise:
+            named = ", ".join(f"({one['x_nm']:.2f}, {one['y_nm']:.2f})" for one in promise["concerns"][:5])
+            print(f"    most about the columns at {named} nm (x, y)")
     waiting = [request["id"] for request in answer["requests"] if request["status"] == "proposed"]
     if waiting:
         print(f"waiting for an answer: {', '.join(waiting)} (`columnist approve ID` or `columnist deny ID`)")

@@ -12,6 +12,7 @@ from agent.actions import Action, AnnounceRequest, Notice, RejectFrame
 from agent.events import Event, FrameMapped, SessionEnding, SessionOpened
 from agent.recording import RecordedEntry, Recording
 from agent.replay import Outcome, replay
+from agent.steady_analysis import SteadyAnalysis
 from drivers.session_check import check_session
 
 
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
             recording,
             stop=stop,
             load_analysis=_load_analysis if arguments.verify else None,
+            load_weigher=_load_weigher if arguments.verify else None,
             on_entry=(lambda _: None) if arguments.json else _Printer(),
         )
     elapsed_s = time.perf_counter() - began_s
@@ -65,6 +67,7 @@ def summarise(session: str, outcome: Outcome, elapsed_s: float, *, is_verified: 
         "commands_sent": outcome.actions["send_command"],
         "is_verified": is_verified,
         "maps_verified": outcome.maps_verified,
+        "weighings_verified": outcome.weighings_verified,
         "is_same": difference is None,
         "first_difference": difference and {"entry": difference.position, "what": difference.what},
         "elapsed_s": round(elapsed_s, 3),
@@ -74,7 +77,13 @@ def summarise(session: str, outcome: Outcome, elapsed_s: float, *, is_verified: 
 def _load_analysis(settings: Any) -> Any:
     from agent.work import ColumnAnalysis
 
-    return ColumnAnalysis(settings)
+    return SteadyAnalysis(ColumnAnalysis(settings))
+
+
+def _load_weigher(settings: Any) -> Any:
+    from agent.weighing import EvidenceWeigher
+
+    return EvidenceWeigher(settings)
 
 
 class _Printer:
@@ -122,5 +131,6 @@ def _conclude(outcome: Outcome, report: dict[str, Any]) -> str:
     if outcome.difference is not None:
         return f"{done}\nFIRST DIFFERENCE at entry {outcome.difference.position}, {outcome.difference.what}"
     if report["is_verified"]:
-        return f"{done}\nthe same to the bit: all decisions, and {report['maps_verified']} maps made again"
+        made = f"{report['maps_verified']} maps and {report['weighings_verified']} weighings made again"
+        return f"{done}\nthe same to the bit: all decisions, and {made}"
     return f"{done}\nall decisions are the same; --verify makes the maps again too"

@@ -11,9 +11,12 @@ from pathlib import Path
 from agent.commands.options import add_settings_options, read_settings
 from agent.console import show
 from agent.lines import show_lines
+from agent.recovery import Recovered, find_cut_short, recover
 from agent.session import Ended, Show, name_session, open_sockets, run_session
 from agent.settings import Settings
 from agent.sources import Source, read_recording, serve_driver, start_simulator
+from agent.steady_analysis import SteadyAnalysis
+from agent.supervision import Notifier
 from drivers.contract.errors import InputError
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
@@ -61,6 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     context.add_argument("--dopant", help="for example Ti, or none")
     context.add_argument("--energy-kev", type=float, help="beam energy [keV]")
     context.add_argument("--detector", help="HAADF, MAADF or INNER-OUTER in mrad")
+    parser.add_argument(
+        "--continue",
+        dest="goes_on",
+        action="store_true",
+        help="go on with the newest session if it was cut short; else begin a new one",
+    )
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="under systemd or the like: --continue --plain, signs of life, no report "
+        "(docs/examples/columnist.service)",
+    )
     parser.add_argument("--plain", action="store_true", help="lines instead of the live view")
     parser.add_argument("--no-report", action="store_true", help="write no report at the end")
     add_settings_options(parser)
@@ -76,8 +91,15 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments, flags_of(arguments), defaults)
     if arguments.more and not arguments.simulate:
         raise InputError(f"expected no further words without --simulate, found {' '.join(arguments.more)}")
-    view = show_lines if arguments.plain else show
-    ended = conduct(settings, lambda name: choose_source(arguments, settings, name), view)
+    is_supervised = arguments.supervised
+    view = show_lines if arguments.plain or is_supervised else show
+    ended = conduct(
+        settings,
+        lambda name: choose_source(arguments, settings, name),
+        view,
+        recovered=take_up(settings, is_ours=not is_live) if arguments.goes_on or is_supervised else None,
+        notifier=Notifier(os.environ) if is_supervised else None,
+    )
     tell_end(ended)
     if settings.session.report and ended.counts.mapped:
         from agent.exporting import write_results
@@ -100,7 +122,7 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, object]:
         "source.connect": arguments.connect,
         "session.max_maps": arguments.frames,
         "session.folder": arguments.out,
-        "session.report": False if arguments.no_report else None,
+        "session.report": False if arguments.no_report or arguments.supervised else None,
         "policy.mode": arguments.mode,
     }
     if not arguments.simulate:
@@ -117,10 +139,26 @@ def simulator_options(arguments: argparse.Namespace) -> list[str]:
     return [*words, *arguments.more]
 
 
+def take_up(settings: Settings, *, is_ours: bool) -> Recovered | None:
+    """Return the newest session if it was cut short and can go on; says what is done."""
+    try:
+        folder = find_cut_short(Path(settings.session.folder))
+        recovered = recover(folder, settings, is_ours=is_ours) if folder else None
+    except InputError as error:
+        print(f"a new session begins: {error}", file=sys.stderr)
+        return None
+    for note in recovered.notes if recovered else ():
+        print(note, file=sys.stderr)
+    return recovered
+
+
 def conduct(
     settings: Settings,
     open_source: Callable[[str], AbstractContextManager[Source]],
     view: Show = show,
+    *,
+    recovered: Recovered | None = None,
+    notifier: Notifier | None = None,
 ) -> Ended:
     """Make the parts that may refuse to be made, then run a session.
 
@@ -131,26 +169,49 @@ def conduct(
         Starts what frames come from, given the session's name.
     view : callable
         Shows the session.
+    recovered : Recovered, optional
+        A session to go on with.
+    notifier : Notifier, optional
+        Tells a supervisor how the session is.
 
     Raises
     ------
     InputError
         If a port is in use, weights or device are not there, or the source cannot be opened.
     """
-    name = name_session()
+    name = recovered.opened.session if recovered else name_session()
     with open_sockets(settings) as sockets:
         # Torch takes seconds to load: what is amiss so far is told before.  Its workers must sleep while
         # they wait: where other programs use the cores too, those that spin hold one another up for seconds.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from agent.work import ColumnAnalysis
 
-        analysis = ColumnAnalysis(settings.analysis)
+        wanted = settings.analysis
+        on_cpu = wanted.model_copy(update={"device": "cpu"})
+        second = None if wanted.device == "cpu" else lambda: ColumnAnalysis(on_cpu)
+        analysis = SteadyAnalysis(ColumnAnalysis(wanted), second)
+        weigher = None
+        if settings.policy.rule == "value":
+            from agent.weighing import EvidenceWeigher
+
+            weigher = EvidenceWeigher(settings.analysis)
         with open_source(name) as source:
             addresses = ", ".join(f"{what} {where}" for what, where in sockets.addresses.items())
             print(f"session {name} on {source.description} at {source.address}", file=sys.stderr)
             print(f"sockets: {addresses}", file=sys.stderr, flush=True)
             try:
-                return asyncio.run(run_session(settings, source, sockets, analysis, name, view))
+                session = run_session(
+                    settings,
+                    source,
+                    sockets,
+                    analysis,
+                    weigher,
+                    name,
+                    view,
+                    recovered=recovered,
+                    notifier=notifier,
+                )
+                return asyncio.run(session)
             except* InputError as group:
                 raise first_of(group) from None
 

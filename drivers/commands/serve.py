@@ -63,7 +63,12 @@ def _add_context(parser: argparse.ArgumentParser) -> None:
 
 def _add_socket(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("where it listens")
-    group.add_argument("--listen", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    group.add_argument(
+        "--listen", default="127.0.0.1", help="address to listen on; others than 127.0.0.1 need --keys"
+    )
+    group.add_argument(
+        "--keys", type=Path, metavar="FOLDER", help="let in only holders of these (`columnist keys`)"
+    )
     group.add_argument(
         "--port",
         type=int,
@@ -76,7 +81,7 @@ def _add_socket(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted, or until delivered with --once."""
     microscope = build_microscope(arguments)
-    bridge = Bridge(microscope, Options(host=arguments.listen, port=arguments.port))
+    bridge = Bridge(microscope, Options(host=arguments.listen, port=arguments.port, keys=arguments.keys))
     print(
         f"serving {bridge.capabilities.instrument} on {bridge.address}, session {bridge.session}", flush=True
     )

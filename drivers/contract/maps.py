@@ -162,6 +162,7 @@ FlagKind = Literal[
     "many_foreign",
     "saturated",
     "dead_pixels",
+    "read_in_field",
 ]
 
 

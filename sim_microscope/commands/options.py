@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -81,9 +81,9 @@ class _Lines(Progress):
                 highlight=False,
             )
 
-    def get_renderable(self) -> str:
+    def get_renderable(self) -> Group:
         """Nothing is drawn over."""
-        return ""
+        return Group()
 
 
 def progress_bar(console: Console | None = None, get_time: Callable[[], float] | None = None) -> Progress:

@@ -2,6 +2,7 @@
 
 import argparse
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -113,7 +114,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     session.add_argument("--idle", action="store_true", help="take no frames until told to")
     session.add_argument("--method", choices=("kernels", "multislice"), default="kernels")
-    session.add_argument("--listen", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    session.add_argument(
+        "--listen", default="127.0.0.1", help="address to listen on; others than 127.0.0.1 need --keys"
+    )
+    session.add_argument(
+        "--keys", type=Path, metavar="FOLDER", help="let in only holders of these (`columnist keys`)"
+    )
     session.add_argument(
         "--port",
         type=int,
@@ -135,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.serve_truth is not None:
         truth = TruthServer(microscope.truth, arguments.serve_truth)
     try:
-        bridge = Bridge(microscope, Options(host=arguments.listen, port=arguments.port))
+        bridge = Bridge(microscope, Options(host=arguments.listen, port=arguments.port, keys=arguments.keys))
         name = bridge.capabilities.instrument
         print(f"serving {name} on {bridge.address}, session {bridge.session}", flush=True)
         if truth is not None:

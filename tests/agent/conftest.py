@@ -16,9 +16,9 @@ from agent.events import (
     SessionOpened,
     StateSeen,
 )
-from agent.evidence import Layer, Scan
 from agent.frames import FrameRef
 from agent.journal import Journal, JournalEntry
+from agent.scans import Layer, Scan
 from agent.settings import AnalysisSettings, LimitSettings, PolicySettings, Rules
 from agent.state import State
 from drivers.contract.context import HAADF, MAADF, Context, Specimen
@@ -129,7 +129,7 @@ def frame_mapped(
 
 
 def opened(rules: Rules | None = None, at_s: float = 0.0, **policy: Any) -> SessionOpened:
-    rules = rules or Rules(policy=PolicySettings(**policy), limits=LimitSettings())
+    rules = rules or Rules(policy=PolicySettings(**({"rule": "entropy"} | policy)), limits=LimitSettings())
     return SessionOpened(
         at_s=at_s,
         session="s1",
@@ -190,6 +190,12 @@ def monolayer(edge: int = 160, lattice_px: float = 14.0, seed: int = 3) -> np.nd
     return rng.poisson(image).astype(np.float32)
 
 
+@pytest.fixture(name="monolayer")
+def monolayer_fixture() -> Any:
+    """Makes pictures of a monolayer."""
+    return monolayer
+
+
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A session of three frames, two mapped by the real analysis and one that came twice."""
@@ -212,7 +218,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             session=folder.name,
             wall_time="2026-11-25T00:00:00+00:00",
             source="made-up frames",
-            rules=Rules(policy=PolicySettings(settle_frames=1, entropy_nats=0.0)),
+            rules=Rules(policy=PolicySettings(rule="entropy", settle_frames=1, entropy_nats=0.0)),
             analysis=settings,
             version="0",
         )

@@ -1,6 +1,8 @@
 import numpy as np
 
-from agent.evidence import Steadiness, believe, empty_register, enter
+from agent.belief import believe
+from agent.evidence import Steadiness, enter
+from agent.register import empty_register
 
 STEADY = Steadiness()
 

@@ -8,7 +8,7 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from agent.control import send_order, take_orders
+from agent.control import OrderBook, send_order, take_orders
 from agent.publish import address_of, bind
 from agent.state import State
 from drivers.contract.errors import InputError
@@ -86,3 +86,45 @@ def test_where_no_agent_is_the_order_names_the_way_to_start_one():
     with pytest.raises(InputError, match="columnist run"):
         send_order("tcp://127.0.0.1:9", {"kind": "status"}, timeout_s=0.1)
     assert threading.active_count() <= before
+
+
+STOP = {"kind": "stop", "session": "s1", "id": "0123456789abcdef"}
+UNFIT = {
+    "of another session": (STOP | {"session": "s2"}, "found one for 's2'"),
+    "of no session": ({"kind": "stop", "id": "0123456789abcdef"}, "found one for none"),
+    "without an id": ({"kind": "stop", "session": "s1"}, "found none"),
+    "with an id that is short": (STOP | {"id": "1"}, "8 to 80 characters"),
+    "with an id that is no text": (STOP | {"id": 12345678}, "8 to 80 characters"),
+}
+
+
+@pytest.mark.parametrize(("order", "complaint"), UNFIT.values(), ids=UNFIT)
+def test_an_order_is_refused(order, complaint):
+    _, objection = OrderBook("s1", must_be_named=True).take(json.dumps(order).encode())
+    assert complaint in objection
+
+
+def test_an_order_is_taken_once():
+    book = OrderBook("s1", must_be_named=True)
+    assert book.take(json.dumps(STOP).encode()) == (b'{"kind": "stop"}', "")
+    assert "given before" in book.take(json.dumps(STOP).encode())[1]
+
+
+def test_without_keys_an_order_need_not_be_named_but_what_it_names_counts():
+    book = OrderBook("s1")
+    assert book.take(b'{"kind": "stop"}') == (b'{"kind": "stop"}', "")
+    assert "found one for 's2'" in book.take(b'{"kind": "stop", "session": "s2"}')[1]
+    assert book.take(json.dumps(STOP).encode())[1] == ""
+    assert "given before" in book.take(json.dumps(STOP).encode())[1]
+
+
+async def test_an_agent_that_does_not_answer_in_time_ends_the_order_and_not_the_socket(monkeypatch):
+    monkeypatch.setattr("agent.control._PATIENCE_S", 0.01)
+
+    async def ask(event):
+        await asyncio.Event().wait()
+
+    async with agent(State(), ask) as address:
+        with pytest.raises(InputError, match="gave no answer"):
+            await asyncio.to_thread(send_order, address, {"kind": "stop"})
+        assert (await asyncio.to_thread(send_order, address, {"kind": "status"}))["ok"]

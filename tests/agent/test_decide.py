@@ -140,7 +140,7 @@ def test_an_analysis_that_does_not_end_is_told_as_what_it_is(make, linked):
 
 
 def test_enough_maps_end_the_session(make):
-    rules = Rules(policy=PolicySettings(), max_maps=2)
+    rules = Rules(policy=PolicySettings(rule="entropy"), max_maps=2)
     events = [make.opened(rules), make.link_made(), *map(make.frame_seen, range(2))]
     state, actions = make.run_through([*events, make.frame_mapped(0), make.frame_mapped(1)])
     assert actions[-1].kind == "finish_session"
@@ -150,7 +150,7 @@ def test_enough_maps_end_the_session(make):
 
 
 def test_enough_is_enough_and_what_waits_is_told_as_skipped(make):
-    rules = Rules(policy=PolicySettings(when_behind="every"), max_maps=1)
+    rules = Rules(policy=PolicySettings(rule="entropy", when_behind="every"), max_maps=1)
     events = [make.opened(rules), make.link_made(), *map(make.frame_seen, range(3)), make.frame_mapped(0)]
     ending = SessionEnding(at_s=99.0, reason="done", is_aborted=False, wall_time="2026-11-25T00:00:00Z")
     state, actions = make.run_through([*events, ending])
@@ -161,7 +161,7 @@ def test_enough_is_enough_and_what_waits_is_told_as_skipped(make):
 
 @pytest.mark.parametrize("is_aborted", [True, False])
 def test_a_source_that_ends_ends_the_session_once_all_is_mapped(make, is_aborted):
-    rules = Rules(policy=PolicySettings(when_behind="every"), end_with_source=True)
+    rules = Rules(policy=PolicySettings(rule="entropy", when_behind="every"), end_with_source=True)
     ended = SourceEnded(at_s=9.0, reason="no more files", is_aborted=is_aborted)
     events = [make.opened(rules), make.link_made(), make.frame_seen(0), make.frame_seen(1), ended]
     state, actions = make.run_through(events)

@@ -3,15 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.evidence import (
-    Steadiness,
-    believe,
-    empty_register,
-    enter,
-    fused_likelihood,
-    join_layers,
-    join_scans,
-)
+from agent.belief import believe, fused_likelihood
+from agent.evidence import Steadiness, enter
+from agent.register import empty_register
+from agent.scans import join_layers, join_scans
 
 STEADY = Steadiness()
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from agent.evidence import Steadiness, believe, empty_register, enter, join_scans
+from agent.belief import believe
+from agent.evidence import Steadiness, enter
+from agent.register import empty_register
+from agent.scans import join_scans
 from agent.sightings import read_map
 from drivers.contract.context import DETECTORS, Context, Specimen
 from models.analysis import analyse, load_analyser

@@ -175,7 +175,9 @@ def test_it_goes_back_if_the_other_detector_was_better_by_the_margin(make):
 def test_a_limit_on_detectors_is_kept_to(make):
     from agent.settings import LimitSettings, PolicySettings, Rules
 
-    rules = Rules(policy=PolicySettings(mode="auto"), limits=LimitSettings(detectors=("HAADF",)))
+    rules = Rules(
+        policy=PolicySettings(rule="entropy", mode="auto"), limits=LimitSettings(detectors=("HAADF",))
+    )
     _, actions = make.run_through([make.opened(rules), make.link_made(), *tale(make, 20)])
     assert requests_of(actions) == []
 

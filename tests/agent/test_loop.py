@@ -125,7 +125,7 @@ def frames(make, count, first=0, **facts):
 
 
 def rules(max_maps=0, when_behind="every", mode="observe", **more):
-    policy = PolicySettings(when_behind=when_behind, mode=mode)
+    policy = PolicySettings(rule="entropy", when_behind=when_behind, mode=mode)
     return Rules(policy=policy, max_maps=max_maps, **more)
 
 

@@ -38,7 +38,7 @@ async def hide(look):
 
 def settings_of(folder, **flags):
     ports = {f"publish.{name}": "tcp://127.0.0.1:0" for name in ("maps", "snapshot", "control")}
-    known = {"session.folder": str(folder), "policy.when_behind": "every"}
+    known = {"session.folder": str(folder), "policy.when_behind": "every", "policy.rule": "entropy"}
     return load_settings(None, {}, ports | known | flags)
 
 
@@ -46,7 +46,7 @@ async def conduct(make, tmp_path, source, **flags):
     settings = settings_of(tmp_path, **flags)
     with open_sockets(settings) as sockets:
         async with asyncio.timeout(30):
-            return await run_session(settings, source, sockets, QuickAnalysis(make), "s1", hide)
+            return await run_session(settings, source, sockets, QuickAnalysis(make), None, "s1", hide)
 
 
 async def test_a_session_leaves_a_folder_that_replays(make, tmp_path):

@@ -3,18 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.evidence import Belief, Source, Steadiness, believe, empty_register, enter
-from agent.value import (
-    Candidate,
-    Insight,
-    Score,
-    attainable_entropy,
-    column_gains,
-    is_inside,
-    learn_insight,
-    propose_boxes,
-    weigh,
-)
+from agent.assessment import Score
+from agent.belief import Belief, believe
+from agent.boxes import is_inside, propose_boxes
+from agent.evidence import Steadiness, enter
+from agent.insight import Insight, learn_insight
+from agent.register import empty_register
+from agent.scans import Source
+from agent.value import Candidate, attainable_entropy, column_gains, weigh
 
 EVERYWHERE = (-1e3, -1e3, 1e3, 1e3)
 
@@ -142,7 +138,7 @@ def test_the_score_of_promises_corrects_the_next_one(known, law, contexts):
     assert Score().scored(10.0, -100.0).correction == 0.2
 
 
-def test_a_window_costs_its_electrons_and_tells_of_its_columns(known, law, contexts):
+def test_a_window_costs_its_electrons_and_tells_of_its_columns_but_those_at_its_edge(known, law, contexts):
     register, belief = known
     box = (-10.0, -10.0, 20.0, 20.0)
     whole, window = weigh(
@@ -151,7 +147,7 @@ def test_a_window_costs_its_electrons_and_tells_of_its_columns(known, law, conte
         [Candidate((contexts.maadf,), 1e4, b, 1.0, 2.0) for b in (EVERYWHERE, box)],
         law,
     )
-    inside = is_inside(register.position_angstrom, box)
+    inside = is_inside(register.position_angstrom, (-7.0, -7.0, 17.0, 17.0))  # but for the rim
     gains = column_gains(register, belief, [window.candidate], law)[0]
     assert window.gain_nats == pytest.approx(gains[inside].sum())
     assert window.candidate.electrons == 1e4 * 900

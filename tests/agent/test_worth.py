@@ -1,6 +1,8 @@
 import pytest
 
-from agent.evidence import Steadiness, believe, empty_register, enter
+from agent.belief import believe
+from agent.evidence import Steadiness, enter
+from agent.register import empty_register
 from agent.worth import Preferences, choose, list_offers
 from drivers.contract.context import HAADF, MAADF
 from drivers.contract.instrument import Capabilities

@@ -10,6 +10,7 @@ import pytest
 import zmq
 import zmq.asyncio
 
+from drivers.bridge import serving
 from drivers.client import BridgeClient, Options
 from drivers.contract.codec import pack, pack_frame, unpack
 from drivers.contract.frame import Frame, build_frame
@@ -37,6 +38,7 @@ from drivers.contract.messages import (
     Unwelcome,
     Welcome,
 )
+from drivers.fake import FakeMicroscope
 
 PATIENCE_S = 20.0
 CAPABILITIES = Capabilities(instrument="by hand")
@@ -487,3 +489,46 @@ async def test_a_client_says_goodbye(bridge):
         await bridge.let_in()
         await Ear(client).next_of(LinkUp)
     await bridge.next_of(Goodbye)
+
+
+async def test_a_welcome_that_was_lost_is_asked_for_again_although_the_bridge_is_heard(bridge):
+    async with BridgeClient(bridge.address, Options(name="test")) as client:
+        ear = Ear(client)
+        await bridge.next_of(Hello)
+        await bridge.tell(
+            Heartbeat(session="s-1", monotonic_s=1.0, wall_time_unix_s=1.0, first_sequence=0, next_sequence=0)
+        )
+        await bridge.let_in()
+        assert (await ear.next_of(LinkUp)).role == "controller"
+
+
+async def test_an_outcome_that_came_spoilt_is_asked_for_again(bridge, linked):
+    client, _ = linked
+    asked = asyncio.create_task(client.execute(BlankBeam(), id="c1"))
+    await bridge.next_of(CommandRequest)
+    topic, text = pack(CommandOutcome(id="c1", status="confirmed"))
+    await bridge.control.send_multipart([bridge.client, topic, text[:-1]])
+    assert (await bridge.next_of(CommandRequest)).id == "c1"
+    await bridge.tell(CommandOutcome(id="c1", status="confirmed"))
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await asked).status == "confirmed"
+
+
+async def test_a_client_that_was_killed_takes_over_from_its_former_self_with_its_token(tmp_path):
+    options = Options(name="test", token_file=tmp_path / "bridge.token")
+    with serving(FakeMicroscope()) as bridge:
+        former = BridgeClient(bridge.address, options)
+        async with former:
+            await Ear(former).next_of(Frame)
+            assert (tmp_path / "bridge.token").stat().st_mode & 0o777 == 0o600
+            async with BridgeClient(
+                bridge.address, options
+            ) as client:  # while the bridge still knows the other
+                assert (await Ear(client).next_of(LinkUp)).role == "controller"
+
+
+@pytest.mark.parametrize("text", ["", "no token\n", "../../x", "a" * 1000, "\xff"], ids=repr)
+async def test_a_token_file_that_holds_none_is_no_hindrance(bridge, tmp_path, text):
+    (tmp_path / "bridge.token").write_text(text, encoding="latin-1")
+    async with BridgeClient(bridge.address, Options(token_file=tmp_path / "bridge.token")):
+        assert (await bridge.next_of(Hello)).replaces is None

@@ -87,3 +87,17 @@ def test_after_a_controller_vanished_nobody_paces_until_it_is_back():
 
 def test_nobody_paces_where_nobody_is():
     assert Roster().pace() is None
+
+
+def test_control_passes_on_from_one_whose_welcome_was_lost():
+    roster = Roster()
+    let_in(roster, b"a", now_s=0.0)
+    assert let_in(roster, b"b", now_s=1.5).role == "controller"
+    assert [client.control for client in roster] == [b"b"]
+
+
+def test_control_stays_with_one_that_has_its_welcome():
+    roster = Roster()
+    let_in(roster, b"a")
+    roster.sender(b"a", 0.1)
+    assert let_in(roster, b"b", now_s=1.5).role == "reader"

@@ -1,15 +1,19 @@
+import contextlib
+import sqlite3
+
 import numpy as np
 import pytest
 
 from agent.events import FrameSeen
 from agent.journal import Journal, JournalEntry
+from agent.sessions import summarise
 from drivers.contract.context import HAADF, MAADF
 from drivers.contract.errors import InputError
 from drivers.contract.frame import build_frame
 from drivers.contract.header import FrameFacts, StagePosition
 from drivers.contract.instrument import SwitchDetector
 from drivers.replay import Options, ReplayMicroscope
-from drivers.session_layout import segment_name
+from drivers.session_layout import FACTS, DamagedSessionError, event_tree, next_digest, segment_name
 from drivers.session_recording import read_session
 
 
@@ -91,3 +95,49 @@ def test_a_folder_that_holds_no_frame_is_refused(tmp_path):
         read_session(record(tmp_path / "s", []))
     with pytest.raises(InputError, match="expected a recorded session"):
         read_session(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "event",
+    ["[]", '"text"', '{"kind": "frame_seen"}', '{"kind": "frame_seen", "at_s": 1.0}', "[" * 900 + "]" * 900],
+)
+def test_an_entry_that_is_no_event_ends_the_playing_whatever_its_digest_says(tmp_path, event):
+    folder = record(tmp_path / "s", [frame(0), frame(1)])
+    facts = sqlite3.connect(folder / FACTS, isolation_level=None)
+    with contextlib.closing(facts):
+        ((actions, sha256),) = facts.execute(
+            "SELECT actions, sha256 FROM entry JOIN array USING (position) WHERE position = 1"
+        ).fetchall()
+        ((before,),) = facts.execute("SELECT digest FROM entry WHERE position = 0").fetchall()
+        digest = next_digest(before, 1, event, actions, sha256)
+        facts.execute("UPDATE entry SET event = ?, digest = ? WHERE position = 1", (event, digest))
+    recording = read_session(folder)
+    assert len(recording.frames) == 1
+    assert recording.notes
+    assert summarise(folder, is_checked=True).state in ("damaged", "cut short")
+
+
+@pytest.mark.parametrize("text", [None, b"\xff", 5], ids=repr)
+def test_what_sqlite_returns_of_a_damaged_row_is_no_event(text):
+    with pytest.raises(DamagedSessionError, match="expected an event"):
+        event_tree(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"CREATE TABLE session", b"CREATE TABLE \xff\xfession"),
+        (b"CREATE TABLE entry", b"CREATE \xffABLE entry"),
+        (b"tablesessionsession", b"tablesessio\xffsession"),
+        (b"frame_seen", b"frame\xffseen"),
+    ],
+    ids=str,
+)
+def test_facts_that_are_no_text_are_named_as_damaged(tmp_path, old, new):
+    folder = record(tmp_path / "s", [frame(0), frame(1)])
+    content = (folder / FACTS).read_bytes()
+    assert old in content
+    (folder / FACTS).write_bytes(content.replace(old, new))
+    with pytest.raises(InputError):
+        read_session(folder)
+    assert summarise(folder, is_checked=True).state == "damaged"

@@ -60,6 +60,8 @@ BROKEN = {
     "without card": (lambda path: path.with_suffix(".json").unlink(), "expected weights"),
     "card cut short": (lambda path: path.with_suffix(".json").write_text('{"net'), "card"),
     "card of nothing": (lambda path: path.with_suffix(".json").write_text("[]"), "card"),
+    "card deeply nested": (lambda path: path.with_suffix(".json").write_text("[" * 50_000), "card"),
+    "a list for a network": (card_with(network=["mlp-simple"]), "no network"),
     "other features": (card_with(features_format=99), "features_format 99"),
     "other contexts": (card_with(contexts=12), "contexts 12"),
     "other network": (card_with(network="mlp-deep"), "do not fit the network 'mlp-deep'"),

@@ -1,0 +1,274 @@
+"""All evidence of a session, and what follows from each new map: pure, so that a replay comes to the same.
+
+`consider` enters a map into the register, says how far the goals are, scores the request that asked for the
+frame, and chooses what to ask for next.  It decides nothing: `agent.decide` gets its assessment as an event.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.assessment import Assessment, Situation
+from agent.belief import Belief, believe
+from agent.boxes import is_inside
+from agent.evidence import Entry, Steadiness, enter
+from agent.goals import Knowledge, Verdict, goals_of, judge
+from agent.insight import Insight, learn_insight
+from agent.register import Register, empty_register
+from agent.scans import Scan, Source, join_scans
+from agent.settings import Rules
+from agent.sightings import field_box, read_map
+from agent.value import attainable_entropy
+from agent.wishes import Outlook, next_wish
+from drivers.contract.errors import InputError
+from drivers.contract.header import FrameHeader
+from drivers.contract.instrument import Capabilities
+from drivers.contract.maps import DefectMap
+from models.fusion import FusionLaw
+
+#: A dose beyond which no source says anything more [e/Å²].
+_ENDLESS = 1e9
+
+
+@dataclass(frozen=True)
+class Mind:
+    """What is known of the specimen.
+
+    Parameters
+    ----------
+    register : Register
+    insight : Insight
+        How good the session's sources are.
+    drift_angstrom : ndarray of shape (2,)
+        How far the specimen has gone since the first map.
+    group : str or None
+        Name of the scan whose further detectors' maps are awaited.
+    waiting : tuple of Scan
+        Its maps so far.
+    least_electrons, least_dose_e_per_a2 : float
+        That scans brought which could be entered: fainter or much smaller ones might not be read.
+    read_whole : frozenset of Source
+        Of which a frame of the whole field was read.
+    outlook : Outlook or None
+        What the last choice rested on.
+    """
+
+    register: Register = field(default_factory=empty_register)
+    insight: Insight = field(default_factory=Insight)
+    drift_angstrom: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    group: str | None = None
+    waiting: tuple[Scan, ...] = ()
+    least_electrons: float = math.inf
+    least_dose_e_per_a2: float = math.inf
+    read_whole: frozenset[Source] = frozenset()
+    outlook: Outlook | None = None
+
+
+@dataclass(frozen=True)
+class Means:
+    """What does not change while a session lasts, but the instrument itself.
+
+    Parameters
+    ----------
+    rules : Rules
+    law : FusionLaw
+    capabilities : Capabilities or None
+        Of the instrument.
+    """
+
+    rules: Rules
+    law: FusionLaw
+    capabilities: Capabilities | None
+
+
+def consider(
+    mind: Mind, defect_map: DefectMap, header: FrameHeader, situation: Situation, means: Means
+) -> tuple[Mind, Assessment]:
+    """Take a map into account.
+
+    Parameters
+    ----------
+    mind : Mind
+    defect_map, header
+        The map and its frame's header.
+    situation : Situation
+        How the instrument stands, what is to be scored, and what must not be asked for.
+    means : Means
+
+    Returns
+    -------
+    mind : Mind
+    assessment : Assessment
+        With doubts, and nothing entered, where the map cannot be used.
+    """
+    try:
+        scan = read_map(defect_map, header, means.law)
+        mind, whole = _gather(mind, scan, header)
+        if whole is None:
+            return mind, Assessment(is_entered=False, is_complete=False, remark="other detectors are awaited")
+        return _enter(mind, whole, defect_map, header, situation, means)
+    except (InputError, ValueError, ArithmeticError, LookupError) as error:
+        return mind, Assessment(is_entered=False, doubts=(str(error),), remark="the map could not be entered")
+
+
+def reconsider(mind: Mind, situation: Situation, means: Means) -> Assessment:
+    """Choose anew from what is known, without a new map."""
+    if mind.outlook is None or situation.instrument is None:
+        return Assessment(is_entered=False, remark="nothing is known yet")
+    outlook = replace(mind.outlook, state=situation.instrument, situation=situation, score=situation.score)
+    wish, remark = next_wish(outlook, means.rules, means.law)
+    return _with(Assessment(is_entered=False, columns=len(mind.register), wish=wish, remark=remark), mind)
+
+
+def _gather(mind: Mind, scan: Scan, header: FrameHeader) -> tuple[Mind, Scan | None]:
+    """Join the maps of one pass of the beam; None until they are complete.
+
+    A scan of which some maps never come is forgotten when the next one's first comes.
+    """
+    group = header.simultaneous
+    if group is None:
+        return replace(mind, group=None, waiting=()), scan
+    waiting = (*mind.waiting, scan) if mind.group == group.group else (scan,)
+    if len(waiting) < group.count:
+        return replace(mind, group=group.group, waiting=waiting), None
+    return replace(mind, group=None, waiting=()), join_scans(waiting)
+
+
+def _enter(
+    mind: Mind,
+    scan: Scan,
+    defect_map: DefectMap,
+    header: FrameHeader,
+    situation: Situation,
+    means: Means,
+) -> tuple[Mind, Assessment]:
+    """Enter a whole scan, and say what follows."""
+    law, before = means.law, mind.register
+    known = believe(before, law)
+    steadiness = Steadiness(drift_sigma_angstrom_per_s=means.rules.policy.drift_angstrom_per_s)
+    register, entry = enter(before, scan, law, steadiness)
+    belief = believe(register, law)
+    box = field_box(defect_map, header)
+    view = np.flatnonzero(is_inside(register.position_angstrom, box))
+    assessment = Assessment(
+        is_entered=entry.is_entered,
+        doubts=entry.doubts,
+        columns=len(register),
+        in_view=len(view),
+        new=entry.new,
+        changed=len(entry.changed),
+        mean_entropy_nats=float(belief.entropy_nats[view].mean()) if len(view) else None,
+    )
+    if not entry.is_entered:
+        return mind, _with(assessment, mind, remark="the map could not be entered")
+    mind = Mind(
+        register,
+        learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
+        mind.drift_angstrom + _drift(entry),
+        least_electrons=_least_electrons(mind, scan, defect_map, header),
+        least_dose_e_per_a2=_least_dose(mind, scan, header),
+        read_whole=mind.read_whole | {one.source for one in scan.layers if header.window is None},
+    )
+    realised, score = _realised(entry, known, belief), situation.score
+    if situation.promised_nats is not None:
+        score = score.scored(situation.promised_nats, realised)
+    assessment = _with(assessment, mind, realised_nats=realised, score=score)
+    if situation.instrument is None or means.capabilities is None:
+        return mind, _with(assessment, mind, remark="the instrument has not said how it stands")
+    outlook = Outlook(
+        register=register,
+        belief=belief,
+        insight=mind.insight,
+        box=box,
+        header=header,
+        context=defect_map.header.settled.context,
+        state=situation.instrument,
+        capabilities=means.capabilities,
+        situation=situation,
+        score=score,
+        least_electrons=mind.least_electrons,
+        least_dose_e_per_a2=mind.least_dose_e_per_a2,
+        read_whole=mind.read_whole,
+    )
+    mind = replace(mind, outlook=outlook)
+    verdict = _judge(outlook, view, means)
+    if verdict is not None and verdict.status != "not_yet":
+        remark = "the goal is reached" if verdict.status == "reached" else "the goal cannot be reached"
+        return mind, _with(assessment, mind, verdict=verdict, remark=remark)
+    if not situation.is_asking:
+        return mind, _with(assessment, mind, verdict=verdict, remark="nothing may be asked for now")
+    wish, remark = next_wish(outlook, means.rules, law)
+    return mind, _with(assessment, mind, verdict=verdict, wish=wish, remark=remark)
+
+
+def _with(assessment: Assessment, mind: Mind, **more: object) -> Assessment:
+    """Assessment with further fields."""
+    row, column = mind.drift_angstrom
+    return assessment.model_copy(update={"drift_angstrom": (float(row), float(column)), **more})
+
+
+def _probability_of(entry: Entry, belief: Belief) -> NDArray[np.float64]:
+    """Posteriors (S, 5) of a scan's columns; zero for those left out."""
+    probability = np.zeros((len(entry.row), belief.probability.shape[1]))
+    seen = entry.row >= 0
+    probability[seen] = belief.probability[entry.row[seen]]
+    return probability
+
+
+def _drift(entry: Entry) -> NDArray[np.float64]:
+    """How far the specimen went before a scan."""
+    if not entry.registrations:
+        return np.zeros(2)
+    return np.asarray(max(entry.registrations, key=lambda result: result.shared).drift_angstrom)
+
+
+def _least_dose(mind: Mind, scan: Scan, header: FrameHeader) -> float:
+    """Least dose of a whole field that was read so far."""
+    if header.window is not None:
+        return mind.least_dose_e_per_a2
+    return min(mind.least_dose_e_per_a2, max(layer.dose_e_per_a2 for layer in scan.layers))
+
+
+def _least_electrons(mind: Mind, scan: Scan, defect_map: DefectMap, header: FrameHeader) -> float:
+    """Least electrons of a scan that was read by itself so far; windows within their field are not."""
+    if header.window is not None and {layer.source for layer in scan.layers} <= mind.read_whole:
+        return mind.least_electrons
+    rows, cols = defect_map.header.frame.shape
+    area = rows * cols * defect_map.header.scale.pixel_size_angstrom**2
+    return min(mind.least_electrons, area * max(layer.dose_e_per_a2 for layer in scan.layers))
+
+
+def _realised(entry: Entry, known: Belief, belief: Belief) -> float:
+    """What a scan told of the columns that were known before and did not change [nats]."""
+    rows = entry.row[(entry.row >= 0) & (entry.row < len(known.entropy_nats))]
+    rows = rows[~np.isin(rows, entry.changed)]
+    return float((known.entropy_nats[rows] - belief.entropy_nats[rows]).sum())
+
+
+def _judge(outlook: Outlook, view: NDArray[np.int64], means: Means) -> Verdict | None:
+    """How far the goals are for the columns in view; None without any goal."""
+    limits, goals = means.rules.limits, means.rules.goals
+    wanted = goals_of(goals)
+    if not wanted:
+        return None
+    register, belief = outlook.register, outlook.belief
+    taken = register.taken_e_per_a2[view]
+    allowed = [one for one in outlook.capabilities.detectors if one.name in limits.detectors]
+    contexts = [outlook.context.model_copy(update={"detector": one}) for one in allowed]
+    most = min(limits.dose_e_per_a2 or _ENDLESS, goals.dose_e_per_a2 or _ENDLESS)
+    left = max(most - float(np.median(taken)), 0.0) if len(taken) else most
+    best = attainable_entropy(
+        register, belief, contexts or [outlook.context], left, means.law, insight=outlook.insight
+    )
+    return judge(
+        wanted,
+        Knowledge(
+            belief.probability[view],
+            belief.entropy_nats[view],
+            register.is_metal[view],
+            taken,
+            best[view],
+        ),
+    )

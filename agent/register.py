@@ -1,0 +1,149 @@
+"""The register: every column that was seen, by grain, cell and sublattice, with all that was said of it."""
+
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.changes import Watch, empty_watch
+from agent.scans import Layer, Source
+from drivers.contract.context import Context
+
+T = TypeVar("T", np.float32, np.float64)
+
+
+@dataclass(frozen=True)
+class Register:
+    """What is known of C columns from K sources.
+
+    Parameters
+    ----------
+    grain, is_metal : ndarray of shape (C,)
+    cell : ndarray of shape (C, 2)
+    position_angstrom : ndarray of shape (C, 2)
+        (row, column) in the stage's frame as of the last scan.
+    seen_s, changed_s : ndarray of shape (C,)
+        When each was last seen, and last found changed (nan: never).
+    sources : tuple of Source
+    contexts : tuple of Context
+        One of each source.
+    sums : ndarray of shape (K, C, 5), float32
+        Sum of every frame's log likelihoods times its dose and half dose (`models.fusion`).
+    dose_e_per_a2 : ndarray of shape (K, C)
+        Of the frames that the sums hold.
+    taken_e_per_a2 : ndarray of shape (C,)
+        All that each column has taken, also before a change; a scan counts once, whatever reads it.
+    watch : Watch
+        What may have changed.
+    scanned_s : float
+        When the last scan was entered; nan before the first.
+    velocity_angstrom_per_s : ndarray of shape (2,)
+        Of the drift, as seen over the last seconds.
+    stage_angstrom : tuple of float or None
+        Where the stage said that it was at the last scan.
+    watched_s : float
+        How long the drift has been watched.
+    """
+
+    grain: NDArray[np.int64]
+    is_metal: NDArray[np.bool_]
+    cell: NDArray[np.int64]
+    position_angstrom: NDArray[np.float64]
+    seen_s: NDArray[np.float64]
+    changed_s: NDArray[np.float64]
+    sources: tuple[Source, ...]
+    contexts: tuple[Context, ...]
+    sums: NDArray[np.float32]
+    dose_e_per_a2: NDArray[np.float64]
+    taken_e_per_a2: NDArray[np.float64]
+    watch: Watch
+    scanned_s: float
+    velocity_angstrom_per_s: NDArray[np.float64]
+    stage_angstrom: tuple[float, float] | None = None
+    watched_s: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.grain)
+
+
+def empty_register() -> Register:
+    """Register of a specimen that nothing is known of."""
+    none = np.zeros(0)
+    return Register(
+        grain=none.astype(np.int64),
+        is_metal=none.astype(bool),
+        cell=np.zeros((0, 2), np.int64),
+        position_angstrom=np.zeros((0, 2)),
+        seen_s=none,
+        changed_s=none,
+        sources=(),
+        contexts=(),
+        sums=np.zeros((0, 0, 5), np.float32),
+        dose_e_per_a2=np.zeros((0, 0)),
+        taken_e_per_a2=none,
+        watch=empty_watch(0, 0),
+        scanned_s=float("nan"),
+        velocity_angstrom_per_s=np.zeros(2),
+    )
+
+
+def rows_of(
+    register_: Register, grain: int, cell: NDArray[np.int64], is_metal: NDArray[np.bool_]
+) -> tuple[Register, NDArray[np.int64]]:
+    """Places of sites in a register, which is lengthened by those that it lacks."""
+    known = _site_numbers(register_.grain, register_.cell, register_.is_metal)
+    wanted = _site_numbers(np.full(len(cell), grain), cell, is_metal)
+    _, inverse = np.unique(np.concatenate([known, wanted]), return_inverse=True)
+    place = np.full(int(inverse.max()) + 1, -1)
+    place[inverse[: len(known)]] = np.arange(len(known))
+    fresh = place[inverse[len(known) :]] < 0
+    place[inverse[len(known) :][fresh]] = len(known) + np.arange(int(fresh.sum()))
+    return _lengthened(register_, grain, cell[fresh], is_metal[fresh]), place[inverse[len(known) :]]
+
+
+def _site_numbers(
+    grain: NDArray[np.int64], cell: NDArray[np.int64], is_metal: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """One number a site, for cells less than a million from the origin."""
+    row, column = cell.T + 2**20
+    return np.asarray(((grain * 2**21 + row) * 2**21 + column) * 2 + is_metal)
+
+
+def _lengthened(
+    register_: Register, grain: int, cell: NDArray[np.int64], is_metal: NDArray[np.bool_]
+) -> Register:
+    """Register with further columns, of which nothing is known."""
+    count, sources = len(cell), len(register_.sources)
+
+    def more(array: NDArray[T], fill: float, axis: int = 0) -> NDArray[T]:
+        shape = array.shape[:axis] + (count,) + array.shape[axis + 1 :]
+        return np.concatenate([array, np.full(shape, fill, array.dtype)], axis=axis)
+
+    return replace(
+        register_,
+        grain=np.concatenate([register_.grain, np.full(count, grain)]),
+        is_metal=np.concatenate([register_.is_metal, is_metal]),
+        cell=np.concatenate([register_.cell, cell]),
+        position_angstrom=more(register_.position_angstrom, 0.0),
+        seen_s=more(register_.seen_s, np.nan),
+        changed_s=more(register_.changed_s, np.nan),
+        sums=more(register_.sums, 0.0, axis=1),
+        dose_e_per_a2=more(register_.dose_e_per_a2, 0.0, axis=1),
+        taken_e_per_a2=more(register_.taken_e_per_a2, 0.0),
+        watch=register_.watch.joined(empty_watch(sources, count)),
+    )
+
+
+def with_source(register_: Register, layer: Layer) -> Register:
+    """Register that has room for a layer's source."""
+    if layer.source in register_.sources:
+        return register_
+    return replace(
+        register_,
+        sources=(*register_.sources, layer.source),
+        contexts=(*register_.contexts, layer.context),
+        sums=np.concatenate([register_.sums, np.zeros((1, len(register_), 5), np.float32)]),
+        dose_e_per_a2=np.concatenate([register_.dose_e_per_a2, np.zeros((1, len(register_)))]),
+        watch=register_.watch.with_source(),
+    )

@@ -1,0 +1,114 @@
+"""Scans as evidence: what each detector said of the columns that one pass of the beam went over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from drivers.contract.context import Context
+from models.fusion import ON_METAL
+
+#: Two detectors' columns of one scan are the same if nearer than this part of the distance of neighbours.
+_SAME = 0.3
+
+
+@dataclass(frozen=True)
+class Source:
+    """One detector at one beam energy."""
+
+    detector: str
+    energy_kev: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one detector says of the columns of a scan; S columns.
+
+    Parameters
+    ----------
+    context : Context
+    dose_e_per_a2 : float
+        That made it.
+    log_likelihood : ndarray of shape (S, 5)
+        Calibrated (`models.fusion.calibrate`); -inf for the other sublattice's classes.
+    is_usable : ndarray of shape (S,)
+        Columns that it may speak of: not foreign, and of a grain whose sublattices are decided.
+    """
+
+    context: Context
+    dose_e_per_a2: float
+    log_likelihood: NDArray[np.float64]
+    is_usable: NDArray[np.bool_]
+
+    @property
+    def source(self) -> Source:
+        """Detector and energy."""
+        return Source(self.context.detector.name, self.context.energy_kev)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One pass of the beam, read: S columns, one layer a detector.
+
+    Parameters
+    ----------
+    positions_angstrom : ndarray of shape (S, 2)
+        (row, column) in the stage's frame: where the stage would have to go to centre the column.
+    is_metal, grain : ndarray of shape (S,)
+    layers : tuple of Layer
+    taken_s : float
+        End of the scan, on any one clock.
+    stage_angstrom : tuple of float or None
+        Where the stage said that it was, (row, column); None where it said nothing.
+    """
+
+    positions_angstrom: NDArray[np.float64]
+    is_metal: NDArray[np.bool_]
+    grain: NDArray[np.int64]
+    layers: tuple[Layer, ...]
+    taken_s: float
+    stage_angstrom: tuple[float, float] | None = None
+
+
+def join_layers(first: Scan, second: Scan) -> Scan:
+    """Make one scan of two detectors' maps of one pass of the beam.
+
+    The columns are the first's; where the second has none, it says nothing.
+    """
+    tree = cKDTree(first.positions_angstrom)
+    pitch = float(np.median(tree.query(first.positions_angstrom, k=2)[0][:, 1]))
+    distance, nearest = cKDTree(second.positions_angstrom).query(first.positions_angstrom)
+    same = (distance < _SAME * pitch) & (second.is_metal[nearest] == first.is_metal)
+    layers = tuple(
+        Layer(
+            layer.context,
+            layer.dose_e_per_a2,
+            np.where(same[:, None], layer.log_likelihood[nearest], silence(first.is_metal)),
+            layer.is_usable[nearest] & same,
+        )
+        for layer in second.layers
+    )
+    return replace(first, layers=first.layers + layers)
+
+
+def silence(is_metal: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Log likelihoods that say nothing, (S, 5)."""
+    return np.where(is_metal[:, None] == ON_METAL, 0.0, -np.inf)
+
+
+def join_scans(maps: Sequence[Scan]) -> Scan:
+    """One scan of all detectors' maps of one pass of the beam, in order.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not maps:
+        raise ValueError("expected at least one map of a scan, found none")
+    joined = maps[0]
+    for further in maps[1:]:
+        joined = join_layers(joined, further)
+    return joined

@@ -1,0 +1,221 @@
+"""From all that is known to the one thing that is worth asking for next, with its reason and its promise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.assessment import Score, Situation
+from agent.belief import Belief
+from agent.boxes import Box, inner, is_inside
+from agent.insight import Insight
+from agent.interlocks import energy_objection
+from agent.register import Register
+from agent.requests import Concern, Figure, Promise, Repeat, Wish
+from agent.scans import Source
+from agent.settings import Rules
+from agent.value import column_gains
+from agent.worth import Choice, Offer, Preferences, choose, list_offers
+from drivers.contract.context import Context
+from drivers.contract.header import FrameHeader, Window
+from drivers.contract.instrument import Capabilities, InstrumentState
+from models.fusion import FusionLaw
+
+#: Columns that a request names, at most.
+_NAMED = 12
+
+#: Two windows that share this part of their union are the same to ask for.
+_SAME_WINDOW = 0.5
+
+#: A window of less than this part of the electrons of the least scan that was read may not be readable.
+_READABLE = 0.5
+
+#: Doses that differ by less are the same.
+_ROUNDING = 1.01
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a choice rests on, after a map was entered.
+
+    Parameters
+    ----------
+    register, belief, insight
+        What is known.
+    box : Box
+        Of the scan field.
+    header : FrameHeader
+        Of the last frame.
+    context : Context
+        That it was read under.
+    state, capabilities
+        Of the instrument.
+    situation : Situation
+    score : Score
+        Of promises kept so far.
+    least_electrons, least_dose_e_per_a2 : float
+        That scans brought which could be read.
+    read_whole : frozenset of Source
+        Of which a frame of the whole field was read: windows are read within it.
+    """
+
+    register: Register
+    belief: Belief
+    insight: Insight
+    box: Box
+    header: FrameHeader
+    context: Context
+    state: InstrumentState
+    capabilities: Capabilities
+    situation: Situation
+    score: Score
+    least_electrons: float
+    least_dose_e_per_a2: float
+    read_whole: frozenset[Source]
+
+
+def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | None, str]:
+    """Choose what to ask for; returns it, or None and why nothing."""
+    offers = list_offers(
+        outlook.capabilities,
+        outlook.state,
+        outlook.header,
+        outlook.box,
+        outlook.context.specimen,
+        outlook.context.energy_kev,
+        outlook.register,
+        outlook.belief,
+        law,
+        allowed=rules.limits.detectors,
+        energies_kev=_energies(outlook, rules),
+        insight=outlook.insight,
+    )
+    if not offers:
+        return None, "the instrument offers no scan whose dose and time are known"
+    readable = [offer for offer in offers if _is_readable(offer, outlook)]
+    within = [offer for offer in readable if _is_within_dose(offer, outlook.register, rules)]
+    if not within:
+        return None, "every further scan would pass the limit of dose"
+    fresh = [
+        offer for offer in within if not any(is_barred(offer, repeat) for repeat in outlook.situation.repeats)
+    ]
+    choice = choose(
+        fresh,
+        outlook.register,
+        outlook.belief,
+        law,
+        Preferences(rules.policy.least_gain_nats, rules.policy.electrons_per_s, rules.policy.advantage),
+        insight=outlook.insight,
+        score=outlook.score,
+    )
+    if choice is None:
+        return None, f"no scan is expected to tell {rules.policy.least_gain_nats:g} nats"
+    if outlook.state.is_scanning and choice.offer.switch is None and choice.offer.acquire.window is None:
+        return None, "nothing is better than the frames that come anyway"
+    return _as_wish(choice, outlook, law), ""
+
+
+def is_barred(offer: Offer, repeat: Repeat) -> bool:
+    """Whether something to ask for is what must not be asked for again."""
+    candidate, window = offer.candidate, offer.acquire.window
+    if repeat.is_unreadable:  # by whichever detector
+        is_fainter = candidate.dose_e_per_a2 <= repeat.dose_e_per_a2 * _ROUNDING
+        return is_fainter and candidate.electrons <= repeat.electrons * _ROUNDING
+    names = {source.detector for source in candidate.sources}
+    if names != set(repeat.detectors) or candidate.sources[0].energy_kev != repeat.energy_kev:
+        return False
+    other = None if repeat.acquire is None else repeat.acquire.window
+    if window is None or other is None:
+        return window is other
+    return _shared(window, other) > _SAME_WINDOW
+
+
+def _energies(outlook: Outlook, rules: Rules) -> tuple[float, ...]:
+    """Beam energies that may be asked for."""
+    host = outlook.context.specimen.host
+    return tuple(
+        energy
+        for energy in outlook.capabilities.energies_kev
+        if energy_objection(energy, rules.limits, host) is None
+    )
+
+
+def _is_readable(offer: Offer, outlook: Outlook) -> bool:
+    """Whether a scan is no fainter than fields that were read, nor, if it is read by itself, much smaller."""
+    candidate = offer.candidate
+    if candidate.dose_e_per_a2 * _ROUNDING < outlook.least_dose_e_per_a2:
+        return False
+    if offer.acquire.window is None or set(candidate.sources) <= outlook.read_whole:
+        return True
+    return candidate.electrons >= _READABLE * outlook.least_electrons
+
+
+def _is_within_dose(offer: Offer, register: Register, rules: Rules) -> bool:
+    """Whether no column would take more than the limits allow."""
+    limits = [limit for limit in (rules.limits.dose_e_per_a2, rules.goals.dose_e_per_a2) if limit]
+    taken = register.taken_e_per_a2[is_inside(register.position_angstrom, offer.candidate.box)]
+    most = float(taken.max(initial=0.0)) + offer.candidate.dose_e_per_a2
+    return all(most <= limit for limit in limits)
+
+
+def _shared(one: Window, other: Window) -> float:
+    """Area that two windows share over that of their union."""
+    rows = min(one.row_px + one.rows_px, other.row_px + other.rows_px) - max(one.row_px, other.row_px)
+    cols = min(one.col_px + one.cols_px, other.col_px + other.cols_px) - max(one.col_px, other.col_px)
+    both = max(rows, 0) * max(cols, 0)
+    return both / (one.rows_px * one.cols_px + other.rows_px * other.cols_px - both)
+
+
+def _as_wish(choice: Choice, outlook: Outlook, law: FusionLaw) -> Wish:
+    """Put a choice into the words and numbers of a request."""
+    offer, worth = choice.offer, choice.worth
+    candidate = offer.candidate
+    is_live = outlook.state.is_scanning and offer.acquire.window is None
+    promise = Promise(
+        gain_nats=worth.gain_nats,
+        plain_nats=worth.gain_nats / outlook.score.correction,
+        columns=worth.columns,
+        concerns=_concerns(choice, outlook, law),
+        detectors=tuple(source.detector for source in candidate.sources),
+        energy_kev=candidate.sources[0].energy_kev,
+        dose_e_per_a2=candidate.dose_e_per_a2,
+        electrons=candidate.electrons,
+        seconds=candidate.seconds,
+    )
+    figures = [
+        Figure(name="gain", value=worth.gain_nats, unit="nats"),
+        Figure(name="columns", value=float(worth.columns), unit="1"),
+        Figure(name="dose", value=candidate.dose_e_per_a2, unit="e/Å²"),
+        Figure(name="electrons", value=candidate.electrons, unit="1"),
+        Figure(name="time", value=candidate.seconds, unit="s"),
+        Figure(name="score", value=outlook.score.correction, unit="1"),
+    ]
+    if choice.again is not None:
+        figures.append(Figure(name="gain_of_the_field_again", value=choice.again.gain_nats, unit="nats"))
+    if offer.switch is None:
+        return Wish(command=offer.acquire, reason=choice.reason, figures=tuple(figures), promise=promise)
+    return Wish(
+        command=offer.switch,
+        then=None if is_live else offer.acquire,
+        reason=choice.reason,
+        figures=tuple(figures),
+        promise=promise,
+    )
+
+
+def _concerns(choice: Choice, outlook: Outlook, law: FusionLaw) -> tuple[Concern, ...]:
+    """The columns that a choice is expected to tell most about."""
+    candidate, register = choice.offer.candidate, outlook.register
+    gain = column_gains(register, outlook.belief, [candidate], law, insight=outlook.insight)[0]
+    gain = np.where(is_inside(register.position_angstrom, inner(candidate.box)), gain, 0.0)
+    rows = [int(row) for row in np.argsort(-gain, kind="stable")[:_NAMED] if gain[row] > 0]
+    correction = outlook.score.correction
+    return tuple(
+        Concern(
+            row=row,
+            x_nm=float(register.position_angstrom[row, 1]) / 10,
+            y_nm=float(register.position_angstrom[row, 0]) / 10,
+            entropy_nats=float(outlook.belief.entropy_nats[row]),
+            gain_nats=correction * float(gain[row]),
+        )
+        for row in rows
+    )

@@ -1,0 +1,310 @@
+"""Load: more frames than can be analysed, many listeners of which some are dead, and a long run with faults.
+
+Run by `columnist bench load [--json] [--seconds 600 --listeners 100 --dead 10 --frames 100000]`.
+
+The agent is a process of its own, but for the analysis, which takes a set time (`--analysis-ms`) and gives a
+made-up map.  Whatever is measured of it is the growth from the first quarter of a run on, in its memory,
+descriptors and threads, and the bytes of journal a frame.
+
+- overload: the bridge has a frame three times as often as one is analysed.  Every frame must be recorded
+  (`frames_lost`), and be mapped or skipped (`unaccounted`); `newest_latency_p95_s` is from the end of a scan
+  to the map in a listener's hands.
+- listeners: so many at once; the dead ones connect, subscribe and never read.  The others must miss nothing.
+- soak: so many small frames through a link on which one fault follows the other.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import zmq
+
+from drivers.bridge import Bridge, serving
+from drivers.bridge import Options as BridgeOptions
+from drivers.fake import FakeMicroscope
+from drivers.fault_relay import relaying
+from drivers.faults import LINK_FAULTS, Fault
+from drivers.microscope import Exposure
+
+_FAULTS = Path(__file__).with_name("faults.py")
+
+#: Between two measurements of the agent [s].
+_LOOK_S = 0.5
+
+
+class Paced(FakeMicroscope):
+    """A fake whose frames come at a pace; it can wait."""
+
+    def __init__(self, period_s: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._period_s, self._due_s = period_s, time.monotonic()
+
+    def take_frame(self, timeout_s: float) -> Exposure | None:
+        wait_s = self._due_s - time.monotonic()
+        time.sleep(min(max(wait_s, 0.0), timeout_s))
+        if wait_s > timeout_s:
+            return None
+        self._due_s = max(self._due_s + self._period_s, time.monotonic() - self._period_s)
+        return super().take_frame(timeout_s)
+
+
+class Watched:
+    """The agent's process, measured now and then from a thread."""
+
+    def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
+        self._process, self._folder = psutil.Process(process.pid), folder
+        self.samples: list[dict[str, float]] = []
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._is_over.wait(_LOOK_S):
+            with contextlib.suppress(psutil.Error):
+                self.samples.append(
+                    {
+                        "memory": self._process.memory_info().rss,
+                        "descriptors": self._process.num_fds(),
+                        "threads": self._process.num_threads(),
+                        "journal": self.journal_bytes(),
+                    }
+                )
+
+    def journal_bytes(self) -> int:
+        """Bytes of all sessions."""
+        return sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
+
+    def figures(self) -> dict[str, Any]:
+        """What grew between the first quarter and the last."""
+        self._is_over.set()
+        self._thread.join()
+        quarter = max(len(self.samples) // 4, 1)
+        early, late = self.samples[quarter - 1 : 2 * quarter], self.samples[-quarter:]
+
+        def mean(samples: list[dict[str, float]], name: str) -> float:
+            return float(np.mean([sample[name] for sample in samples]))
+
+        return {
+            "memory_mib": [round(mean(part, "memory") / 2**20, 1) for part in (early, late)],
+            "memory_growth": round(mean(late, "memory") / mean(early, "memory") - 1, 4),
+            "descriptors": [round(mean(part, "descriptors")) for part in (early, late)],
+            "threads": [round(mean(part, "threads")) for part in (early, late)],
+        }
+
+
+@contextlib.contextmanager
+def agent(
+    address: str, folder: Path, told: dict[str, Any]
+) -> Iterator[tuple["subprocess.Popen[str]", dict[str, str]]]:
+    """Start an agent; yields it with the addresses of its sockets, and ends it in order."""
+    folder.mkdir()
+    command = [sys.executable, str(_FAULTS), "agent", address, str(folder), "0", json.dumps(told)]
+    log = (folder.parent / "agents.log").open("ab")
+    with log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+class Audience:
+    """Listeners in one thread; some of them never read."""
+
+    def __init__(self, address: str, count: int, dead: int) -> None:
+        self._context = zmq.Context()
+        self._sockets = [self._connect(address) for _ in range(count)]
+        self._live = self._sockets[dead:]
+        self.gaps = 0
+        self.heard = 0
+        self.latencies_s: list[float] = []
+        self._is_over = False
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _connect(self, address: str) -> "zmq.Socket[bytes]":
+        listener = self._context.socket(zmq.SUB)
+        listener.setsockopt(zmq.LINGER, 0)
+        listener.setsockopt(zmq.RCVHWM, 1000)
+        listener.connect(address)
+        listener.subscribe("map")
+        return listener
+
+    def _listen(self) -> None:
+        poller, numbers = zmq.Poller(), dict.fromkeys(self._live, 0)
+        for listener in self._live:
+            poller.register(listener, zmq.POLLIN)
+        while not self._is_over:
+            for listener, _ in poller.poll(100):
+                _, text, _ = listener.recv_multipart()
+                envelope = json.loads(text)
+                if numbers[listener]:
+                    self.gaps += envelope["number"] - numbers[listener] - 1
+                numbers[listener] = envelope["number"]
+                self.heard += 1
+                if listener is self._live[0]:
+                    self.latencies_s.append(time.monotonic() - envelope["times_s"]["acquired_s"])
+
+    def close(self) -> None:
+        """Go."""
+        self._is_over = True
+        self._thread.join()
+        self._context.destroy(linger=0)
+
+
+def count_entries(folder: Path) -> dict[str, int]:
+    """What the journals hold."""
+    from agent.recording import Recording
+
+    counts = {"seen": 0, "mapped": 0, "skipped": 0, "rejected": 0, "held": 0}
+    numbers: set[tuple[str, int]] = set()
+    for session in folder.iterdir():
+        with Recording(session) as recording:
+            for entry in recording.entries():
+                kind = entry.event.kind
+                counts["mapped"] += kind == "frame_mapped"
+                counts["held"] += kind == "recording_held"
+                if kind == "frame_seen":
+                    counts["seen"] += 1
+                    numbers.add((entry.event.header.session, entry.event.header.sequence))
+                for action in entry.actions:
+                    counts["skipped"] += action.kind == "skip_frame"
+                    counts["rejected"] += action.kind == "reject_frame" and kind == "frame_seen"
+    return counts | {"distinct": len(numbers)}
+
+
+def overload(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """More frames than can be analysed, before an audience."""
+    takes_s = options.analysis_ms / 1000
+    told = {"takes_s": takes_s, "columns": options.columns, "flags": {"policy.mode": "observe"}}
+    microscope = Paced(takes_s / 3, shape=(options.pixels, options.pixels))
+    with (
+        serving(microscope, BridgeOptions(port=0)) as bridge,
+        agent(bridge.address, folder / "overload", told) as (process, addresses),
+    ):
+        watched = Watched(process, folder / "overload")
+        audience = Audience(addresses["maps"], options.listeners, options.dead)
+        began_s, first = time.monotonic(), bridge.next_sequence
+        time.sleep(options.seconds)
+        seconds, taken = time.monotonic() - began_s, bridge.next_sequence - first
+        figures = watched.figures()
+        audience.close()
+        safe = bridge._ring.pace
+    counts = count_entries(folder / "overload")
+    late = audience.latencies_s[len(audience.latencies_s) // 4 :]
+    return figures | {
+        "seconds": round(seconds, 1),
+        "frames_a_second": round(taken / seconds, 1),
+        "maps_a_second": round(counts["mapped"] / seconds, 1),
+        "frames_lost": safe - counts["distinct"] if safe > counts["distinct"] else 0,
+        "unaccounted": counts["seen"] - counts["mapped"] - counts["skipped"] - counts["rejected"],
+        "skipped": counts["skipped"],
+        "newest_latency_p50_s": round(float(np.percentile(late, 50)), 3),
+        "newest_latency_p95_s": round(float(np.percentile(late, 95)), 3),
+        "listeners": options.listeners,
+        "dead": options.dead,
+        "heard_by_each": audience.heard // max(options.listeners - options.dead, 1),
+        "missed_by_live": audience.gaps,
+    }
+
+
+def soak(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Many small frames, and one fault after the other."""
+    rng = random.Random(options.seed)
+    told = {"flags": {"policy.mode": "auto"}}
+    with (
+        serving(FakeMicroscope(shape=(32, 32)), BridgeOptions(port=0)) as bridge,
+        relaying(bridge.address, seed=options.seed) as relay,
+        agent(relay.address, folder / "soak", told) as (process, _),
+    ):
+        watched, faults, began_s = Watched(process, folder / "soak"), 0, time.monotonic()
+        while bridge._ring.pace < options.frames and process.poll() is None:
+            kind: Any = rng.choice(LINK_FAULTS)
+            relay.begin(Fault(kind=kind, lasts_s=rng.uniform(0.1, 0.5), share=0.05, by_s=0.05))
+            faults += 1
+            _wait_for(bridge, bridge._ring.pace + max(options.frames // 100, 20), process)
+        seconds, safe = time.monotonic() - began_s, bridge._ring.pace
+        journal_bytes = watched.journal_bytes()
+        figures = watched.figures()
+    counts = count_entries(folder / "soak")
+    return figures | {
+        "frames": safe,
+        "frames_a_second": round(safe / seconds, 1),
+        "faults": faults,
+        "frames_lost": max(safe - counts["distinct"], 0),
+        "frames_repeated": counts["seen"] - counts["distinct"],
+        "journal_bytes_a_frame": round(journal_bytes / safe),
+    }
+
+
+def _wait_for(bridge: Bridge, number: int, process: "subprocess.Popen[str]") -> None:
+    end_s = time.monotonic() + 60
+    while bridge._ring.pace < number and process.poll() is None:
+        if time.monotonic() > end_s:
+            raise RuntimeError(f"expected frame {number} safe within a minute, found {bridge._ring.pace}")
+        time.sleep(0.02)
+
+
+def read_options(words: list[str]) -> argparse.Namespace:
+    """Read what stands behind the name."""
+    parser = argparse.ArgumentParser(prog="columnist bench load")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of overload; 0: leave it out")
+    parser.add_argument("--analysis-ms", type=float, default=100.0)
+    parser.add_argument("--pixels", type=int, default=256, help="edge of the frames of the overload")
+    parser.add_argument("--columns", type=int, default=1000, help="of its maps")
+    parser.add_argument("--listeners", type=int, default=100)
+    parser.add_argument("--dead", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=100_000, help="of the soak; 0: leave it out")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(words)
+
+
+def main(as_json: bool, words: list[str] | None = None) -> int:
+    """Measure; 0 if nothing was lost and nothing grew."""
+    options = read_options(words or [])
+    figures: dict[str, Any] = {"cores": os.cpu_count()}
+    with tempfile.TemporaryDirectory(prefix="columnist-load-") as name:
+        if options.seconds:
+            figures["overload"] = overload(Path(name), options)
+        if options.frames:
+            figures["soak"] = soak(Path(name), options)
+    if as_json:
+        print(json.dumps(figures, indent=1))
+    else:
+        for part, found in figures.items():
+            for key, value in found.items() if isinstance(found, dict) else [("", found)]:
+                print(f"{part:9} {key:24} {value}")
+    return 0 if all(is_met(part) for part in figures.values() if isinstance(part, dict)) else 1
+
+
+def is_met(part: dict[str, Any]) -> bool:
+    """Whether nothing was lost, and memory, descriptors and threads stayed as they were."""
+    return (
+        not any(
+            part.get(name) for name in ("frames_lost", "frames_repeated", "unaccounted", "missed_by_live")
+        )
+        and part["memory_growth"] < 0.05
+        and part["descriptors"][1] <= part["descriptors"][0] + 3
+        and part["threads"][1] <= part["threads"][0]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(True, sys.argv[1:]))

@@ -1,0 +1,117 @@
+"""Windows read within the field that they are a part of.
+
+A small or faint window shows too little to find a lattice in, to tell its sublattices apart, or to learn
+shares from.  The last frame of its whole field, by the same detector, shows all of that: the window is laid
+into it, the whole is read, and what stands in the window is its map.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.signal import correlate
+
+from drivers.contract.errors import InputError
+from drivers.contract.header import Window
+from drivers.contract.maps import ClassCounts, DefectMap, FrameReference, MapFlag
+
+#: The field is moved by up to this part of a lattice constant, so that the lattice goes on into the window:
+#: a shift by a whole cell would do as well.
+_REACH = 0.6
+
+#: Both are smoothed by this part of a lattice constant before they are compared.
+_BLUR = 0.12
+
+#: Columns nearer to the window's edge than this part of a lattice constant are the field's, not the window's.
+_RIM = 0.35
+
+#: With fewer columns than this a window is not read.
+LEAST_COLUMNS = 12
+
+
+def lay_into(
+    field: NDArray[np.floating], window: NDArray[np.generic], place: Window, lattice_px: float
+) -> NDArray[np.float32]:
+    """Lay a window into a frame of its field, which is brightened and moved to match.
+
+    Parameters
+    ----------
+    field : ndarray of shape (M, N)
+        A frame of the whole field.
+    window : ndarray of shape (m, n)
+    place : Window
+        Where in the field it lies.
+    lattice_px : float
+        Lattice constant.
+
+    Returns
+    -------
+    ndarray of shape (M, N)
+        In the window's counts; inside the window, the window.
+    """
+    reach = int(np.ceil(_REACH * lattice_px))
+    rows = slice(place.row_px, place.row_px + place.rows_px)
+    cols = slice(place.col_px, place.col_px + place.cols_px)
+    inside = np.asarray(window, np.float64)
+    there = np.asarray(field, np.float64)
+    there = there * (inside.mean() / max(float(there[rows, cols].mean()), 1e-12))
+    padded = np.pad(there, reach, mode="symmetric")
+    down, right = _shift(padded, inside, place, reach, lattice_px)
+    height, width = there.shape
+    laid = padded[reach - down : reach - down + height, reach - right : reach - right + width].copy()
+    laid[rows, cols] = inside
+    return laid.astype(np.float32)
+
+
+def _shift(
+    padded: NDArray[np.float64],
+    window: NDArray[np.float64],
+    place: Window,
+    reach: int,
+    lattice_px: float,
+) -> tuple[int, int]:
+    """How far (rows, columns) what the padded field shows has gone until the window was scanned."""
+    around = padded[
+        place.row_px : place.row_px + place.rows_px + 2 * reach,
+        place.col_px : place.col_px + place.cols_px + 2 * reach,
+    ]
+    sigma = _BLUR * lattice_px
+    seen, known = gaussian_filter(window, sigma), gaussian_filter(around, sigma)
+    likeness = correlate(known - known.mean(), seen - seen.mean(), mode="valid", method="fft")
+    row, col = np.unravel_index(int(likeness.argmax()), likeness.shape)
+    return reach - int(row), reach - int(col)
+
+
+def cut_out(whole: DefectMap, place: Window, frame: FrameReference) -> DefectMap:
+    """Map of a window from that of the field which it was laid into.
+
+    Raises
+    ------
+    InputError
+        If too few columns stand in it.
+    """
+    scale, columns = whole.header.scale, whole.columns
+    rim = _RIM * scale.lattice_px - 0.5
+    row, col = columns["row_px"] - place.row_px, columns["col_px"] - place.col_px
+    inside = (row >= rim) & (row <= place.rows_px - 1 - rim) & (col >= rim) & (col <= place.cols_px - 1 - rim)
+    if inside.sum() < LEAST_COLUMNS:
+        raise InputError(
+            f"expected the field's lattice in the window, found {inside.sum()} columns of it; "
+            "check that the specimen has not moved on, and that the dose suffices"
+        )
+    own = columns[inside].copy()
+    own["row_px"], own["col_px"] = row[inside], col[inside]
+    own["y_angstrom"] = own["row_px"] * scale.pixel_size_angstrom
+    own["x_angstrom"] = own["col_px"] * scale.pixel_size_angstrom
+    x2, vac1, vac2, metal, dopant = np.bincount(own["cls"], minlength=5).tolist()
+    flag = MapFlag(kind="read_in_field", message="the window was read within the last frame of its field")
+    header = whole.header.model_copy(
+        update={
+            "frame": frame,
+            "columns": len(own),
+            "counts": ClassCounts(x2=x2, vac1=vac1, vac2=vac2, metal=metal, dopant=dopant),
+            "concentrations": (),
+            "mean_entropy_nats": float(own["entropy_nats"].mean(dtype=np.float64)) if len(own) else 0.0,
+            "flags": (*whole.header.flags, flag),
+        }
+    )
+    return DefectMap(header, own)

@@ -1,0 +1,70 @@
+"""Frames, and windows read within the last frame of their field."""
+
+import numpy as np
+import pytest
+
+from agent.settings import AnalysisSettings
+from agent.work import ColumnAnalysis
+from drivers.contract.context import HAADF, Context, Specimen
+from drivers.contract.errors import InputError
+from drivers.contract.header import Window
+from models.analysis import as_settled
+
+PLACE = Window(row_px=60, col_px=50, rows_px=48, cols_px=52)
+SETTLED = as_settled(Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF))
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    return ColumnAnalysis(AnalysisSettings(threads=1))
+
+
+@pytest.fixture
+def frames(make, monolayer):
+    def header_of(shape, window=None):
+        plain = make.header_of(1, pixel_size_angstrom=0.234)
+        return plain.model_copy(update={"shape": shape, "window": window, "field_shape_px": (160, 160)})
+
+    whole = monolayer()
+    part = whole[60:108, 50:102]
+    return (whole, header_of((160, 160))), (part, header_of((48, 52), PLACE))
+
+
+def test_a_window_is_read_within_its_field(analysis, frames):
+    analysis.forget()
+    (whole, whole_header), (part, part_header) = frames
+    known = analysis.run(whole, SETTLED, whole_header).columns
+    made = analysis.run(part, SETTLED, part_header)
+    assert made.header.frame.shape == (48, 52)
+    assert "read_in_field" in [flag.kind for flag in made.header.flags]
+    columns = made.columns
+    assert len(columns) > 12
+    assert columns["row_px"].min() >= 0
+    assert columns["row_px"].max() <= 47
+    places = np.stack([columns["row_px"] + 60, columns["col_px"] + 50], axis=1)
+    reference = np.stack([known["row_px"], known["col_px"]], axis=1)
+    distance = np.linalg.norm(places[:, None] - reference[None], axis=2)
+    assert distance.min(axis=1).max() < 1.0
+    same = known["sublattice"][distance.argmin(axis=1)] == columns["sublattice"]
+    assert same.all()
+
+
+def test_without_a_frame_of_its_field_a_window_stands_alone(analysis, frames):
+    analysis.forget()
+    (whole, whole_header), (part, part_header) = frames
+    with pytest.raises(InputError):
+        analysis.run(part[:20, :20], SETTLED, part_header)
+    analysis.run(whole, SETTLED, whole_header)
+    moved = part_header.model_copy(update={"field_of_view_nm": 99.0})
+    with pytest.raises(InputError):
+        analysis.run(part[:20, :20], SETTLED, moved)
+
+
+def test_the_same_frames_in_the_same_order_give_the_same_maps(analysis, frames):
+    said = []
+    for _ in range(2):
+        analysis.forget()
+        said.append([analysis.run(pixels, SETTLED, header) for pixels, header in frames])
+    for one, other in zip(*said, strict=True):
+        assert one.header == other.header
+        assert one.columns.tobytes() == other.columns.tobytes()
