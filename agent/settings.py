@@ -5,7 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from drivers.contract.context import EnergyKev, Message
+from drivers.addresses import endpoint
+from drivers.contract.context import DETECTORS, EnergyKev, Message, parse_detector
+from drivers.contract.errors import InputError
+from drivers.contract.materials import DOPANTS, HOSTS, dopants_of
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Nats = Annotated[float, Field(ge=0, le=1.61)]
@@ -25,16 +28,56 @@ def _check_reach(address: str, told: ValidationInfo) -> str:
     return address
 
 
+def _check_bridge(address: str) -> str:
+    """Return an address that a bridge may have, or raise `ValueError`."""
+    try:
+        endpoint(address)
+    except InputError:
+        raise ValueError("the address of a bridge, such as tcp://127.0.0.1:5555") from None
+    return address
+
+
+def _check_host(host: str | None) -> str | None:
+    """Return a host that is known, or raise `ValueError`."""
+    if host is not None and host not in HOSTS:
+        raise ValueError(f"one of {', '.join(HOSTS)}")
+    return host
+
+
+def _check_dopant(dopant: str | None, info: ValidationInfo) -> str | None:
+    """Return a dopant that goes with the host, as far as that is given, or raise `ValueError`."""
+    host = info.data.get("host")
+    possible = DOPANTS if host is None else dopants_of(host)
+    if dopant is not None and dopant not in ("none", *possible):
+        of = f", the dopants of {host}" if host else ""
+        raise ValueError(f'"none" or one of {", ".join(possible)}{of}')
+    return dopant
+
+
+def _check_detector(detector: str | None) -> str | None:
+    """Return a detector that is known by name or written as an annulus, or raise `ValueError`."""
+    if detector is not None:
+        try:
+            parse_detector(detector)
+        except InputError:
+            raise ValueError(f"{', '.join(DETECTORS)} or INNER-OUTER in mrad") from None
+    return detector
+
+
 Reach = Annotated[str, AfterValidator(_check_reach)]
 
 
 class ContextSettings(Message):
     """What the operator says of the specimen and the optics; it fills what frames do not say."""
 
-    host: str | None = Field(default=None, description='Host monolayer, for example "WSe2".')
-    dopant: str | None = Field(default=None, description='Dopant, for example "Ti", or "none".')
+    host: Annotated[str | None, AfterValidator(_check_host)] = Field(
+        default=None, description='Host monolayer, for example "WSe2".'
+    )
+    dopant: Annotated[str | None, AfterValidator(_check_dopant)] = Field(
+        default=None, description='Dopant, for example "Ti", or "none".'
+    )
     energy_kev: EnergyKev | None = Field(default=None, description="Beam energy [keV]; 80, not 80000.")
-    detector: str | None = Field(
+    detector: Annotated[str | None, AfterValidator(_check_detector)] = Field(
         default=None, description='Detector: "HAADF", "MAADF", or an annulus such as "35-120" in mrad.'
     )
     convergence_mrad: Annotated[float, Field(gt=0, le=500)] | None = Field(
@@ -54,7 +97,7 @@ class ContextSettings(Message):
 class SourceSettings(Message):
     """Where frames come from."""
 
-    connect: str = Field(
+    connect: Annotated[str, AfterValidator(_check_bridge)] = Field(
         default="tcp://127.0.0.1:5555",
         description="Control address of the bridge that serves the microscope.",
     )

@@ -17,6 +17,6 @@ def endpoint(address: str) -> tuple[str, int]:
     host, colon, port = address.removeprefix("tcp://").rpartition(":")
     if not colon:
         host, port = ("127.0.0.1", port) if port.isdigit() else (port, str(CONTROL_PORT))
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or any(sign in host for sign in "/ ") or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"expected an address such as tcp://127.0.0.1:{CONTROL_PORT}, found {address!r}")
     return host, int(port)

@@ -66,6 +66,13 @@ BAD = {
     "no section": ("mode = 'auto'\n", ["line 1", "outside any section", "[policy]"]),
     "value": ("[policy]\nmode = 'full'\n", ["line 2", "'observe', 'advise' or 'auto'", "'full'"]),
     "volts": ("[context]\nenergy_kev = 80000.0\n", ["line 2", "looks like volts", "80, not 80000"]),
+    "host": ("[context]\nhost = 'Unobtainium'\n", ["line 2", "context.host", "WSe2", "'Unobtainium'"]),
+    "dopant": (
+        "[context]\nhost = 'WSe2'\ndopant = 'W'\n",
+        ["line 3", "context.dopant", '"none" or one of Ti', "dopants of WSe2"],
+    ),
+    "detector": ("[context]\ndetector = '100-20'\n", ["line 2", "HAADF, MAADF or INNER-OUTER in mrad"]),
+    "bridge": ("[source]\nconnect = 'http://x:5'\n", ["line 2", "tcp://127.0.0.1:5555", "'http://x:5'"]),
     "kind": ("[analysis]\nthreads = '2'\n", ["line 2", "valid integer", "'2'"]),
     "nan": ("[watch]\nno_frame_s = nan\n", ["line 2", "finite"]),
     "control for all the world": (
