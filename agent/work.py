@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from agent.settings import AnalysisSettings
 from drivers.contract.facts import Settled
-from drivers.contract.header import FrameHeader
+from drivers.contract.header import FrameHeader, Window
 from drivers.contract.maps import DefectMap, FrameReference, digest_pixels
 from models.analysis import analyse, load_analyser
 from models.threads import use_threads
-from models.windows import cut_out, lay_into
+from models.windows import Shift, cut_out, lay_into
 
 #: Fields whose last frame is kept, one a detector and setting, to read windows in.
 _FIELDS_KEPT = 4
@@ -20,10 +20,11 @@ _FIELDS_KEPT = 4
 
 @dataclass(frozen=True)
 class Field:
-    """The last frame of a whole field that could be read, and its lattice constant [px]."""
+    """The last frame of a whole field that could be read, its lattice constant [px], and its scan."""
 
     pixels: NDArray[np.float32]
     lattice_px: float
+    group: str | None
 
 
 class ColumnAnalysis:
@@ -46,6 +47,7 @@ class ColumnAnalysis:
         self._threads = settings.threads
         self._analyser = load_analyser(settings.network, device=settings.device)
         self._fields: dict[tuple[Any, ...], Field] = {}
+        self._moved: tuple[str | None, str | None, Shift] | None = None
 
     def prepare(self) -> None:
         """Give this thread its number of workers: OpenMP keeps that number by thread."""
@@ -54,6 +56,7 @@ class ColumnAnalysis:
     def forget(self) -> None:
         """Forget all fields, as at the begin of a session."""
         self._fields.clear()
+        self._moved = None
 
     def run(self, pixels: NDArray[Any], settled: Settled, header: FrameHeader) -> DefectMap:
         """Make a map."""
@@ -65,16 +68,33 @@ class ColumnAnalysis:
         )
         key = _key(settled, header)
         if header.window is not None and key in self._fields:
-            field = self._fields[key]
-            laid = lay_into(field.pixels, pixels, header.window, field.lattice_px)
+            laid = self._lay(self._fields[key], pixels, header.window, _group(header))
             return cut_out(analyse(laid, settled, self._analyser), header.window, frame)
         made = analyse(pixels, settled, self._analyser, frame=frame)
         if header.window is None:
             self._fields.pop(key, None)
-            self._fields[key] = Field(np.asarray(pixels, np.float32), made.header.scale.lattice_px)
+            self._fields[key] = Field(
+                np.asarray(pixels, np.float32), made.header.scale.lattice_px, _group(header)
+            )
             while len(self._fields) > _FIELDS_KEPT:
                 self._fields.pop(next(iter(self._fields)))
         return made
+
+    def _lay(
+        self, field: Field, pixels: NDArray[Any], place: Window, group: str | None
+    ) -> NDArray[np.float32]:
+        """Lay a window into its field; what the first detector of a scan told of the drift holds for all."""
+        shift = None
+        if self._moved is not None and group is not None and self._moved[:2] == (group, field.group):
+            shift = self._moved[2]
+        laid, moved = lay_into(field.pixels, pixels, place, field.lattice_px, shift)
+        self._moved = (group, field.group, moved)
+        return laid
+
+
+def _group(header: FrameHeader) -> str | None:
+    """Name of the scan of frames that several detectors took at once."""
+    return None if header.simultaneous is None else header.simultaneous.group
 
 
 def _key(settled: Settled, header: FrameHeader) -> tuple[Any, ...]:

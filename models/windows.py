@@ -28,9 +28,16 @@ _RIM = 0.35
 LEAST_COLUMNS = 12
 
 
+Shift = tuple[int, int]
+
+
 def lay_into(
-    field: NDArray[np.floating], window: NDArray[np.generic], place: Window, lattice_px: float
-) -> NDArray[np.float32]:
+    field: NDArray[np.floating],
+    window: NDArray[np.generic],
+    place: Window,
+    lattice_px: float,
+    shift: Shift | None = None,
+) -> tuple[NDArray[np.float32], Shift]:
     """Lay a window into a frame of its field, which is brightened and moved to match.
 
     Parameters
@@ -42,11 +49,15 @@ def lay_into(
         Where in the field it lies.
     lattice_px : float
         Lattice constant.
+    shift : tuple of int, optional
+        How far (rows, columns) the field has to be moved, where another detector has told it.
 
     Returns
     -------
-    ndarray of shape (M, N)
+    laid : ndarray of shape (M, N)
         In the window's counts; inside the window, the window.
+    shift : tuple of int
+        How far the field was moved.
     """
     reach = int(np.ceil(_REACH * lattice_px))
     rows = slice(place.row_px, place.row_px + place.rows_px)
@@ -55,11 +66,11 @@ def lay_into(
     there = np.asarray(field, np.float64)
     there = there * (inside.mean() / max(float(there[rows, cols].mean()), 1e-12))
     padded = np.pad(there, reach, mode="symmetric")
-    down, right = _shift(padded, inside, place, reach, lattice_px)
+    down, right = shift or _shift(padded, inside, place, reach, lattice_px)
     height, width = there.shape
     laid = padded[reach - down : reach - down + height, reach - right : reach - right + width].copy()
     laid[rows, cols] = inside
-    return laid.astype(np.float32)
+    return laid.astype(np.float32), (down, right)
 
 
 def _shift(
@@ -68,7 +79,7 @@ def _shift(
     place: Window,
     reach: int,
     lattice_px: float,
-) -> tuple[int, int]:
+) -> Shift:
     """How far (rows, columns) what the padded field shows has gone until the window was scanned."""
     around = padded[
         place.row_px : place.row_px + place.rows_px + 2 * reach,
