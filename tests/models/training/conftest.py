@@ -35,6 +35,7 @@ def made_up_dataset(tmp_path_factory) -> Path:
         moments[:, 0] += sign * (1.5 * (label % 3) - 1.5)
         arrays = {
             "moments": moments.astype(np.float16),
+            "aligned": moments.astype(np.float16),
             "is_metal": label >= 3,
             "is_bright": label < 3,
             "label": label,
