@@ -161,10 +161,7 @@ def _instrument(settings: Settings) -> Finding:
     """Whether something listens where the bridge should be."""
     import socket
 
-    try:
-        host, port = endpoint(settings.source.connect)
-    except InputError as error:
-        return Finding("instrument", "bad", str(error), "mend source.connect")
+    host, port = endpoint(settings.source.connect)
     try:
         socket.create_connection((host, port), timeout=2.0).close()
     except OSError:

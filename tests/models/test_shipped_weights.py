@@ -24,7 +24,7 @@ def test_all_six_are_shipped_and_small():
 def test_shipped_weights_load_and_their_card_says_on_how_much_they_were_trained(name):
     card = load_shipped(name).card
     assert card["data"]["columns"] > 1e7
-    assert card["epochs"] >= 8
+    assert card["epochs"] * 0.8 * card["data"]["columns"] > 3e7  # columns that the network saw
     assert card["figures"]["test"]["ece"] < 0.01
 
 

@@ -70,7 +70,8 @@ def listen():
 
 
 def test_frames_of_a_bridge_become_maps_that_a_plain_client_reads(bridge, start_agent, listen):
-    words = ("--mode", "advise", "--set", "policy.entropy_nats=0", "--set", "policy.settle_frames=1")
+    rules = ("policy.rule=entropy", "policy.entropy_nats=0", "policy.settle_frames=1")
+    words = ("--mode", "advise", *(word for rule in rules for word in ("--set", rule)))
     agent = start_agent("--connect", bridge, "--no-report", "--set", "policy.when_behind=every", *words)
     listener = listen(agent)
     listener.until(lambda heard: len(heard.get("map", [])) > 16 and "request" in heard)
