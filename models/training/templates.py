@@ -1,8 +1,11 @@
 """Moments to expect of each class under a context, for `models.templates`: read from simulated frames."""
 
+import hashlib
 import io
+import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -89,3 +92,14 @@ def derive_templates(path: Path, *, workers: int, on_done: Callable[[], None] = 
         scatter=np.mean(scatters, axis=(0, 1)).astype(np.float32),
     )
     write_at_once(path, buffer.getvalue())
+    card = {
+        "what": "Moments of the five classes of all contexts by source size, and scatter of the sublattices",
+        "made_by": "columnist derive templates",
+        "sources_angstrom": SOURCES_ANGSTROM,
+        "pixels": _PIXELS,
+        "lattice_px": _LATTICE_PX,
+        "dose_e_per_a2": _DOSE_E_PER_A2,
+        "vacancy1_vacancy2_dopant": astuple(_DEFECTS),
+        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+    }
+    write_at_once(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
