@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.levels import densest_half
 from models.templates import Templates
 
 #: Depths of defects over the expected ones that are tried: logarithms, evenly spaced.
@@ -80,6 +81,14 @@ class Alignment:
         return templates.whole[common].to(moments)[side] + turned
 
 
+def align(
+    moments: Tensor, is_metal: Tensor, is_regular: Tensor, templates: Templates, *, is_doped: bool = True
+) -> Tensor:
+    """Moments (S, 6) of a frame in the measure of its context, learnt from its regular columns (S,)."""
+    found = find_alignment(moments[is_regular], is_metal[is_regular], templates, is_doped=is_doped)
+    return found.apply(moments, is_metal, templates)
+
+
 def find_alignment(moments: Tensor, is_metal: Tensor, templates: Templates, *, is_doped: bool) -> Alignment:
     """Find out where a frame's common columns and its defects lie.
 
@@ -105,20 +114,17 @@ def find_alignment(moments: Tensor, is_metal: Tensor, templates: Templates, *, i
         axes = gain * templates.axes[source]
         defects = [(1.0, float(templates.double[source])), (1.0,) if is_doped else ()]
         likelihood = -_LOG_DEPTHS.abs() / _DEPTH_SCALE
+        depths = [(side - centre[k]) @ axes[k] for k, side in enumerate(sides)]
         shares = []
-        for k, side in enumerate(sides):
-            share, log_likelihood = _fit_shares(
-                (side - centre[k]) @ axes[k], max(spread[k], _BIN), defects[k]
-            )
+        for k, depth in enumerate(depths):
+            share, log_likelihood = _fit_shares(depth, max(spread[k], _BIN), defects[k])
             shares.append(share)
             likelihood = likelihood + log_likelihood
         best = int(likelihood.argmax())
         for k, side in enumerate(sides):
             if len(side) == 0:
                 continue
-            part = _part_whole(
-                (side - centre[k]) @ axes[k], max(spread[k], _BIN), defects[k], shares[k], best
-            )
+            part = _part_whole(depths[k], max(spread[k], _BIN), defects[k], shares[k], best)
             centre[k] = (part @ side) / part.sum().clamp(min=1e-9)
             spread[k] = _deviation((side - centre[k]) @ axes[k], part)
     trust = counts / (counts + _LEAST_COLUMNS)
@@ -150,13 +156,9 @@ def _densest_half(moments: Tensor, axis: Tensor) -> tuple[Tensor, float]:
     if len(moments) == 0:
         return moments.new_zeros(moments.shape[1]), 0.0
     along = moments @ axis
-    order = along.argsort()
-    ranked = along[order]
-    half = (len(ranked) + 1) // 2
-    width = ranked[half - 1 :] - ranked[: len(ranked) - half + 1]
-    start = int(width.argmin())
+    chosen = densest_half(along)
     # Half of a normal distribution lies within 0.6745 deviations of its mean.
-    return moments[order[start : start + half]].mean(0), float(width[start]) / (2 * 0.6745)
+    return moments[chosen].mean(0), float(along[chosen[-1]] - along[chosen[0]]) / (2 * 0.6745)
 
 
 def _density(depth: Tensor, scale: Tensor, spread: float, defects: tuple[float, ...]) -> Tensor:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from drivers.contract.context import ColumnClass, Context
-from models.alignment import Alignment, find_alignment
+from models.alignment import align
 from models.checkpoint import Weights
 from models.contexts import context_number
 from models.contrasts import expected_contrast
@@ -51,8 +51,6 @@ class Classification:
         All sites, also those too near to the edge.
     decision : SublatticeDecision
         The sublattices, with their margins.
-    alignment : Alignment
-        How the frame differs from what its context lets expect.
     site_contrast : Tensor
         Of all sites of the lattice (`models.sublattice.measure_contrast`).
     """
@@ -65,7 +63,6 @@ class Classification:
     is_decided: Tensor
     reading: Reading
     decision: SublatticeDecision
-    alignment: Alignment
     site_contrast: Tensor
 
 
@@ -109,8 +106,8 @@ def classify(
     is_metal = decision.is_metal(reading.lattice).cpu()[chosen]
     lattice, templates = reading.lattice, find_templates(context)
     is_regular = is_whole & ~(lattice.boundary | lattice.rim).cpu()[chosen]
-    alignment = find_alignment(moments[is_regular], is_metal[is_regular], templates, is_doped=is_doped)
-    by_metal = encode_contrast(alignment.apply(moments, is_metal, templates), is_metal)
+    aligned = align(moments, is_metal, is_regular, templates, is_doped=is_doped)
+    by_metal = encode_contrast(aligned, is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
         logits = predict_logits(weights, by_metal, context)
         logits = pool_scatter(logits, by_metal, is_regular, templates)
@@ -129,7 +126,6 @@ def classify(
         is_decided=decision.is_decided[reading.lattice.grain.cpu()][chosen],
         reading=reading,
         decision=decision,
-        alignment=alignment,
         site_contrast=column_contrast,
     )
 

@@ -62,10 +62,15 @@ def level(image: Tensor, lattice: Lattice, whole: Tensor) -> Tensor:
 
 def common_value(values: Tensor) -> float:
     """Mean of the densest half of some values: that of whole columns as long as defects are fewer."""
-    ranked = values.sort().values
+    return float(values[densest_half(values)].mean())
+
+
+def densest_half(values: Tensor) -> Tensor:
+    """Places of the half of some values (n,), at least one, that spans the least, from the lowest up."""
+    ranked, order = values.sort()
     half = (len(ranked) + 1) // 2
     start = int((ranked[half - 1 :] - ranked[: len(ranked) - half + 1]).argmin())
-    return float(ranked[start : start + half].mean())
+    return order[start : start + half]
 
 
 def _window_mean(

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.contract.context import CONVERGENCE_MRAD
-from drivers.contract.errors import InputError
 from drivers.contract.materials import ATOMIC_NUMBERS, DOPANTS, HOSTS, dopants_of, find_host
 from sim_microscope.column_build import Settings, compute_column
 from sim_microscope.crystal import column_atoms
@@ -23,7 +22,7 @@ from sim_microscope.kernels import EDGES_MRAD, RADII_ANGSTROM, KernelTable
 from sim_microscope.pair_build import compress_pairs, compute_pairs, compute_remainders
 from sim_microscope.pairs import PAIR_EDGES_MRAD, SHELL_DISTANCES, PairTable, all_pair_keys, all_site_keys
 from sim_microscope.scattering import rms_displacement_angstrom
-from sim_microscope.workers import worker_pool
+from sim_microscope.workers import connect_cluster, worker_pool
 
 #: What a finished kernel holds; raised when that changes, so that old ones are made again.
 _FORMAT = 3
@@ -170,17 +169,9 @@ def run_tasks(
 
 def _run_on_cluster(tasks: Sequence[Task], folder: Path, address: str) -> Iterator[Any]:
     """Run tasks on a Dask cluster and write each result here as it arrives."""
-    from distributed import Client
     from distributed import as_completed as dask_completed
 
-    try:
-        client = Client(address, timeout="10s")
-    except OSError as error:
-        raise InputError(
-            f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`, or "
-            "leave out --cluster to work on this machine"
-        ) from error
-    with client:
+    with connect_cluster(address) as client:
         futures = {client.submit(type(task).compute, task, pure=False): task for task in tasks}
         for future in dask_completed(list(futures)):
             _keep(future.result(), folder / f"{futures[future].stem}.npz")

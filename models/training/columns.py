@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from drivers.contract.context import ColumnClass, Context
 from drivers.contract.errors import InputError
-from models.alignment import find_alignment
+from models.alignment import align
 from models.reading import Reading
 from models.sublattice import is_brighter
 from models.templates import find_templates
@@ -128,9 +128,8 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
 def aligned_moments(columns: LabelledColumns, context: Context) -> NDArray[np.float32]:
     """Moments (n, 6) in the measure of the context, as classifiers read them (`models.alignment`)."""
     moments, is_metal = torch.from_numpy(columns.moments), torch.from_numpy(columns.is_metal)
-    regular, templates = torch.from_numpy(columns.is_regular), find_templates(context)
-    alignment = find_alignment(moments[regular], is_metal[regular], templates, is_doped=True)
-    return np.asarray(alignment.apply(moments, is_metal, templates).numpy())
+    is_regular = torch.from_numpy(columns.is_regular)
+    return np.asarray(align(moments, is_metal, is_regular, find_templates(context)).numpy())
 
 
 def motif_numbers(frame: Frame) -> NDArray[np.uint8]:

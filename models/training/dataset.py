@@ -4,15 +4,13 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from drivers.contract.errors import InputError
@@ -21,6 +19,8 @@ from models.contexts import context_name, reference_contexts
 from models.reading import read_columns
 from models.training.columns import LabelledColumns, MisreadError, aligned_moments, label_columns
 from models.training.conditions import Ranges, draw_frame
+from models.training.pools import one_thread, reading_pool
+from sim_microscope.workers import connect_cluster
 
 #: Raised when features or shards change their meaning.
 FORMAT = 3
@@ -126,7 +126,7 @@ def build(
 
 def _run_here(plan: Plan, numbers: list[int], folder: Path, workers: int) -> Iterator[None]:
     """Build shards in processes of this machine."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with reading_pool(workers) as pool:
         futures = [pool.submit(build_shard, plan, number, folder) for number in numbers]
         try:
             for future in as_completed(futures):
@@ -140,17 +140,9 @@ def _run_here(plan: Plan, numbers: list[int], folder: Path, workers: int) -> Ite
 
 def _run_on(address: str, plan: Plan, numbers: list[int], folder: Path) -> Iterator[None]:
     """Make shards on a Dask cluster, and write each here as it arrives."""
-    from distributed import Client
     from distributed import as_completed as dask_completed
 
-    try:
-        client = Client(address, timeout="10s")
-    except OSError as error:
-        raise InputError(
-            f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`, or "
-            "leave out --cluster to work on this machine"
-        ) from error
-    with client:
+    with connect_cluster(address) as client:
         futures = {client.submit(make_shard, plan, number, pure=False): number for number in numbers}
         for future in dask_completed(list(futures)):
             _write_shard(future.result(), shard_path(folder, futures[future]))
@@ -161,11 +153,6 @@ def _run_on(address: str, plan: Plan, numbers: list[int], folder: Path) -> Itera
 def shard_path(folder: Path, number: int) -> Path:
     """File of a context's shard."""
     return folder / f"context-{number:03d}.npz"
-
-
-def _one_thread() -> None:
-    """Leave the cores to the other processes."""
-    torch.set_num_threads(1)
 
 
 def _check_plan(plan: Plan, folder: Path) -> None:
@@ -199,7 +186,7 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
         index = counts["frames"]
         counts["frames"] += 1
         frame = draw_frame(reference_contexts()[number], plan.ranges, [plan.seed, number, index])
-        _one_thread()  # the simulator's compiled loops have raised it: a frame then takes ten times as long
+        one_thread()  # the simulator's compiled loops have raised it: a frame then takes ten times as long
         try:
             labelled = label_columns(frame, read_columns(frame.image, with_edges=False))
             aligned = aligned_moments(labelled, reference_contexts()[number])

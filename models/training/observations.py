@@ -5,9 +5,7 @@ Features are kept, not what a network says of them, so that new weights need no 
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,14 @@ from numpy.typing import NDArray
 from drivers.contract.context import ENERGIES_KEV, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.materials import doped_pairs
-from models.alignment import find_alignment
+from models.alignment import align
 from models.contexts import context_number
 from models.encoding import encode_contrast
 from models.reading import read_columns
 from models.templates import find_templates
 from models.training.columns import match_truth, metal_side
 from models.training.conditions import Ranges
+from models.training.pools import reading_pool
 from models.training.series import SeriesFrame, draw_series
 
 #: Series are of this dose [log10 of e/Å²] and else as frames to learn from; and have rarer defects.
@@ -81,7 +80,7 @@ def observe(
         Called after each series.
     """
     parts = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with reading_pool(workers) as pool:
         for future in [pool.submit(_observe_one, seed, number) for number in range(count)]:
             parts += future.result()
             on_done()
@@ -129,8 +128,8 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
     is_metal = torch.from_numpy(reading.lattice.sublattice.numpy() == side)
     lattice, templates = reading.lattice, find_templates(frame.context)
     regular = reading.whole & ~(lattice.boundary | lattice.rim)
-    alignment = find_alignment(reading.moments[regular], is_metal[regular], templates, is_doped=True)
-    contrast = encode_contrast(alignment.apply(reading.moments, is_metal, templates), is_metal).numpy()[keep]
+    aligned = align(reading.moments, is_metal, regular, templates)
+    contrast = encode_contrast(aligned, is_metal).numpy()[keep]
     if not len(contrast) or not np.isfinite(contrast).all():
         return None
     sites = match[keep]
@@ -146,11 +145,6 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
         frame.crystal.classes[sites],
         image.column[sites].astype(np.int32),
     )
-
-
-def _one_thread() -> None:
-    """Leave the cores to the other processes."""
-    torch.set_num_threads(1)
 
 
 def save_observations(path: Path, observations: Observations, card: dict[str, object]) -> None:

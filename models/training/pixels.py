@@ -5,9 +5,8 @@ that reads the moments of the same columns.  Nothing of it is shipped.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from models.reading import read_columns
 from models.training.columns import aligned_moments, label_columns
 from models.training.conditions import Ranges, draw_frame
 from models.training.evaluation import REFERENCE_DOSE
+from models.training.pools import reading_pool
 from models.training.samples import column_weights
 
 #: Frames, and columns of a class that each gives.
@@ -135,7 +135,7 @@ def make_patches(number: int, seed: int, frames: int) -> list[Patches]:
 def gather(contexts: list[int], seed: int, frames: int, workers: int, on_done: Callable[[], None]) -> Patches:
     """Columns of all frames of some contexts."""
     found: list[Patches] = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with reading_pool(workers) as pool:
         for future in as_completed([pool.submit(make_patches, k, seed, frames) for k in contexts]):
             found += future.result()
             on_done()

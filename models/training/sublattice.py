@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from models.reading import Reading, read_columns
 from models.sublattice import ExpectedContrast, measure_contrast
 from models.training.columns import match_truth, metal_side
 from models.training.conditions import Ranges, draw_frame
+from models.training.pools import reading_pool
 from sim_microscope.simulate import Frame
 
 #: As `Ranges`, but with defects as rare as in real specimens and a microscope known less well: the annulus to
@@ -108,7 +107,7 @@ def study(
         Plain data, for JSON.
     """
     samples, refused = [], 0
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with reading_pool(workers) as pool:
         futures = [pool.submit(draw_sample, seed, index) for index in range(frames)]
         for future in futures:
             sample = future.result()
@@ -125,11 +124,6 @@ def study(
         "fitted": fit(samples),
         "caps": {str(cap): score(samples, most_effective=cap) for cap in _CAPS},
     }
-
-
-def _one_thread() -> None:
-    """Leave the cores to the other processes."""
-    torch.set_num_threads(1)
 
 
 def score(samples: list[Sample], most_effective: float | None = None) -> dict[str, Any]:

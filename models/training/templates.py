@@ -4,9 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from models.contexts import context_name, reference_contexts
 from models.reading import read_columns
 from models.templates import SOURCES_ANGSTROM
 from models.training.columns import label_columns
+from models.training.pools import reading_pool
 from sim_microscope.crystal import DefectConcentrations
 from sim_microscope.imaging import Acquisition
 from sim_microscope.simulate import SpecimenPlan, simulate_frame
@@ -79,7 +78,7 @@ def _statistics(
 def derive_templates(path: Path, *, workers: int, on_done: Callable[[], None] = lambda: None) -> None:
     """Write the table of all reference contexts; `on_done` is called after each."""
     means, scatters = [], []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with reading_pool(workers) as pool:
         for mean, scatter in pool.map(measure_templates, reference_contexts(), chunksize=8):
             means.append(mean)
             scatters.append(scatter)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sim_microscope import build
+from drivers.contract.errors import InputError
 from sim_microscope.build import ColumnTask, run_tasks
 from sim_microscope.column_build import Settings
 
@@ -28,7 +28,7 @@ def test_a_result_is_not_mistaken_for_one_of_other_settings():
 
 
 def test_a_cluster_that_does_not_answer_is_named(tmp_path):
-    with pytest.raises(build.InputError, match=r"tcp://127\.0\.0\.1:1.*dask scheduler"):
+    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:1.*dask scheduler"):
         run_tasks(
             [ColumnTask("Ti", 60, QUICK)],
             tmp_path,
