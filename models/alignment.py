@@ -19,7 +19,7 @@ from models.levels import densest_half
 from models.templates import Templates
 
 #: Depths of defects over the expected ones that are tried: logarithms, evenly spaced.
-_LOG_DEPTHS = 0.03 * np.arange(-40, 21)
+_LOG_DEPTHS = np.arange(-40, 21, dtype=np.float64) * np.float64(0.03)
 
 #: After the first round only depths this many places from the last best are tried.
 _NEAR = 8

@@ -109,9 +109,10 @@ def classify(
     aligned = align(moments, is_metal, is_regular, templates, is_doped=is_doped)
     by_metal = encode_contrast(aligned, is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
-        logits = predict_logits(weights, by_metal, context)
         at = lattice.positions.cpu()[chosen] / lattice.lattice_px
-        logits = pool_scatter(logits, by_metal, find_scatter(by_metal, is_regular, at, templates), templates)
+        scatter = find_scatter(by_metal, is_regular, at, templates)
+        logits = predict_logits(weights, by_metal, context, scatter.spread)
+        logits = pool_scatter(logits, by_metal, scatter, templates)
     else:
         by_brightness = encode_contrast(moments, is_brighter(reading.image, reading.lattice).cpu()[chosen])
         logits = predict_logits(weights, by_brightness, context)

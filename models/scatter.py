@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.alignment import Mixture
+from models.calibration import USUAL_SPREAD
 from models.encoding import CONTRAST_FEATURES
 from models.normalise import blur_cells
 from models.templates import Templates
 
 #: Weight of the frame's own scatter in the pool.
-_SHARE = 0.5
+_SHARE = 0.75
 
 #: Columns of the chalcogen sublattice below which a frame does not tell.
 _LEAST_COLUMNS = 100
-
-#: Spread of a frame that does not tell.
-USUAL_SPREAD = 0.1
 
 #: No spread is smaller.
 _LEAST_SPREAD = 0.02
@@ -49,12 +47,12 @@ class Scatter:
     ----------
     spread : Tensor of shape (S,)
         Standard deviation around each column of the frame, of either sublattice.
-    tail : float
-        Part of the whole columns that scatters farther; nan if the frame does not tell.
+    tail : Tensor of shape (S,)
+        Part of the frame's whole columns that scatters farther; nan if the frame does not tell.
     """
 
     spread: Tensor
-    tail: float
+    tail: Tensor
 
 
 def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Templates) -> Scatter:
@@ -73,7 +71,7 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
     """
     used = ((contrast[:, CONTRAST_FEATURES - 1] > 0.5) & is_regular).numpy()
     if used.sum() < _LEAST_COLUMNS:
-        return Scatter(torch.full((len(contrast),), USUAL_SPREAD), float("nan"))
+        return Scatter(*(torch.full((len(contrast),), value) for value in (USUAL_SPREAD, torch.nan)))
     depth, cell = _depths(contrast, templates).numpy()[used], _Cells.of(at.double().numpy())
     near = np.abs(depth[np.abs(depth) < 0.5])
     usual = max(1.4826 * float(np.median(near)), _LEAST_SPREAD) if len(near) else 0.5
@@ -87,12 +85,12 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
         spread = cell.local_deviation(used, whole, square)
         shares = parts.sum(1) / len(depth)
         mixture = replace(mixture, shares=shares, spread=spread[used])
-    core, tail = mixture.shares[:2]
-    return Scatter(torch.from_numpy(spread).float(), float(tail / max(core + tail, 1e-9)))
+    part = float(mixture.shares[1] / max(mixture.shares[:2].sum(), 1e-9))
+    return Scatter(torch.from_numpy(spread).float(), torch.full((len(contrast),), part))
 
 
 def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: Templates) -> Tensor:
-    """Logits of the columns of a frame, those of X2 and the vacancies pooled with the frame's own scatter.
+    """Logits of columns, those of X2 and the vacancies pooled with their frame's own scatter.
 
     The sum of the three classes' evidence stays the network's.
 
@@ -103,7 +101,7 @@ def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: 
     contrast : Tensor of shape (S, 8)
         Aligned moments and the flag of the metal's sublattice.
     scatter : Scatter
-        Of these columns.
+        Around these columns, which may be of several frames.
     templates : Templates
         Of the context.
 
@@ -111,12 +109,11 @@ def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: 
     -------
     Tensor of shape (S, 5)
     """
-    if np.isnan(scatter.tail):
-        return logits
-    side = contrast[:, CONTRAST_FEATURES - 1] > 0.5
+    side = (contrast[:, CONTRAST_FEATURES - 1] > 0.5) & ~scatter.tail.isnan()
     depth, spread = _depths(contrast, templates)[side].numpy(), scatter.spread[side].double().numpy()
     core, tail, *rest = Mixture.start(spread, _defects(templates)).density(depth)
-    own = np.stack([(1 - scatter.tail) * core + scatter.tail * tail, *rest], axis=1)
+    part = scatter.tail[side].double().numpy()
+    own = np.stack([(1 - part) * core + part * tail, *rest], axis=1)
     network = logits[side, :3].double()
     total = network.logsumexp(1, keepdim=True)
     said = torch.log_softmax(torch.from_numpy(own).clamp(min=_LEAST).log(), 1)
@@ -171,4 +168,4 @@ class _Cells:
         added = _FROM_FRAME / (4 * np.pi * _REACH**2)
         mean = square.sum() / max(weight.sum(), 1e-9)
         variance = (squares + added * mean) / (counted + added)
-        return np.maximum(np.sqrt(np.maximum(variance, 0.0)), _LEAST_SPREAD)
+        return np.asarray(np.maximum(np.sqrt(np.maximum(variance, 0.0)), _LEAST_SPREAD))

@@ -207,7 +207,7 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
             "moments": labelled.moments.astype(np.float16),
             "aligned": contrast[:, :MOMENTS].half().numpy(),
             "spread": scatter.spread.half().numpy(),
-            "tail": np.full(len(contrast), scatter.tail, np.float16),
+            "tail": scatter.tail.half().numpy(),
             "is_metal": labelled.is_metal,
             "is_bright": labelled.is_bright,
             "label": labelled.label,

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from drivers.contract.context import DETECTORS, Context, Specimen
+from models.calibration import USUAL_SPREAD
 from models.encoding import encode_contrast
-from models.scatter import USUAL_SPREAD, find_scatter, pool_scatter
+from models.scatter import find_scatter, pool_scatter
 from models.templates import find_templates
 
 WSE2 = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=DETECTORS["MAADF"])
