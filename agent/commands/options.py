@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.settings import Settings
 from agent.settings_file import DEFAULT_FILE, load_settings, parse_flag
+from drivers.contract.errors import InputError
 
 
 def add_settings_options(parser: argparse.ArgumentParser) -> None:
