@@ -1,9 +1,9 @@
 """What a frame's own scatter says of vacancies, beside what the network says.
 
 A network sees one column at a time and cannot know how noisy its surroundings are.  Along the direction in
-which vacancies differ from whole columns, the frame tells: how far its whole columns scatter nearby, how
-heavy their tail is.  Both opinions rest on the same moments, so they are not multiplied but pooled
-(`docs/decisions/0016-scatter.md`).
+which vacancies differ from whole columns, the frame tells: where its whole columns lie nearby, how far they
+scatter there, how heavy their tail is.  Both opinions rest on the same moments, so they are pooled and not
+multiplied (`docs/decisions/0016-scatter.md`).
 """
 
 from dataclasses import dataclass, replace
@@ -28,9 +28,9 @@ _LEAST_COLUMNS = 100
 #: No spread is smaller.
 _LEAST_SPREAD = 0.02
 
-#: Standard deviation of the Gaussian window that a spread is taken over, in lattice constants, and columns of
-#: the whole frame's spread that are added to those of the window.
-_REACH, _FROM_FRAME = 4.0, 15.0
+#: Standard deviations of the Gaussian windows that a centre and a spread are taken over, in lattice
+#: constants, and columns of the whole frame that are added to those of either window.
+_CENTRE_REACH, _SPREAD_REACH, _FROM_FRAME = 2.0, 3.0, 15.0
 
 #: Times that spreads and shares are found from one another.
 _ROUNDS = 4
@@ -41,16 +41,19 @@ _LEAST = 1e-12
 
 @dataclass(frozen=True)
 class Scatter:
-    """How the whole chalcogen columns of a frame scatter about where they are expected, the vacancy at 1.
+    """How the whole chalcogen columns of a frame scatter along the axis of the vacancy, which lies at 1.
 
     Parameters
     ----------
+    centre : Tensor of shape (S,)
+        Where whole columns lie around each column of the frame, of either sublattice; 0 is expected.
     spread : Tensor of shape (S,)
-        Standard deviation around each column of the frame, of either sublattice.
+        Their standard deviation there.
     tail : Tensor of shape (S,)
         Part of the frame's whole columns that scatters farther; nan if the frame does not tell.
     """
 
+    centre: Tensor
     spread: Tensor
     tail: Tensor
 
@@ -71,22 +74,27 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
     """
     used = ((contrast[:, CONTRAST_FEATURES - 1] > 0.5) & is_regular).numpy()
     if used.sum() < _LEAST_COLUMNS:
-        return Scatter(*(torch.full((len(contrast),), value) for value in (USUAL_SPREAD, torch.nan)))
+        return Scatter(*(torch.full((len(contrast),), value) for value in (0.0, USUAL_SPREAD, torch.nan)))
     depth, cell = _depths(contrast, templates).numpy()[used], _Cells.of(at.double().numpy())
     near = np.abs(depth[np.abs(depth) < 0.5])
     usual = max(1.4826 * float(np.median(near)), _LEAST_SPREAD) if len(near) else 0.5
     mixture = Mixture.start(np.full(len(depth), usual), _defects(templates))
-    spread = np.full(len(contrast), usual)
+    centre, spread = np.zeros(len(contrast)), np.full(len(contrast), usual)
     for _ in range(_ROUNDS):
-        parts = mixture.parts(depth)
+        parts = mixture.parts(depth - centre[used])
         core, tail = parts[:2]
         # In the tail columns scatter farther by a known factor.
-        whole, square = core + tail, depth * depth * (core + tail / Mixture.TAIL_WIDTH**2)
-        spread = cell.local_deviation(used, whole, square)
+        weight = core + tail / Mixture.TAIL_WIDTH**2
+        centre = cell.local_mean(used, weight, depth * weight, _CENTRE_REACH, 0.0)
+        square = (depth - centre[used]) ** 2 * weight
+        usual = square.sum() / max((core + tail).sum(), 1e-9)
+        variance = cell.local_mean(used, core + tail, square, _SPREAD_REACH, usual)
+        spread = np.sqrt(np.maximum(variance, _LEAST_SPREAD**2))
         shares = parts.sum(1) / len(depth)
         mixture = replace(mixture, shares=shares, spread=spread[used])
     part = float(mixture.shares[1] / max(mixture.shares[:2].sum(), 1e-9))
-    return Scatter(torch.from_numpy(spread).float(), torch.full((len(contrast),), part))
+    around = [torch.from_numpy(values).float() for values in (centre, spread)]
+    return Scatter(around[0], around[1], torch.full((len(contrast),), part))
 
 
 def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: Templates) -> Tensor:
@@ -110,7 +118,8 @@ def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: 
     Tensor of shape (S, 5)
     """
     side = (contrast[:, CONTRAST_FEATURES - 1] > 0.5) & ~scatter.tail.isnan()
-    depth, spread = _depths(contrast, templates)[side].numpy(), scatter.spread[side].double().numpy()
+    depth = (_depths(contrast, templates) - scatter.centre.double())[side].numpy()
+    spread = scatter.spread[side].double().numpy()
     core, tail, *rest = Mixture.start(spread, _defects(templates)).density(depth)
     part = scatter.tail[side].double().numpy()
     own = np.stack([(1 - part) * core + part * tail, *rest], axis=1)
@@ -157,15 +166,21 @@ class _Cells:
         rows, columns = (cell.max(axis=0) + 1).tolist()
         return cls(cell[:, 0] * columns + cell[:, 1], rows, columns)
 
-    def local_deviation(
-        self, used: NDArray[np.bool_], weight: NDArray[np.float64], square: NDArray[np.float64]
+    def local_mean(
+        self,
+        used: NDArray[np.bool_],
+        weight: NDArray[np.float64],
+        sums: NDArray[np.float64],
+        reach: float,
+        usual: float,
     ) -> NDArray[np.float64]:
-        """Deviation around each column (S,) from weights and weighed squares of the columns that are used."""
+        """Mean around each column (S,), from weights and weighed values of the columns that are used.
+
+        Columns of the usual value are added, see `_FROM_FRAME`.
+        """
         size, number = self.rows * self.columns, self.number[used]
-        sums = np.stack([np.bincount(number, values, size) for values in (weight, square)])
-        blurred = blur_cells(torch.from_numpy(sums).reshape(2, self.rows, self.columns), _REACH).numpy()
-        counted, squares = blurred.reshape(2, -1)[:, self.number]
-        added = _FROM_FRAME / (4 * np.pi * _REACH**2)
-        mean = square.sum() / max(weight.sum(), 1e-9)
-        variance = (squares + added * mean) / (counted + added)
-        return np.asarray(np.maximum(np.sqrt(np.maximum(variance, 0.0)), _LEAST_SPREAD))
+        cells = np.stack([np.bincount(number, values, size) for values in (weight, sums)])
+        blurred = blur_cells(torch.from_numpy(cells).reshape(2, self.rows, self.columns), reach).numpy()
+        counted, total = blurred.reshape(2, -1)[:, self.number]
+        added = _FROM_FRAME / (4 * np.pi * reach**2)
+        return np.asarray((total + added * usual) / (counted + added))
