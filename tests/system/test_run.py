@@ -5,6 +5,7 @@ import signal
 import struct
 import time
 
+import numpy as np
 import pytest
 import zmq
 
@@ -146,3 +147,14 @@ def test_a_typo_in_the_settings_keeps_it_from_starting_and_is_named(columnist, t
     assert "line 2" in result.stderr
     assert "did you mean 'mode'" in result.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "columnist.toml"]
+
+
+def test_a_recording_of_which_no_frame_can_be_used_ends_in_an_error_that_says_why(columnist, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    np.save(folder / "haadf_1.npy", np.random.default_rng(1).random((48, 48)).astype(np.float32))
+    sockets = [f"--set=publish.{name}=tcp://127.0.0.1:0" for name in ("maps", "snapshot", "control")]
+    result = columnist("run", "--replay", str(folder), "--plain", *sockets)
+    assert result.returncode == 1, result.stdout
+    assert "no frame could be used" in result.stderr
+    assert "host" in result.stderr
