@@ -2,13 +2,13 @@
 
 Run by `columnist bench load [--json] [--seconds 600 --listeners 100 --frames 100000 --faults 1000]`.
 
-The agent is a process of its own, as `columnist run` sets it up but for the analysis.  Whatever is measured of
-it is the growth between the second quarter of a run, by frames, and the last: of its memory, descriptors and
-threads, and of the bytes of journal a frame.
+The agent is a process of its own, as `columnist run` sets it up but for the analysis.  Whatever is measured
+of it is the growth between the second quarter of a run, by frames, and the last: of its memory, descriptors
+and threads, and of the bytes of journal a frame.
 
 - overload: the bridge has a frame three times as often as one is analysed, by an analysis that takes a set
-  time (`--analysis-ms`) and gives a made-up map.  Every frame must be recorded (`frames_lost`), and be mapped or
-  skipped (`unaccounted`); `newest_latency_p95_s` is from the end of a scan to the map in a listener's hands.
+  time (`--analysis-ms`) and gives a made-up map.  Every frame must be recorded (`frames_lost`), and be mapped
+  or skipped (`unaccounted`); `newest_latency_p95_s` is from a scan's end to the map in a listener's hands.
 - listeners: so many at once; the dead ones connect, subscribe and never read.  The others must miss nothing.
 - soak: so many small frames through a link on which one fault follows the other.  Every tenth frame is
   analysed in earnest, the others get a made-up map at once.

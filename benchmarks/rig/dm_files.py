@@ -13,7 +13,7 @@ _I32, _U16, _F32 = 3, 4, 6
 _UINT16_IMAGE = 10
 
 
-def dm_file(image: NDArray[np.uint16], *, version: int, step_nm: float = 0.02) -> bytes:
+def dm_file(image: NDArray[np.uint16], *, version: int, step_nm: float) -> bytes:
     """Return a file of version 3 or 4 with an image (row, column) and a few tags of its context."""
     rows, columns = image.shape
     axis = {"Origin": 0.0, "Scale": step_nm, "Units": "nm"}

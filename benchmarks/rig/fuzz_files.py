@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rig.dm_files import dm_file
 from benchmarks.rig.fuzz_messages import Case
 from benchmarks.rig.mutations import (
     dump,
@@ -34,8 +33,6 @@ def original_files(name: str, folder: Path) -> dict[str, bytes]:
     if name == RECORDED:
         return {"": (DATA / "tiwse2" / "haadf_2.dm4").read_bytes()}
     conftest = runpy.run_path(str(ROOT / "tests" / "drivers" / "conftest.py"))
-    if name.endswith((".dm3", ".dm4")):
-        return {"": dm_file(conftest["picture"](), version=int(name[-1]))}
     original = folder / f"original_{name}"
     conftest["WRITERS"][name](original)
     if original.is_file():

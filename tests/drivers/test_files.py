@@ -21,6 +21,8 @@ FORMATS = [
     "frame.tif",
     "frame.mrc",
     "frame.ser",
+    "frame.dm3",
+    "frame.dm4",
     "velox.emd",
     "berkeley.emd",
     "frame.nxs",
