@@ -88,7 +88,7 @@ class Watched:
         self._thread.start()
 
     def _look(self) -> None:
-        while not self._is_over.wait(_LOOK_S):
+        while True:
             with contextlib.suppress(psutil.Error):
                 self.samples.append(
                     {
@@ -100,6 +100,8 @@ class Watched:
                         "frames": self._count(),
                     }
                 )
+            if self._is_over.wait(_LOOK_S):
+                return
 
     def journal_bytes(self) -> int:
         """Bytes of all sessions."""
@@ -110,7 +112,7 @@ class Watched:
         self._is_over.set()
         self._thread.join()
         end = self.samples[-1]["frames"]
-        early = [sample for sample in self.samples if 0.25 < sample["frames"] / end <= 0.5]
+        early = [sample for sample in self.samples if 0.25 * end < sample["frames"] <= 0.5 * end]
         late = [sample for sample in self.samples if sample["frames"] > 0.75 * end]
 
         def mean(part: list[dict[str, float]], name: str) -> float:
@@ -120,7 +122,8 @@ class Watched:
             grown, frames = (part[-1][key] - part[0][key] for key in (name, "frames"))
             return grown / max(frames, 1)
 
-        parts = (early, late)
+        parts = (early or self.samples, late or self.samples)  # a short run has few samples
+        early, late = parts
         return {
             "memory_mib": [round(mean(part, "memory") / 2**20, 1) for part in parts],
             "memory_most_mib": round(max(sample["memory"] for sample in self.samples) / 2**20, 1),
@@ -189,6 +192,14 @@ class Audience:
                 if listener is self._live[0]:
                     self.latencies_s.append(time.monotonic() - envelope["times_s"]["acquired_s"])
 
+    def wait_for_maps(self) -> None:
+        """Wait until the agent is under way."""
+        end_s = time.monotonic() + 60
+        while len(self.latencies_s) < 3:
+            if time.monotonic() > end_s:
+                raise RuntimeError("expected maps within a minute, found none; see agents.log")
+            time.sleep(0.02)
+
     def close(self) -> None:
         """Go."""
         self._is_over = True
@@ -196,12 +207,12 @@ class Audience:
         self._context.destroy(linger=0)
 
 
-def count_entries(folder: Path) -> dict[str, int]:
-    """What the journals hold."""
+def count_entries(folder: Path, safe: int) -> dict[str, int]:
+    """What the journals hold, of a bridge that was told that the frames below one are safe."""
     from agent.recording import Recording
 
     counts = {"seen": 0, "mapped": 0, "skipped": 0, "rejected": 0, "held": 0}
-    numbers: set[tuple[str, int]] = set()
+    numbers: set[int] = set()
     for session in folder.iterdir():
         with Recording(session) as recording:
             for entry in recording.entries():
@@ -210,11 +221,11 @@ def count_entries(folder: Path) -> dict[str, int]:
                 counts["held"] += kind == "recording_held"
                 if kind == "frame_seen":
                     counts["seen"] += 1
-                    numbers.add((entry.event.header.session, entry.event.header.sequence))
+                    numbers.add(entry.event.header.sequence)
                 for action in entry.actions:
                     counts["skipped"] += action.kind == "skip_frame"
                     counts["rejected"] += action.kind == "reject_frame" and kind == "frame_seen"
-    return counts | {"distinct": len(numbers)}
+    return counts | {"lost": len(set(range(safe)) - numbers), "repeated": counts["seen"] - len(numbers)}
 
 
 def overload(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -228,19 +239,21 @@ def overload(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     ):
         watched = Watched(process, folder / "overload", lambda: bridge._ring.pace)
         audience = Audience(addresses["maps"], options.listeners, options.dead)
+        audience.wait_for_maps()
         began_s, first = time.monotonic(), bridge.next_sequence
         time.sleep(options.seconds)
         seconds, taken = time.monotonic() - began_s, bridge.next_sequence - first
         figures = watched.figures()
         audience.close()
         safe = bridge._ring.pace
-    counts = count_entries(folder / "overload")
+    counts = count_entries(folder / "overload", safe)
     late = audience.latencies_s[len(audience.latencies_s) // 4 :]
     return figures | {
         "seconds": round(seconds, 1),
         "frames_a_second": round(taken / seconds, 1),
         "maps_a_second": round(counts["mapped"] / seconds, 1),
-        "frames_lost": safe - counts["distinct"] if safe > counts["distinct"] else 0,
+        "frames": safe,
+        "frames_lost": counts["lost"],
         "unaccounted": counts["seen"] - counts["mapped"] - counts["skipped"] - counts["rejected"],
         "skipped": counts["skipped"],
         "newest_latency_p50_s": round(float(np.percentile(late, 50)), 3),
@@ -272,15 +285,15 @@ def soak(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             _wait_for(bridge, bridge._ring.pace + max(options.frames // options.faults, 20), process)
         seconds, safe = time.monotonic() - began_s, bridge._ring.pace
         figures = watched.figures()
-    counts = count_entries(folder / "soak")
+    counts = count_entries(folder / "soak", safe)
     return figures | {
         "frames": safe,
         "seconds": round(seconds, 1),
         "frames_a_second": round(safe / seconds, 1),
         "faults": sum(faults.values()),
         "faults_by_kind": dict(sorted(faults.items())),
-        "frames_lost": max(safe - counts["distinct"], 0),
-        "frames_repeated": counts["seen"] - counts["distinct"],
+        "frames_lost": counts["lost"],
+        "frames_repeated": counts["repeated"],
         "mapped": counts["mapped"],
         "skipped": counts["skipped"],
         "rejected": counts["rejected"],
