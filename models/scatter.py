@@ -6,6 +6,7 @@ heavy their tail is.  Both opinions rest on the same moments, so they are not mu
 (`docs/decisions/0016-scatter.md`).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from models.alignment import Mixture
 from models.calibration import USUAL_SPREAD
 from models.encoding import CONTRAST_FEATURES
-from models.normalise import blur_cells
+from models.normalise import gaussian_matrix
 from models.templates import Templates
 
 #: Weight of the frame's own scatter in the pool.
@@ -113,14 +114,19 @@ def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: 
     depth, spread = _depths(contrast, templates)[side].numpy(), scatter.spread[side].double().numpy()
     core, tail, *rest = Mixture.start(spread, _defects(templates)).density(depth)
     part = scatter.tail[side].double().numpy()
-    own = np.stack([(1 - part) * core + part * tail, *rest], axis=1)
-    network = logits[side, :3].double()
-    total = network.logsumexp(1, keepdim=True)
-    said = torch.log_softmax(torch.from_numpy(own).clamp(min=_LEAST).log(), 1)
-    pooled = (1 - _SHARE) * (network - total) + _SHARE * said
+    own = np.log(np.maximum(np.stack([(1 - part) * core + part * tail, *rest]), _LEAST))  # (3, n)
+    network = logits[side, :3].double().T.numpy()
+    total = _log_sum(network)
+    pooled = (1 - _SHARE) * (network - total) + _SHARE * (own - _log_sum(own))
     result = logits.clone()
-    result[side, :3] = (torch.log_softmax(pooled, 1) + total).to(logits)
+    result[side, :3] = torch.from_numpy(pooled - _log_sum(pooled) + total).T.to(logits)
     return result
+
+
+def _log_sum(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm (n,) of the sum of what logarithms (K, n) stand for."""
+    highest = logs.max(axis=0)
+    return np.asarray(highest + np.log(np.exp(logs - highest).sum(axis=0)))
 
 
 def _defects(templates: Templates) -> tuple[float, ...]:
@@ -142,30 +148,32 @@ class _Cells:
     ----------
     number : ndarray of shape (S,)
         Of each column's square, row by row.
-    rows, columns : int
-        Of squares.
+    along_rows, along_columns : ndarray of shape (R, R), (C, C)
+        What makes a Gaussian sum of R x C squares, from either side.
     """
 
     number: NDArray[np.int64]
-    rows: int
-    columns: int
+    along_rows: NDArray[np.float64]
+    along_columns: NDArray[np.float64]
 
     @classmethod
     def of(cls, at: NDArray[np.float64]) -> "_Cells":
         """Squares of columns at some positions (S, 2)."""
         cell = (at - at.min(axis=0)).astype(np.int64)
         rows, columns = (cell.max(axis=0) + 1).tolist()
-        return cls(cell[:, 0] * columns + cell[:, 1], rows, columns)
+        return cls(
+            cell[:, 0] * columns + cell[:, 1], gaussian_matrix(rows, _REACH), gaussian_matrix(columns, _REACH)
+        )
 
     def local_deviation(
         self, used: NDArray[np.bool_], weight: NDArray[np.float64], square: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Deviation around each column (S,) from weights and weighed squares of the columns that are used."""
-        size, number = self.rows * self.columns, self.number[used]
-        sums = np.stack([np.bincount(number, values, size) for values in (weight, square)])
-        blurred = blur_cells(torch.from_numpy(sums).reshape(2, self.rows, self.columns), _REACH).numpy()
-        counted, squares = blurred.reshape(2, -1)[:, self.number]
+        shape, number = (len(self.along_rows), len(self.along_columns)), self.number[used]
+        sums = [np.bincount(number, values, math.prod(shape)).reshape(shape) for values in (weight, square)]
+        counted, squares = (self.along_rows @ cells @ self.along_columns for cells in sums)
         added = _FROM_FRAME / (4 * np.pi * _REACH**2)
         mean = square.sum() / max(weight.sum(), 1e-9)
         variance = (squares + added * mean) / (counted + added)
-        return np.asarray(np.maximum(np.sqrt(np.maximum(variance, 0.0)), _LEAST_SPREAD))
+        deviation = np.maximum(np.sqrt(np.maximum(variance, 0.0)), _LEAST_SPREAD)
+        return np.asarray(deviation.ravel()[self.number])
