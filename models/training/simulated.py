@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ from torch import Tensor
 from models.checkpoint import Weights
 from models.contexts import context_name, reference_contexts
 from models.networks.catalogue import find_recipe
-from models.scatter import Scatter, pool_scatter
-from models.templates import find_templates
 from models.training.conditions import Ranges
 from models.training.dataset import Plan, build
 from models.training.evaluation import REFERENCE_DOSE, all_logits, by_context, evaluate
@@ -96,18 +94,6 @@ def score(weights: Weights, fields: Path) -> Scored:
     return Scored(weights, samples, calibrated)
 
 
-def pooled(scored: Scored) -> Scored:
-    """What `models.classify` makes of the same columns: pooled with the scatter of their frames."""
-    samples, logits = scored.samples, scored.logits.clone()
-    for number, context in enumerate(reference_contexts()):
-        own = (samples.context == number).nonzero()[:, 0]
-        if len(own):
-            scatter = Scatter(samples.spread[own].float(), samples.tail[own].float())
-            contrast = samples.contrast[own].float()
-            logits[own] = pool_scatter(logits[own], contrast, scatter, find_templates(context))
-    return replace(scored, logits=logits)
-
-
 def figures(scored: Scored) -> dict[str, Any]:
     """Figures of one network: at the reference noise, and over the whole range of doses."""
     samples = scored.samples
@@ -161,7 +147,6 @@ def compare(
     if default in models:
         own = models[default]
         report["worst_context_accuracy"] = min(own["worst_contexts"].values())
-        report["default_as_classified"] = figures(pooled(next(one for one in scored if one.name == default)))
         if "mlp-nocontext" in models:
             blind = models["mlp-nocontext"]["entropy_nats"]
             report["information_gain"] = 100 * (1 - own["entropy_nats"] / blind)

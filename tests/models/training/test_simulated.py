@@ -5,7 +5,7 @@ from models.calibration import Calibration
 from models.checkpoint import Weights
 from models.networks.catalogue import find_recipe
 from models.training.samples import load_all, read_card
-from models.training.simulated import compare, figures, is_met, pooled, score
+from models.training.simulated import compare, figures, is_met, score
 
 
 class Oracle(torch.nn.Module):
@@ -51,16 +51,6 @@ def test_the_comparison_names_what_has_a_limit(made_up_dataset):
     assert set(report["met"]) <= set(report["limits"])
     # The flag of the network without context is the brighter sublattice's: the oracle reads it wrongly.
     assert report["models"]["mlp-nocontext"]["accuracy"] < 50
-
-
-def test_what_is_pooled_with_the_scatter_keeps_to_the_sublattice_and_leaves_the_metal_alone(made_up_dataset):
-    plain = score(weights("mlp-simple"), made_up_dataset)
-    both = pooled(plain)
-    metal = plain.samples.is_metal
-    assert torch.equal(both.logits[metal], plain.logits[metal])
-    chalcogen = both.logits[~metal].softmax(1)
-    assert torch.allclose(chalcogen[:, :3].sum(1), plain.logits[~metal].softmax(1)[:, :3].sum(1), atol=1e-4)
-    assert not torch.allclose(both.logits[~metal], plain.logits[~metal])
 
 
 def test_the_gap_is_to_the_larger_network_on_the_same_fields(made_up_dataset):
