@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,8 @@ def serve(pictures: str, period_s: float) -> None:
 
         def _send_tracked(self, identity: bytes, parts: Any) -> None:
             told = {"flags": zmq.NOBLOCK, "copy": False, "track": True}
-            self._tracker = self._data.socket.send_multipart([identity, *parts], **told)
+            with suppress(zmq.ZMQError):  # as the bridge does: the client is gone
+                self._tracker = self._data.socket.send_multipart([identity, *parts], **told)
 
         def _send_entry(self, data: bytes, subscription: Any, max_frame_bytes: int) -> None:
             number, handed_s = subscription.sent, time.monotonic()
