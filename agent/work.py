@@ -10,7 +10,8 @@ from agent.settings import AnalysisSettings
 from drivers.contract.facts import Settled
 from drivers.contract.header import FrameHeader, Window
 from drivers.contract.maps import DefectMap, FrameReference, digest_pixels
-from models.analysis import analyse, load_analyser
+from models.analysis import analyse_of_scan, load_analyser
+from models.classify import Geometry
 from models.threads import use_threads
 from models.windows import Shift, cut_out, lay_into
 
@@ -30,8 +31,9 @@ class Field:
 class ColumnAnalysis:
     """The analysis of `models.analysis`, with its weights loaded.
 
-    A window is read within the last frame of its field, if there is one: the maps of a session are the same
-    to the bit if its frames come in the same order.
+    A window is read within the last frame of its field, if there is one; detectors that were read in one scan
+    share what it shows of the lattice.  The maps of a session are the same to the bit if its frames come in
+    the same order.
 
     Parameters
     ----------
@@ -48,6 +50,7 @@ class ColumnAnalysis:
         self._analyser = load_analyser(settings.network, device=settings.device)
         self._fields: dict[tuple[Any, ...], Field] = {}
         self._moved: tuple[str | None, str | None, Shift] | None = None
+        self._shown: tuple[str, Geometry] | None = None
 
     def prepare(self) -> None:
         """Give this thread its number of workers: OpenMP keeps that number by thread."""
@@ -56,7 +59,7 @@ class ColumnAnalysis:
     def forget(self) -> None:
         """Forget all fields, as at the begin of a session."""
         self._fields.clear()
-        self._moved = None
+        self._moved = self._shown = None
 
     def run(self, pixels: NDArray[Any], settled: Settled, header: FrameHeader) -> DefectMap:
         """Make a map."""
@@ -69,8 +72,8 @@ class ColumnAnalysis:
         key = _key(settled, header)
         if header.window is not None and key in self._fields:
             laid = self._lay(self._fields[key], pixels, header.window, _group(header))
-            return cut_out(analyse(laid, settled, self._analyser), header.window, frame)
-        made = analyse(pixels, settled, self._analyser, frame=frame)
+            return cut_out(self._read(laid, settled, header, None), header.window, frame)
+        made = self._read(pixels, settled, header, frame)
         if header.window is None:
             self._fields.pop(key, None)
             self._fields[key] = Field(
@@ -78,6 +81,18 @@ class ColumnAnalysis:
             )
             while len(self._fields) > _FIELDS_KEPT:
                 self._fields.pop(next(iter(self._fields)))
+        return made
+
+    def _read(
+        self, pixels: NDArray[Any], settled: Settled, header: FrameHeader, frame: FrameReference | None
+    ) -> DefectMap:
+        """Read a frame; its columns are where another detector of the same scan has shown them."""
+        group = _group(header)
+        known = self._shown[1] if self._shown is not None and self._shown[0] == group else None
+        made, shown = analyse_of_scan(pixels, settled, self._analyser, frame=frame, geometry=known)
+        if group is not None and known is None:
+            is_sure = bool(shown.decision.is_decided[0])  # of the largest grain; else the next may show it
+            self._shown = (group, shown) if is_sure else None
         return made
 
     def _lay(

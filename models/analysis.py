@@ -32,7 +32,7 @@ from drivers.contract.maps import (
 )
 from drivers.contract.materials import HOSTS, find_host
 from models.checkpoint import Weights, load_shipped, load_weights
-from models.classify import Classification, classify
+from models.classify import Classification, Geometry, classify
 from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
@@ -143,21 +143,62 @@ def analyse(
     InputError
         If the context is unknown, the array is no frame, or it shows no lattice.
     """
+    return analyse_of_scan(array, context, analyser, frame=frame)[0]
+
+
+def analyse_of_scan(
+    array: ArrayLike,
+    context: Context | Settled,
+    analyser: Analyser,
+    *,
+    frame: FrameReference | None = None,
+    geometry: Geometry | None = None,
+) -> tuple[DefectMap, Geometry]:
+    """`analyse` one of the frames that several detectors took in one pass of the beam.
+
+    Parameters
+    ----------
+    array, context, analyser, frame
+        As for `analyse`.
+    geometry : Geometry, optional
+        From another detector's frame: columns stand where it showed them.
+
+    Returns
+    -------
+    made : DefectMap
+    geometry : Geometry
+        For the scan's other frames.
+
+    Raises
+    ------
+    InputError
+        As for `analyse`.
+    """
     pixels = np.asarray(array)
     with threads_for(pixels.size):
-        return _analyse(pixels, context, analyser, frame)
+        return _analyse(pixels, context, analyser, frame, geometry)
 
 
 def _analyse(
-    pixels: NDArray[Any], context: Context | Settled, analyser: Analyser, frame: FrameReference | None
-) -> DefectMap:
-    """`analyse`, with the threads that this frame is worth."""
+    pixels: NDArray[Any],
+    context: Context | Settled,
+    analyser: Analyser,
+    frame: FrameReference | None,
+    geometry: Geometry | None,
+) -> tuple[DefectMap, Geometry]:
+    """`analyse_of_scan`, with the threads that this frame is worth."""
     settled = context if isinstance(context, Settled) else as_settled(context)
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
     saturated = _saturated(pixels)
     result = classify(
-        pixels, context, analyser.weights, analyser.familiar, analyser.device, is_doped=is_doped
+        pixels,
+        context,
+        analyser.weights,
+        analyser.familiar,
+        analyser.device,
+        is_doped=is_doped,
+        geometry=geometry,
     )
     evidence = weigh_contexts(result.site_contrast, result.reading.lattice, context, is_doped=is_doped)
     evidence.check_host()
@@ -181,7 +222,7 @@ def _analyse(
         ),
         flags=_flags(scale, columns, result, evidence) + _notes(approximated, saturated),
     )
-    return DefectMap(header, columns)
+    return DefectMap(header, columns), result.geometry
 
 
 def as_settled(context: Context, origin: str = "caller") -> Settled:

@@ -13,6 +13,7 @@ from models.contexts import context_number
 from models.contrasts import expected_contrast
 from models.encoding import encode_contrast
 from models.foreignness import Familiar, score_foreignness
+from models.lattice import Lattice
 from models.networks.catalogue import find_recipe
 from models.posterior import Posterior, infer_posterior, learn_prior, predict_logits
 from models.reading import Reading, read_columns
@@ -23,6 +24,7 @@ from models.sublattice import (
     decide_by_contrast,
     is_brighter,
     measure_contrast,
+    with_more_evidence,
 )
 from models.templates import find_templates
 
@@ -65,6 +67,19 @@ class Classification:
     decision: SublatticeDecision
     site_contrast: Tensor
 
+    @property
+    def geometry(self) -> "Geometry":
+        """For the other detectors of the same scan."""
+        return Geometry(self.reading.lattice, self.decision)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the columns of a frame are and which are metals: the same for all detectors of one scan."""
+
+    lattice: Lattice
+    decision: SublatticeDecision
+
 
 def classify(
     array: ArrayLike,
@@ -74,6 +89,7 @@ def classify(
     device: torch.device | str = "cpu",
     *,
     is_doped: bool = True,
+    geometry: Geometry | None = None,
 ) -> Classification:
     """Classify every column of a frame.
 
@@ -91,6 +107,9 @@ def classify(
         Where the frame is read; the network works on the CPU.
     is_doped : bool
         Whether there may be dopants.  If not, the context's dopant stands for none, and no column is one.
+    geometry : Geometry, optional
+        As another detector has shown it in the same pass of the beam.  Whether a sublattice is the metal is
+        then decided by both: under one of them it may be a tie.
 
     Raises
     ------
@@ -98,9 +117,11 @@ def classify(
         If the context is unknown, the array is no frame, or it shows no lattice or no whole column.
     """
     context_number(context)  # before the work
-    reading = read_columns(array, device)
+    reading = read_columns(array, device, lattice=None if geometry is None else geometry.lattice)
     column_contrast = measure_contrast(reading.image, reading.lattice)
     decision = decide_by_contrast(column_contrast, reading.lattice, _expected(context, is_doped))
+    if geometry is not None:
+        decision = with_more_evidence(decision, geometry.decision)
     chosen = reading.covered.cpu().nonzero()[:, 0]
     moments, is_whole = reading.moments.cpu()[chosen], reading.whole.cpu()[chosen]
     is_metal = decision.is_metal(reading.lattice).cpu()[chosen]

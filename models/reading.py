@@ -48,7 +48,13 @@ class Reading:
     moments: Tensor
 
 
-def read_columns(array: ArrayLike, device: torch.device | str = "cpu", *, with_edges: bool = True) -> Reading:
+def read_columns(
+    array: ArrayLike,
+    device: torch.device | str = "cpu",
+    *,
+    with_edges: bool = True,
+    lattice: Lattice | None = None,
+) -> Reading:
     """Find all columns of a frame and describe each.
 
     Parameters
@@ -60,6 +66,8 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu", *, with_e
         always unwrapped on the CPU.
     with_edges : bool
         Whether columns whose disc leaves the frame are described too; if not, `covered` is `whole`.
+    lattice : Lattice, optional
+        As another detector has shown it in the same pass of the beam; if not given, it is found.
 
     Raises
     ------
@@ -67,15 +75,20 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu", *, with_e
         If the array is not a frame, or shows no hexagonal lattice.
     """
     with threads_for(np.size(array)):
-        return _read(standardise(array, device), with_edges=with_edges)
+        frame = standardise(array, device)
+        return _read(frame, _find_lattice(frame) if lattice is None else lattice, with_edges=with_edges)
 
 
-def _read(frame: Tensor, *, with_edges: bool) -> Reading:
-    """`read_columns` of a standardised frame."""
+def _find_lattice(frame: Tensor) -> Lattice:
+    """Lattice of a standardised frame."""
     vectors = lattice_vectors(frame)
     estimate = lattice_constant_px(vectors)
     filtered = filter_columns(frame, estimate)
-    lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
+    return fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
+
+
+def _read(frame: Tensor, lattice: Lattice, *, with_edges: bool) -> Reading:
+    """`read_columns` of a standardised frame whose lattice is known."""
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
     levelled = level(frame, lattice, whole)
