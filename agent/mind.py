@@ -166,7 +166,7 @@ def _enter(
     mind = Mind(
         register,
         learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
-        mind.drift_angstrom + _drift(entry),
+        mind.drift_angstrom + entry.drift_angstrom,
         least_electrons=_least_electrons(mind, scan, defect_map, header),
         least_dose_e_per_a2=_least_dose(mind, scan, header),
         read_whole=mind.read_whole | {one.source for one in scan.layers if header.window is None},
@@ -215,13 +215,6 @@ def _probability_of(entry: Entry, belief: Belief) -> NDArray[np.float64]:
     seen = entry.row >= 0
     probability[seen] = belief.probability[entry.row[seen]]
     return probability
-
-
-def _drift(entry: Entry) -> NDArray[np.float64]:
-    """How far the specimen went before a scan."""
-    if not entry.registrations:
-        return np.zeros(2)
-    return np.asarray(max(entry.registrations, key=lambda result: result.shared).drift_angstrom)
 
 
 def _least_dose(mind: Mind, scan: Scan, header: FrameHeader) -> float:

@@ -88,6 +88,7 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
         allowed=rules.limits.detectors,
         energies_kev=_energies(outlook, rules),
         insight=outlook.insight,
+        electrons_per_s=rules.policy.electrons_per_s,
     )
     if not offers:
         return None, "the instrument offers no scan whose dose and time are known"

@@ -1,6 +1,6 @@
 """The analysis of frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,12 @@ _FIELDS_KEPT = 4
 
 @dataclass(frozen=True)
 class Field:
-    """The last frame of a whole field that could be read, its lattice constant [px], and its scan."""
+    """The last frame of a whole field that could be read: lattice constant [px], scan, how far it has moved."""
 
     pixels: NDArray[np.float32]
     lattice_px: float
     group: str | None
+    moved: Shift = (0, 0)
 
 
 class ColumnAnalysis:
@@ -71,7 +72,7 @@ class ColumnAnalysis:
         )
         key = _key(settled, header)
         if header.window is not None and key in self._fields:
-            laid = self._lay(self._fields[key], pixels, header.window, _group(header))
+            laid = self._lay(key, pixels, header.window, _group(header))
             return cut_out(self._read(laid, settled, header, None), header.window, frame)
         made = self._read(pixels, settled, header, frame)
         if header.window is None:
@@ -96,13 +97,14 @@ class ColumnAnalysis:
         return made
 
     def _lay(
-        self, field: Field, pixels: NDArray[Any], place: Window, group: str | None
+        self, key: tuple[Any, ...], pixels: NDArray[Any], place: Window, group: str | None
     ) -> NDArray[np.float32]:
         """Lay a window into its field; what the first detector of a scan told of the drift holds for all."""
-        shift = None
+        field, shift = self._fields[key], None
         if self._moved is not None and group is not None and self._moved[:2] == (group, field.group):
             shift = self._moved[2]
-        laid, moved = lay_into(field.pixels, pixels, place, field.lattice_px, shift)
+        laid, moved = lay_into(field.pixels, pixels, place, field.lattice_px, shift, expected=field.moved)
+        self._fields[key] = replace(field, moved=moved)
         self._moved = (group, field.group, moved)
         return laid
 

@@ -21,6 +21,10 @@ _REACH = 0.6
 #: Both are smoothed by this part of a lattice constant before they are compared.
 _BLUR = 0.12
 
+#: How far the field is expected to have gone on since it was last laid about a window, standard deviation, as
+#: part of a lattice constant.  Small windows alone may take one sublattice for the other, 0.58 away.
+_DRIFT = 0.25
+
 #: Columns nearer to the window's edge than this part of a lattice constant are the field's, not the window's.
 _RIM = 0.35
 
@@ -37,6 +41,8 @@ def lay_into(
     place: Window,
     lattice_px: float,
     shift: Shift | None = None,
+    *,
+    expected: Shift = (0, 0),
 ) -> tuple[NDArray[np.float32], Shift]:
     """Lay a window into a frame of its field, which is brightened and moved to match.
 
@@ -51,6 +57,8 @@ def lay_into(
         Lattice constant.
     shift : tuple of int, optional
         How far (rows, columns) the field has to be moved, where another detector has told it.
+    expected : tuple of int
+        How far it had to be moved the last time.
 
     Returns
     -------
@@ -66,7 +74,7 @@ def lay_into(
     there = np.asarray(field, np.float64)
     there = there * (inside.mean() / max(float(there[rows, cols].mean()), 1e-12))
     padded = np.pad(there, reach, mode="symmetric")
-    down, right = shift or _shift(padded, inside, place, reach, lattice_px)
+    down, right = shift or _shift(padded, inside, place, reach, lattice_px, expected)
     height, width = there.shape
     laid = padded[reach - down : reach - down + height, reach - right : reach - right + width].copy()
     laid[rows, cols] = inside
@@ -79,6 +87,7 @@ def _shift(
     place: Window,
     reach: int,
     lattice_px: float,
+    expected: Shift,
 ) -> Shift:
     """How far (rows, columns) what the padded field shows has gone until the window was scanned."""
     around = padded[
@@ -87,8 +96,18 @@ def _shift(
     ]
     sigma = _BLUR * lattice_px
     seen, known = gaussian_filter(window, sigma), gaussian_filter(around, sigma)
-    likeness = correlate(known - known.mean(), seen - seen.mean(), mode="valid", method="fft")
-    row, col = np.unravel_index(int(likeness.argmax()), likeness.shape)
+    seen, known = seen - seen.mean(), known - known.mean()
+    covariance = correlate(known, seen, mode="valid", method="fft")
+    every = np.ones_like(seen)
+    total, squares = (correlate(part, every, mode="valid", method="fft") for part in (known, known**2))
+    spread = np.maximum(squares - total**2 / seen.size, 1e-12) * (seen**2).sum()
+    likeness = np.clip(covariance / np.sqrt(np.maximum(spread, 1e-12)), 0.0, 0.999)
+    independent = seen.size / (4 * np.pi * sigma**2)
+    nats = -0.5 * independent * np.log1p(-(likeness**2))
+    moved = reach - np.arange(2 * reach + 1)
+    rows, cols = ((moved - way) / (_DRIFT * lattice_px) for way in expected)
+    nats -= (rows[:, None] ** 2 + cols**2) / 2
+    row, col = np.unravel_index(int(nats.argmax()), nats.shape)
     return reach - int(row), reach - int(col)
 
 
