@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from models.calibration import USUAL_SPREAD, Calibration
 from models.checkpoint import Weights
 from models.contexts import context_table, reference_contexts
 from models.networks.catalogue import NETWORKS
@@ -72,6 +73,8 @@ def measure_training(name: str) -> float:
         torch.randint(5, (count,), dtype=torch.uint8),
         torch.zeros(count).half(),
         torch.ones(count),
+        torch.full((count,), USUAL_SPREAD).half(),
+        torch.zeros(count).half(),
     )
     network, table = recipe.make(), context_table()
     optimiser = torch.optim.Adam(network.parameters(), fused=True)
@@ -91,7 +94,7 @@ def measure_training(name: str) -> float:
 
 def measure_inference(name: str) -> float:
     """Median time for 10,000 columns of one frame on two threads [ms]."""
-    weights = Weights(NETWORKS[name].make().eval(), torch.ones(len(reference_contexts())), {"network": name})
+    weights = Weights(NETWORKS[name].make().eval(), Calibration.none(), {"network": name})
     contrast, times = torch.randn(10_000, 8), []
     for _ in range(40):
         start = time.perf_counter()

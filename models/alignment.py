@@ -8,15 +8,21 @@ whole, and the defects, if there are enough, gather at one depth.  No label ente
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.levels import densest_half
 from models.templates import Templates
 
 #: Depths of defects over the expected ones that are tried: logarithms, evenly spaced.
-_LOG_DEPTHS = torch.linspace(-1.2, 0.6, 61, dtype=torch.float64)
+_LOG_DEPTHS = np.arange(-40, 21, dtype=np.float64) * np.float64(0.03)
+
+#: After the first round only depths this many places from the last best are tried.
+_NEAR = 8
 
 #: How far the logarithm of the depth strays: scale of a Laplace distribution, wide in its tails because
 #: filters of other software halve the contrast of rare columns.  Simulated frames: deviation 0.08.
@@ -34,6 +40,7 @@ _LEAST_COLUMNS = 4.0
 
 #: Width of a bin of depth, and the outermost bins; 0 is the whole column, 1 the expected defect.
 _BIN, _LOWEST, _HIGHEST = 0.04, -1.5, 3.5
+_BINS = np.arange(_LOWEST, _HIGHEST, _BIN)
 
 #: Times that common columns and depth are found from one another.
 _ROUNDS = 3
@@ -41,8 +48,8 @@ _ROUNDS = 3
 #: Share of the tail and of each defect to start from, and rounds of expectation maximisation for each depth.
 _START_RARE, _SHARE_ROUNDS = 0.05, 10
 
-#: Part of the columns that may be of no class.
-_OUTLIERS = 0.01
+#: Density of the columns that may be of no class: one in a hundred, anywhere.
+_STRAY = 0.01 / (_HIGHEST - _LOWEST)
 
 
 @dataclass(frozen=True)
@@ -103,33 +110,38 @@ def find_alignment(moments: Tensor, is_metal: Tensor, templates: Templates, *, i
     is_doped : bool
         Whether there may be dopants.
     """
-    moments = moments.double()
-    sides = [moments[is_metal == bool(side)] for side in (0, 1)]
-    counts = moments.new_tensor([len(side) for side in sides])[:, None]
-    source, gain, best = templates.common, 1.0, len(_LOG_DEPTHS) // 2
-    found = [_densest_half(*pair) for pair in zip(sides, templates.axes[source], strict=True)]
-    centre, spread = torch.stack([one for one, _ in found]), [width for _, width in found]
+    # Arrays: on this few numbers a call of torch costs several times what it computes.
+    every, on_metal = moments.double().numpy(), is_metal.numpy()
+    sides = [every[on_metal == bool(side)] for side in (0, 1)]
+    counts = np.array([len(side) for side in sides])[:, None]
+    source, gain, log_depths, log_depth = templates.common, 1.0, _LOG_DEPTHS, 0.0
+    found = [_densest_half(side, templates.axes[source, k].numpy()) for k, side in enumerate(sides)]
+    centre, spread = np.stack([one for one, _ in found]), [width for _, width in found]
     for _ in range(_ROUNDS):
-        source, gain = _fit_source(centre, counts > 0, templates)
-        axes = gain * templates.axes[source]
+        source, gain = _fit_source(torch.from_numpy(centre), torch.from_numpy(counts > 0), templates)
+        axes = gain * templates.axes[source].numpy()
         defects = [(1.0, float(templates.double[source])), (1.0,) if is_doped else ()]
-        likelihood = -_LOG_DEPTHS.abs() / _DEPTH_SCALE
+        likelihood = -np.abs(log_depths) / _DEPTH_SCALE
         depths = [(side - centre[k]) @ axes[k] for k, side in enumerate(sides)]
         shares = []
         for k, depth in enumerate(depths):
-            share, log_likelihood = _fit_shares(depth, max(spread[k], _BIN), defects[k])
+            share, log_likelihood = _fit_shares(depth, max(spread[k], _BIN), defects[k], log_depths)
             shares.append(share)
             likelihood = likelihood + log_likelihood
         best = int(likelihood.argmax())
+        log_depth = float(log_depths[best])
         for k, side in enumerate(sides):
             if len(side) == 0:
                 continue
-            part = _part_whole(depths[k], max(spread[k], _BIN), defects[k], shares[k], best)
-            centre[k] = (part @ side) / part.sum().clamp(min=1e-9)
+            classes = Mixture(shares[k][best], max(spread[k], _BIN), defects[k], float(np.exp(log_depth)))
+            part = classes.parts(depths[k])[0]
+            centre[k] = (part @ side) / max(part.sum(), 1e-9)
             spread[k] = _deviation((side - centre[k]) @ axes[k], part)
+        near = max(int(np.searchsorted(_LOG_DEPTHS, log_depth)) - _NEAR, 0)
+        log_depths = _LOG_DEPTHS[near : near + 2 * _NEAR + 1]
     trust = counts / (counts + _LEAST_COLUMNS)
-    centre = trust * centre + (1 - trust) * templates.whole[source] / gain
-    return Alignment(centre.float(), gain, float(_LOG_DEPTHS[best].exp()), source)
+    centre = trust * centre + (1 - trust) * templates.whole[source].numpy() / gain
+    return Alignment(torch.from_numpy(centre).float(), gain, float(np.exp(log_depth)), source)
 
 
 def _fit_source(centre: Tensor, is_present: Tensor, templates: Templates) -> tuple[int, float]:
@@ -143,97 +155,104 @@ def _fit_source(centre: Tensor, is_present: Tensor, templates: Templates) -> tup
     return source, min(max(float(gain[source]), 0.2), 5.0)
 
 
-def _deviation(along: Tensor, part: Tensor) -> float:
+def _deviation(along: NDArray[np.float64], part: NDArray[np.float64]) -> float:
     """Standard deviation of the core of whole columns: the median of the sizes of the weighed deviations."""
-    order = along.abs().argsort()
-    reached = part[order].cumsum(0)
-    middle = int(torch.searchsorted(reached, reached[-1:] / 2))
-    return 1.4826 * float(along[order[min(middle, len(order) - 1)]].abs())
+    size = np.abs(along)
+    order = size.argsort()
+    reached = part[order].cumsum()
+    middle = int(np.searchsorted(reached, reached[-1] / 2))
+    return 1.4826 * float(size[order[min(middle, len(order) - 1)]])
 
 
-def _densest_half(moments: Tensor, axis: Tensor) -> tuple[Tensor, float]:
+def _densest_half(
+    moments: NDArray[np.float64], axis: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
     """Mean moments (6,) of the densest half of a sublattice along an axis (6,), and its spread along it."""
     if len(moments) == 0:
-        return moments.new_zeros(moments.shape[1]), 0.0
+        return np.zeros(moments.shape[1]), 0.0
     along = moments @ axis
-    chosen = densest_half(along)
+    chosen = densest_half(torch.from_numpy(along)).numpy()
     # Half of a normal distribution lies within 0.6745 deviations of its mean.
     return moments[chosen].mean(0), float(along[chosen[-1]] - along[chosen[0]]) / (2 * 0.6745)
 
 
-def _density(depth: Tensor, scale: Tensor, spread: float, defects: tuple[float, ...]) -> Tensor:
+def _density(
+    depth: NDArray[np.float64],
+    scale: NDArray[np.float64] | float,
+    spread: NDArray[np.float64] | float,
+    defects: tuple[float, ...],
+) -> NDArray[np.float64]:
     """Densities (..., K, n) at depths (n,) of the whole column, its tail, and the defects, scaled by (...).
 
     Parameters
     ----------
-    depth : Tensor of shape (n,)
+    depth : ndarray of shape (n,)
         0 for the whole column, 1 for the first expected defect.
-    scale : Tensor
+    scale : ndarray or float
         Depth of the frame's defects over the expected one.
-    spread : float
+    spread : ndarray of shape (n,) or float
         Standard deviation of a class.
     defects : tuple of float
         Expected depths of the defects.
     """
-    centres = scale[..., None] * depth.new_tensor([0.0, 0.0, *defects])
-    width = spread * depth.new_tensor([1.0, _TAIL_WIDTH, *[1.0] * len(defects)])[:, None]
+    centres = np.asarray(scale)[..., None] * np.array([0.0, 0.0, *defects])
+    width = np.array([1.0, _TAIL_WIDTH, *[1.0] * len(defects)])[:, None] * spread
     distance = (depth - centres[..., None]) / width
-    return torch.exp(-0.5 * distance.square()) / (width * math.sqrt(2 * math.pi))
+    return np.asarray(np.exp(-0.5 * distance * distance) / (width * math.sqrt(2 * math.pi)))
 
 
-def _fit_shares(depth: Tensor, spread: float, defects: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """Shares (D, K) of the densities that fit a sublattice best, for each depth, and log likelihoods (D,)."""
-    bins = torch.arange(_LOWEST, _HIGHEST, _BIN, dtype=torch.float64)
-    number = ((depth - _LOWEST) / _BIN).round().long().clamp(0, len(bins) - 1)
-    counts = torch.bincount(number, minlength=len(bins)).double()
-    bins, counts = bins[counts > 0], counts[counts > 0]
-    density = _density(bins, _LOG_DEPTHS.exp(), spread, defects)  # (D, K, B)
-    share = torch.full(density.shape[:2], _START_RARE, dtype=torch.float64)
+def _fit_shares(
+    depth: NDArray[np.float64], spread: float, defects: tuple[float, ...], log_depths: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shares (D, K) of the densities that fit a sublattice best, for depths (D,); log likelihoods (D,)."""
+    number = np.clip(np.rint((depth - _LOWEST) / _BIN), 0, len(_BINS) - 1).astype(np.int64)
+    counts = np.bincount(number, minlength=len(_BINS)).astype(np.float64)
+    bins, counts = _BINS[counts > 0], counts[counts > 0]
+    density = _density(bins, np.exp(log_depths), spread, defects)  # (D, K, B)
+    share = np.full(density.shape[:2], _START_RARE)
     share[:, 0] = 1 - _START_RARE * (1 + len(defects))
     for _ in range(_SHARE_ROUNDS):
-        total = torch.einsum("dk,dkb->db", share, density) + _OUTLIERS / (_HIGHEST - _LOWEST)
-        share = share * torch.einsum("dkb,db->dk", density, counts / total) / max(len(depth), 1)
-    total = torch.einsum("dk,dkb->db", share, density) + _OUTLIERS / (_HIGHEST - _LOWEST)
-    return share, total.log() @ counts * min(1.0, _MOST_EFFECTIVE / max(len(depth), 1))
-
-
-def _part_whole(
-    depth: Tensor, spread: float, defects: tuple[float, ...], shares: Tensor, best: int
-) -> Tensor:
-    """Probability that each column is whole and not in the tail, shape (n,)."""
-    part = shares[best][:, None] * _density(depth, _LOG_DEPTHS[best].exp(), spread, defects)  # (K, n)
-    probability: Tensor = part[0] / (part.sum(0) + _OUTLIERS / (_HIGHEST - _LOWEST))
-    return probability
+        total = np.matmul(share[:, None], density)[:, 0] + _STRAY
+        share = share * np.matmul(density, (counts / total)[..., None])[..., 0] / max(len(depth), 1)
+    total = np.matmul(share[:, None], density)[:, 0] + _STRAY
+    return share, np.log(total) @ counts * min(1.0, _MOST_EFFECTIVE / max(len(depth), 1))
 
 
 @dataclass(frozen=True)
-class Scatter:
-    """How the columns of a sublattice scatter along its axis.
+class Mixture:
+    """How the columns of a sublattice lie along its axis: whole ones, their tail, defects, and strays.
 
     Parameters
     ----------
-    spread : float
-        Standard deviation of a class.
-    tail : float
-        Part of the whole columns that scatters farther.
+    shares : ndarray of shape (K,)
+        Of whole columns, of their tail, and of each defect.
+    spread : float or ndarray of shape (n,)
+        Standard deviation of a class, for all columns or for each.
     defects : tuple of float
-        Depths of the defects.
+        Expected depths of the defects.
+    scale : float
+        Depth of the frame's defects over the expected one.
     """
 
-    spread: float
-    tail: float
+    TAIL_WIDTH: ClassVar[float] = _TAIL_WIDTH
+
+    shares: NDArray[np.float64]
+    spread: NDArray[np.float64] | float
     defects: tuple[float, ...]
+    scale: float = 1.0
 
-    def likelihoods(self, depth: Tensor) -> Tensor:
-        """Densities of columns (n,) as whole ones and as each defect, shape (n, 1 + defects)."""
-        core, tail, *rest = _density(depth, torch.ones((), dtype=depth.dtype), self.spread, self.defects)
-        return torch.stack([(1 - self.tail) * core + self.tail * tail, *rest], dim=1)
+    @classmethod
+    def start(cls, spread: NDArray[np.float64] | float, defects: tuple[float, ...]) -> "Mixture":
+        """Mostly whole columns."""
+        shares = np.full(2 + len(defects), _START_RARE)
+        shares[0] = 1 - _START_RARE * (1 + len(defects))
+        return cls(shares, spread, defects)
 
+    def density(self, depth: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Densities (K, n) at the depths of columns (n,)."""
+        return _density(depth, self.scale, self.spread, self.defects)
 
-def fit_scatter(depth: Tensor, defects: tuple[float, ...]) -> Scatter:
-    """Scatter of aligned columns (n,): 0 is the whole one, defects lie where they are expected."""
-    near = depth[depth.abs() < 0.5]
-    spread = max(1.4826 * float(near.abs().median()), _BIN / 2) if len(near) else 0.5
-    shares, _ = _fit_shares(depth, spread, defects)
-    core, tail = shares[int(_LOG_DEPTHS.abs().argmin())][:2].tolist()
-    return Scatter(spread, tail / max(core + tail, 1e-9), defects)
+    def parts(self, depth: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability (K, n) that each column is of each kind; what is left is for strays."""
+        joint = self.shares[:, None] * self.density(depth)
+        return np.asarray(joint / (joint.sum(0) + _STRAY))

@@ -9,14 +9,15 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
 from drivers.contract.errors import InputError
+from models.calibration import Calibration
 from models.contexts import reference_contexts
 from models.networks.catalogue import NETWORKS, find_recipe
 
 #: Raised when the features of a column change their meaning: older weights are then refused.
-FEATURES_FORMAT = 3
+FEATURES_FORMAT = 4
 
 #: Prefix of the tensors that belong to the network, among those of a file.
 _NETWORK = "network."
@@ -30,19 +31,19 @@ class Weights:
     ----------
     network : Module
         In evaluation mode.
-    temperature : Tensor of shape (576,)
-        Divides the logits, by number of the context.
+    calibration : Calibration
+        Of its logits.
     card : dict
         How the network was trained.
     """
 
     network: nn.Module
-    temperature: Tensor
+    calibration: Calibration
     card: dict[str, Any]
 
 
 def save_weights(
-    path: Path, name: str, network: nn.Module, temperature: Tensor, card: dict[str, Any]
+    path: Path, name: str, network: nn.Module, calibration: Calibration, card: dict[str, Any]
 ) -> None:
     """Write ``path`` (safetensors) and its card (the same with .json), each at once or not at all.
 
@@ -53,12 +54,12 @@ def save_weights(
     name : str
         One of `NETWORKS`.
     network : Module
-    temperature : Tensor of shape (576,)
+    calibration : Calibration
     card : dict
         Anything that JSON can hold; what is checked on loading is added.
     """
     tensors = {_NETWORK + key: value.contiguous().cpu() for key, value in network.state_dict().items()}
-    content = save({**tensors, "temperature": temperature.cpu()})
+    content = save(tensors | {name: value.cpu() for name, value in vars(calibration).items()})
     full = {
         "network": name,
         "features_format": FEATURES_FORMAT,
@@ -103,11 +104,11 @@ def load_weights(path: Path) -> Weights:
     network = find_recipe(name).make()
     try:
         tensors = load(content)
-        temperature = tensors.pop("temperature")
+        calibration = Calibration(tensors.pop("temperature"), tensors.pop("power"))
         network.load_state_dict({key.removeprefix(_NETWORK): value for key, value in tensors.items()})
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise InputError(f"the weights {path} do not fit the network {name!r}: {error}") from error
-    return Weights(network.eval(), temperature, card)
+    return Weights(network.eval(), calibration, card)
 
 
 def load_shipped(name: str) -> Weights:

@@ -17,7 +17,7 @@ from models.lattice import Lattice
 from models.networks.catalogue import find_recipe
 from models.posterior import Posterior, infer_posterior, learn_prior, predict_logits
 from models.reading import Reading, read_columns
-from models.scatter import pool_scatter
+from models.scatter import find_scatter, pool_scatter
 from models.sublattice import (
     ExpectedContrast,
     SublatticeDecision,
@@ -130,8 +130,10 @@ def classify(
     aligned = align(moments, is_metal, is_regular, templates, is_doped=is_doped)
     by_metal = encode_contrast(aligned, is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
-        logits = predict_logits(weights, by_metal, context)
-        logits = pool_scatter(logits, by_metal, is_regular, templates)
+        at = lattice.positions.cpu()[chosen] / lattice.lattice_px
+        scatter = find_scatter(by_metal, is_regular, at, templates)
+        logits = predict_logits(weights, by_metal, context, scatter.spread)
+        logits = pool_scatter(logits, by_metal, scatter, templates)
     else:
         by_brightness = encode_contrast(moments, is_brighter(reading.image, reading.lattice).cpu()[chosen])
         logits = predict_logits(weights, by_brightness, context)

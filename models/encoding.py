@@ -11,7 +11,10 @@ from models.zernike import ORDERS
 #: Detectors in the order of their one-hot block.
 DETECTOR_NAMES = ("HAADF", "MAADF")
 
-CONTRAST_FEATURES = len(ORDERS) + 2
+#: Moments of a column, the first of its contrast features.
+MOMENTS = len(ORDERS)
+
+CONTRAST_FEATURES = MOMENTS + 2
 CONTEXT_FEATURES = 23
 
 _SHELLS = 6

@@ -22,13 +22,12 @@ from torch import Tensor
 from drivers.contract.context import ColumnClass, Context
 from drivers.contract.errors import InputError
 from models.contexts import context_number, reference_contexts
+from models.encoding import MOMENTS
 from models.posterior import check_contrast
-from models.zernike import ORDERS
 
 #: Part of training's columns that score above 1, in every context.
 TAIL = 0.01
 
-_MOMENTS = len(ORDERS)
 
 #: Whether each class is on the metal sublattice.
 ON_METAL = torch.tensor([label in (ColumnClass.METAL, ColumnClass.DOPANT) for label in ColumnClass])
@@ -92,7 +91,7 @@ def score_foreignness(familiar: Familiar, contrast: Tensor, context: Context) ->
     """
     check_contrast(contrast)
     number = context_number(context)
-    return familiar.score(contrast[:, :_MOMENTS], contrast[:, _MOMENTS] > 0.5, number)
+    return familiar.score(contrast[:, :MOMENTS], contrast[:, MOMENTS] > 0.5, number)
 
 
 def save_familiar(path: Path, familiar: Familiar, card: dict[str, Any]) -> None:

@@ -58,7 +58,9 @@ class Posterior:
 
 
 @torch.no_grad()
-def predict_logits(weights: Weights, contrast: Tensor, context: Context) -> Tensor:
+def predict_logits(
+    weights: Weights, contrast: Tensor, context: Context, spread: Tensor | None = None
+) -> Tensor:
     """Calibrated logits of the columns of one frame: no column's depend on another's.
 
     Parameters
@@ -69,6 +71,8 @@ def predict_logits(weights: Weights, contrast: Tensor, context: Context) -> Tens
         From `models.encoding.encode_contrast`, with the flag that the network's recipe names.
     context : Context
         One of `models.contexts.reference_contexts`.
+    spread : Tensor of shape (S,), optional
+        From `models.scatter`; by default the usual one.
 
     Returns
     -------
@@ -83,7 +87,8 @@ def predict_logits(weights: Weights, contrast: Tensor, context: Context) -> Tens
     number = context_number(context)
     encoded = context_table()[number].to(contrast).expand(len(contrast), -1)
     logits: Tensor = weights.network(contrast, encoded)
-    return logits / weights.temperature[number].to(logits)
+    is_metal = contrast[:, CONTRAST_FEATURES - 2] > 0.5
+    return weights.calibration.apply(logits, number, is_metal, spread)
 
 
 def check_contrast(contrast: Tensor) -> None:

@@ -1,9 +1,11 @@
 """Carbon that gathers on the specimen, where it was and where the beam brings it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from drivers.contract.context import Context
 from sim_microscope.scattering import wavelength_angstrom
@@ -11,12 +13,20 @@ from sim_microscope.scattering import wavelength_angstrom
 #: Atoms of amorphous carbon at 2 g/cm³ [1/Å³]; atomic number; Bohr radius [Å]; electron's rest energy [keV].
 _ATOMS_PER_A3, _CARBON, _BOHR_ANGSTROM, _REST_KEV = 0.1, 6, 0.529177211, 510.99895
 
+#: Standard deviation of the image of a carbon atom before the source blurs it [Å]: about that of the probe.
+_PROBE_ANGSTROM = 0.4
+
 #: Waves that the relief is the sum of.
 _WAVES = 24
 
 
 def scattered_per_nm(context: Context) -> float:
-    """Fraction of the beam that a nanometre of amorphous carbon scatters onto the detector.
+    """Fraction of the beam that a nanometre of amorphous carbon scatters onto the detector."""
+    return scattered_by_atom_a2(context) * _ATOMS_PER_A3 * 10.0
+
+
+def scattered_by_atom_a2(context: Context) -> float:
+    """Cross section [Å²] of a carbon atom for scattering onto the detector.
 
     Rutherford's law, integrated over the annulus: right to some ten percent from 30 mrad, where carbon's
     screening hardly counts.
@@ -25,7 +35,35 @@ def scattered_per_nm(context: Context) -> float:
     gamma = 1 + context.energy_kev / _REST_KEV
     inner, outer = context.detector.inner_mrad * 1e-3, context.detector.outer_mrad * 1e-3
     area_a2 = 4 * np.pi * (_CARBON * gamma / _BOHR_ANGSTROM) ** 2 / wavenumber**4
-    return float(area_a2 * (1 / inner**2 - 1 / outer**2) * _ATOMS_PER_A3 * 10.0)
+    return float(area_a2 * (1 / inner**2 - 1 / outer**2))
+
+
+def draw_grain(
+    shape: tuple[int, int], step_angstrom: float, source_sigma_angstrom: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Draw how atoms crowd here and there: their deviation on a square ångström over its root [1/Å].
+
+    Smoothed by the image of one atom: probe, then source (standard deviation [Å]).
+    """
+    sigma_px = float(np.hypot(source_sigma_angstrom, _PROBE_ANGSTROM)) / step_angstrom
+    noise = gaussian_filter(rng.standard_normal(shape, np.float32), sigma_px, mode="wrap")
+    return np.asarray(noise / np.float32(step_angstrom))
+
+
+def with_grain(background: NDArray[np.float64], grain: NDArray[Any], atom_a2: float) -> NDArray[np.float64]:
+    """The background of carbon with the chance of where its atoms lie, nowhere negative.
+
+    Parameters
+    ----------
+    background : ndarray of shape (M, N)
+        Mean background, as a fraction of the incident beam.
+    grain : ndarray of shape (M, N)
+        From `draw_grain`.
+    atom_a2 : float
+        From `scattered_by_atom_a2`.
+    """
+    mean = np.maximum(background, 0.0)
+    return np.asarray(np.maximum(mean + np.sqrt(mean * atom_a2) * grain, 0.0))
 
 
 @dataclass(frozen=True)

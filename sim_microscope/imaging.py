@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from scipy.ndimage import fourier_gaussian, map_coordinates
 
 from drivers.contract.context import Message
+from sim_microscope.contamination import draw_grain, with_grain
 from sim_microscope.field import Raster
 
 #: Step of the raster that disturbed scans are interpolated from: this [Å], or this part of the source's
@@ -129,7 +130,9 @@ class ScanMap:
 Renderer = Callable[[Raster], NDArray[np.float32]]
 
 
-def expose(acquisition: Acquisition, renderer: Renderer, rng: np.random.Generator) -> NDArray[np.float32]:
+def expose(
+    acquisition: Acquisition, renderer: Renderer, rng: np.random.Generator, *, atom_a2: float = 0.0
+) -> NDArray[np.float32]:
     """Scan an intensity and detect it.
 
     Parameters
@@ -140,6 +143,9 @@ def expose(acquisition: Acquisition, renderer: Renderer, rng: np.random.Generato
         Intensity, as a fraction of the incident beam, on any regular raster of the specimen.
     rng : numpy.random.Generator
         Source of jitter, contamination and noise.
+    atom_a2 : float
+        Cross section of an atom of the contamination, see `sim_microscope.contamination`; 0 for a background
+        without grain.
 
     Returns
     -------
@@ -148,7 +154,7 @@ def expose(acquisition: Acquisition, renderer: Renderer, rng: np.random.Generato
     """
     image = scan(acquisition, renderer, rng).astype(np.float64)
     if acquisition.contamination > 0:
-        image += contamination_background(acquisition, rng)
+        image += contamination_background(acquisition, rng, atom_a2=atom_a2)
     return detect(image, acquisition, rng)
 
 
@@ -174,15 +180,22 @@ def scan(acquisition: Acquisition, renderer: Renderer, rng: np.random.Generator)
     return np.asarray(map_coordinates(regular, coordinates, order=3, output=np.float32, mode="nearest"))
 
 
-def contamination_background(acquisition: Acquisition, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Smooth patches of extra scattering, zero over about half the field, in fractions of the beam."""
+def contamination_background(
+    acquisition: Acquisition, rng: np.random.Generator, *, atom_a2: float = 0.0
+) -> NDArray[np.float64]:
+    """Patches of extra scattering, zero over about half the field, in fractions of the beam."""
     length = acquisition.contamination_length_nm * 10 / acquisition.pixel_size_angstrom
     spectrum = np.fft.rfft2(rng.normal(size=(acquisition.pixels,) * 2))
     relief = np.fft.irfft2(
         fourier_gaussian(spectrum, length, n=acquisition.pixels), s=(acquisition.pixels,) * 2
     )
     relief = np.clip(relief / max(float(relief.max()), 1e-12), 0.0, None)
-    return np.asarray(acquisition.contamination * relief)
+    background = np.asarray(acquisition.contamination * relief)
+    if atom_a2 == 0:
+        return background
+    step = acquisition.pixel_size_angstrom
+    grain = draw_grain(background.shape, step, acquisition.source_sigma_angstrom, rng)
+    return with_grain(background, grain, atom_a2)
 
 
 def detect(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from drivers.contract.context import Context
 from drivers.contract.errors import InputError
 from sim_microscope.aberrations import Aberrations, ProbeTransfer, is_incoherent
+from sim_microscope.contamination import scattered_by_atom_a2
 from sim_microscope.crystal import Crystal, Defect, DefectConcentrations, GrainBoundary, build_crystal
 from sim_microscope.field import REACH_ANGSTROM, FieldKernels, Raster, field_kernels, render
 from sim_microscope.imaging import Acquisition, ScanMap, expose
@@ -130,7 +131,7 @@ def simulate_frame(
             return _render_on(device, crystal, kernels, raster, source, transfer)
         return render(crystal, kernels, raster, source_sigma_angstrom=source, transfer=transfer)
 
-    image = expose(acquisition, renderer, rng)
+    image = expose(acquisition, renderer, rng, atom_a2=scattered_by_atom_a2(context))
     return _frame(image, context, acquisition, plan, seed, f"kernels {kernels.tables}", crystal)
 
 
@@ -195,7 +196,7 @@ def simulate_multislice(
         image = contrast.reshape(raster.shape) + vacuum_intensity(context.detector, context.convergence_mrad)
         return blur_source(image, acquisition.source_sigma_angstrom / raster.step_angstrom).astype(np.float32)
 
-    image = expose(acquisition, renderer, rng)
+    image = expose(acquisition, renderer, rng, atom_a2=scattered_by_atom_a2(context))
     return _frame(image, context, acquisition, plan, seed, "multislice", crystal)
 
 

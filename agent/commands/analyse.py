@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from agent.commands.options import make_folder
 from agent.results.names import check_inputs_are_kept, stems_of
 from agent.results.report import Failure, ReportImage, report_html
 from agent.results.runs import Done, Failed, Outcome, analyse_file, describe, find_files, write_all
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device or settings.get("device", "cpu"),
     )
     made = not arguments.out.exists()
-    _make_folder(arguments.out)
+    make_folder(arguments.out)
     outcomes = _analyse_all(paths, stems, given, analyser, arguments)
     done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
@@ -123,13 +124,6 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(value, str):
             raise InputError(f"{path}: expected a text for {key}, found {value!r}")
     return tree
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to folder {path} ({error}); choose another with --out") from error
 
 
 def _analyse_all(

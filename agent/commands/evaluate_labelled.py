@@ -10,7 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from agent.commands.options import make_folder
 from agent.results.labelled import LabelledImage, find_labelled
+from agent.results.wrong import wrong_sites_png
 from drivers.contract.context import DETECTORS
 from drivers.contract.errors import InputError
 from drivers.file_context import settle
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument("--wrong", action="store_true", help="with --json: list every site that is wrong")
+    parser.add_argument("--out", type=Path, help="folder for a picture of the wrong sites of each image")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -42,13 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
     if not (math.isfinite(arguments.radius_px) and arguments.radius_px > 0):
         raise InputError(f"expected a positive --radius-px, found {arguments.radius_px:g}")
     images = find_labelled(arguments.folder)
+    if arguments.out is not None:
+        make_folder(arguments.out)
     if arguments.weights is not None:
         analysers = [load_analyser(weights=arguments.weights, device=arguments.device)]
     else:
         names = arguments.model or [DEFAULT_MODEL]
         analysers = [load_analyser(name, device=arguments.device) for name in names]
     rows = [
-        _score(image, analyser, arguments.radius_px, arguments.wrong)
+        _score(image, analyser, arguments.radius_px, arguments.wrong, arguments.out)
         for analyser in analysers
         for image in images
     ]
@@ -60,14 +65,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _score(image: LabelledImage, analyser: Analyser, radius_px: float, list_wrong: bool) -> dict[str, Any]:
-    """Figures of one image by one model."""
+def _score(
+    image: LabelledImage, analyser: Analyser, radius_px: float, list_wrong: bool, out: Path | None
+) -> dict[str, Any]:
+    """Figures of one image by one model; its wrong sites are drawn into a folder, if one is given."""
     file = read_micrographs(image.path)
     if len(file.micrographs) != 1:
         raise InputError(f"{image.path}: expected one image with these labels, found {len(file.micrographs)}")
     micrograph = file.micrographs[0]
     result = analyse(micrograph.image, settle(image.facts, micrograph.facts), analyser)
     score = score_map(result, image.labels, radius_px=radius_px)
+    if out is not None:
+        name = f"{image.name.replace('/', '_')}_{analyser.reference.name}"
+        title = f"{image.name} ({image.detector}) by {analyser.reference.name}"
+        lattice_px = result.header.scale.lattice_px
+        (out / f"{name}.png").write_bytes(wrong_sites_png(micrograph.image, score.wrong, lattice_px, title))
     row: dict[str, Any] = {
         "image": image.name,
         "set": image.group,

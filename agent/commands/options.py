@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.settings import Settings
 from agent.settings_file import DEFAULT_FILE, load_settings, parse_flag
+from drivers.contract.errors import InputError
 
 
 def add_settings_options(parser: argparse.ArgumentParser) -> None:
@@ -40,3 +41,11 @@ def read_settings(
     given = {name: value for name, value in flags.items() if value is not None}
     given |= dict(parse_flag(text) for text in arguments.set)
     return load_settings(path, os.environ, given, defaults)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder to write to, or raise `InputError`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to folder {path} ({error}); choose another with --out") from error

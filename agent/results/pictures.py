@@ -46,7 +46,7 @@ def overlay_png(defect_map: DefectMap, image: NDArray[np.generic], title: str = 
     _entropy(figure, right, defect_map, width / columns)
     if title:
         figure.suptitle(title, fontsize=9)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _mark_defects(axes: Any, defect_map: DefectMap, inch_per_px: float) -> None:
@@ -159,10 +159,11 @@ def patches_png(patches: dict[str, NDArray[np.float32]], counts: dict[str, int],
             axes.imshow(patches[name], cmap="gray", vmin=low, vmax=high, extent=extent)
         else:
             axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=8, transform=axes.transAxes)
-    return _png(figure)
+    return figure_png(figure)
 
 
-def _png(figure: Any) -> bytes:
+def figure_png(figure: Any) -> bytes:
+    """A figure as a PNG file that does not name who made it when."""
     content = io.BytesIO()
     figure.savefig(content, format="png", metadata={"Software": "columnist"})
     return content.getvalue()

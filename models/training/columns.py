@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 from drivers.contract.context import ColumnClass, Context
 from drivers.contract.errors import InputError
 from models.alignment import align
+from models.encoding import encode_contrast
 from models.reading import Reading
+from models.scatter import Scatter, find_scatter
 from models.sublattice import is_brighter
 from models.templates import find_templates
 from sim_microscope.crystal import STATES
@@ -54,6 +57,8 @@ class LabelledColumns:
         Whether the column's sublattice is the brighter in its frame: all that is known without a context.
     positions : ndarray of shape (n, 2), float32
         (row, column) as read [px].
+    lattice_px : float
+        Lattice constant [px].
     label : ndarray of shape (n,), uint8
         `ColumnClass`.
     motif : ndarray of shape (n,), uint8
@@ -67,6 +72,7 @@ class LabelledColumns:
     is_metal: NDArray[np.bool_]
     is_bright: NDArray[np.bool_]
     positions: NDArray[np.float32]
+    lattice_px: float
     label: NDArray[np.uint8]
     motif: NDArray[np.uint8]
     missed: int
@@ -118,6 +124,7 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
         is_metal=is_metal[keep],
         is_bright=is_bright[keep],
         positions=lattice.positions.numpy()[keep],
+        lattice_px=lattice.lattice_px,
         label=frame.crystal.classes[sites],
         motif=motif_numbers(frame)[sites],
         missed=missed,
@@ -125,11 +132,13 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
     )
 
 
-def aligned_moments(columns: LabelledColumns, context: Context) -> NDArray[np.float32]:
-    """Moments (n, 6) in the measure of the context, as classifiers read them (`models.alignment`)."""
+def read_as_classified(columns: LabelledColumns, context: Context) -> tuple[Tensor, Scatter]:
+    """Contrast vectors (n, 8) as `models.classify` has them, and the frame's scatter."""
     moments, is_metal = torch.from_numpy(columns.moments), torch.from_numpy(columns.is_metal)
-    is_regular = torch.from_numpy(columns.is_regular)
-    return np.asarray(align(moments, is_metal, is_regular, find_templates(context)).numpy())
+    is_regular, templates = torch.from_numpy(columns.is_regular), find_templates(context)
+    contrast = encode_contrast(align(moments, is_metal, is_regular, templates), is_metal)
+    at = torch.from_numpy(columns.positions) / columns.lattice_px
+    return contrast, find_scatter(contrast, is_regular, at, templates)
 
 
 def motif_numbers(frame: Frame) -> NDArray[np.uint8]:

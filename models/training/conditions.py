@@ -73,7 +73,7 @@ class Ranges:
     row_jitter_px: Range = (0.0, 0.25)
     distortion: float = 0.05
     drift_angstrom_per_s: float = 2.0
-    contamination: Range = (0.0, 0.5)
+    contamination: Range = (0.0, 0.8)
     contaminated: float = 0.25
     ramp: float = 0.5
     dilute: float = 0.4

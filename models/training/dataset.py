@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from drivers.contract.errors import InputError
 from models.checkpoint import write_at_once
 from models.contexts import context_name, reference_contexts
+from models.encoding import MOMENTS
 from models.reading import read_columns
-from models.training.columns import LabelledColumns, MisreadError, aligned_moments, label_columns
+from models.training.columns import MisreadError, label_columns, read_as_classified
 from models.training.conditions import Ranges, draw_frame
 from models.training.pools import one_thread, reading_pool
 from sim_microscope.workers import connect_cluster
 
 #: Raised when features or shards change their meaning.
-FORMAT = 3
+FORMAT = 4
 
 #: Columns of a class from a frame, at most, so that whole columns do not outweigh the rest.
 MOST_A_FRAME = 1300
@@ -34,7 +35,9 @@ FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 10, 4, 9
 #: Frames in a row that cannot be read before a context is given up.
 _MOST_REFUSED = 50
 
-_ARRAYS = ("moments", "aligned", "is_metal", "is_bright", "label", "motif", "frame", "log10_dose")
+_ARRAYS = (
+    "moments", "aligned", "spread", "tail", "is_metal", "is_bright", "label", "motif", "frame", "log10_dose"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
         one_thread()  # the simulator's compiled loops have raised it: a frame then takes ten times as long
         try:
             labelled = label_columns(frame, read_columns(frame.image, with_edges=False))
-            aligned = aligned_moments(labelled, reference_contexts()[number])
+            contrast, scatter = read_as_classified(labelled, reference_contexts()[number])
         except InputError as error:
             counts["refused"] += 1
             counts["misread"] += isinstance(error, MisreadError)
@@ -200,7 +203,20 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
         counts["spurious"] += labelled.spurious
         counts["matched"] += len(labelled.label)
         dose = frame.acquisition.dose_e_per_a2 or np.inf
-        parts.append(_take(labelled, aligned, index, float(np.log10(dose)), plan.most_a_frame, rng))
+        read = {
+            "moments": labelled.moments.astype(np.float16),
+            "aligned": contrast[:, :MOMENTS].half().numpy(),
+            "spread": scatter.spread.half().numpy(),
+            "tail": scatter.tail.half().numpy(),
+            "is_metal": labelled.is_metal,
+            "is_bright": labelled.is_bright,
+            "label": labelled.label,
+            "motif": labelled.motif,
+            "frame": np.full(len(contrast), index, np.uint16),
+            "log10_dose": np.full(len(contrast), np.log10(dose), np.float16),
+        }
+        keep = _choose(labelled.label, plan.most_a_frame, rng)
+        parts.append({name: values[keep] for name, values in read.items()})
         columns += len(parts[-1]["label"])
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in _ARRAYS}
     return arrays | {"counts": np.array(json.dumps(counts))}
@@ -214,30 +230,9 @@ def _write_shard(arrays: dict[str, NDArray[Any]], path: Path) -> None:
     partial.replace(path)
 
 
-def _take(
-    labelled: LabelledColumns,
-    aligned: NDArray[np.float32],
-    index: int,
-    log10_dose: float,
-    most: int,
-    rng: np.random.Generator,
-) -> dict[str, NDArray[Any]]:
-    """A balanced choice of a frame's columns, in the types that shards hold."""
-    chosen = []
-    for label in range(5):
-        of_class = np.flatnonzero(labelled.label == label)
-        chosen.append(rng.permutation(of_class)[:most])
-    keep = np.concatenate(chosen)
-    return {
-        "moments": labelled.moments[keep].astype(np.float16),
-        "aligned": aligned[keep].astype(np.float16),
-        "is_metal": labelled.is_metal[keep],
-        "is_bright": labelled.is_bright[keep],
-        "label": labelled.label[keep],
-        "motif": labelled.motif[keep],
-        "frame": np.full(len(keep), index, np.uint16),
-        "log10_dose": np.full(len(keep), log10_dose, np.float16),
-    }
+def _choose(label: NDArray[np.uint8], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A balanced choice of a frame's columns: of each class at most so many."""
+    return np.concatenate([rng.permutation(np.flatnonzero(label == k))[:most] for k in range(5)])
 
 
 def _totals(folder: Path) -> dict[str, Any]:

@@ -3,16 +3,23 @@
 import itertools
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from drivers.contract.context import ColumnClass
+from models.calibration import Calibration, noise_factor
 from models.contexts import context_name, context_table, reference_contexts
 from models.posterior import entropy_nats
 from models.training.samples import Samples
 
 _BINS = 15
+
+#: Columns of a sublattice that the power of the spread is fitted to, at most.
+_FITTED_TO = 200_000
 
 #: Temperatures that are tried: 0.3 to 6.
 _TEMPERATURES = torch.exp(torch.linspace(-1.2, 1.8, 61))
@@ -34,6 +41,43 @@ def all_logits(network: nn.Module, samples: Samples, *, batch: int = 16384) -> T
         contrast, context, _ = samples.take(slice(start, start + batch))
         rows.append(network(contrast, table[context]))
     return torch.cat(rows)
+
+
+def fit_calibration(logits: Tensor, samples: Samples, *, is_told_spread: bool = True) -> Calibration:
+    """Calibration that makes held-out columns most likely: powers of all contexts, then temperatures.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, 5)
+        Of the network.
+    samples : Samples
+        The columns.
+    is_told_spread : bool
+        Whether the network will be told the spread around a column.
+    """
+    power = torch.zeros(2)
+    if is_told_spread:
+        power = torch.stack([_fit_power(logits, samples, samples.is_metal == side) for side in (False, True)])
+    logits = logits / noise_factor(power, samples.is_metal, samples.spread)[:, None]
+    return Calibration(fit_temperatures(logits, samples), power)
+
+
+def _fit_power(logits: Tensor, samples: Samples, chosen: Tensor) -> Tensor:
+    """Power of the spread, beside one temperature of all contexts, on one sublattice."""
+    places = chosen.nonzero()[:, 0]
+    places = places[:: max(1, len(places) // _FITTED_TO)]
+    if len(places) == 0:
+        return torch.zeros(())
+    some, weight = logits[places].double(), samples.weight[places].double()
+    label, spread = samples.label[places].long(), samples.spread[places]
+    log_ratio = noise_factor(torch.ones(2), samples.is_metal[places], spread).double().log()
+
+    def loss(law: NDArray[np.float64]) -> float:
+        divisor = torch.exp(law[0] + law[1] * log_ratio)
+        return float((weight * cross_entropy(some / divisor[:, None], label, reduction="none")).mean())
+
+    found = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-7})
+    return torch.tensor(float(found.x[1]))
 
 
 def fit_temperatures(logits: Tensor, samples: Samples, *, shared_columns: int = _SHARED_COLUMNS) -> Tensor:

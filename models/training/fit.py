@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from drivers.contract.errors import InputError
+from models.calibration import Calibration
 from models.checkpoint import save_weights
 from models.contexts import context_table
 from models.networks.catalogue import find_recipe
 from models.networks.mlp import Standardise
-from models.training.evaluation import all_logits, evaluate, fit_temperatures
+from models.training.evaluation import all_logits, evaluate, fit_calibration
 from models.training.samples import Part, Samples, load_samples, read_card
 from models.training.workers import Worker
 
@@ -127,8 +128,8 @@ def train(
         return card
     network.cpu()
     card["data"] = read_card(training.dataset)
-    card["figures"], temperature = _figures(network, parts)
-    save_weights(training.out / f"{training.name}.safetensors", training.name, network, temperature, card)
+    card["figures"], calibration = _figures(network, parts, is_told_spread=recipe.flag == "metal")
+    save_weights(training.out / f"{training.name}.safetensors", training.name, network, calibration, card)
     checkpoint.unlink(missing_ok=True)
     return card
 
@@ -228,19 +229,24 @@ def _one_epoch(
         on_batch(Progress(epoch, schedule.epochs, done, total, loss_sum / seen, right_sum / seen))
 
 
-def _figures(network: nn.Module, parts: dict[Part, Samples]) -> tuple[dict[str, Any], Tensor]:
-    """Figures of train and test parts, calibrated on neither; and the temperatures."""
+def _figures(
+    network: nn.Module, parts: dict[Part, Samples], *, is_told_spread: bool
+) -> tuple[dict[str, Any], Calibration]:
+    """Figures of train and test parts, calibrated on neither; and the calibration."""
     held = parts["calibration"]
-    temperature = fit_temperatures(all_logits(network, held), held)
+    calibration = fit_calibration(all_logits(network, held), held, is_told_spread=is_told_spread)
     figures: dict[str, Any] = {}
     for part in ("train", "test"):
         samples = parts[part]
         logits = all_logits(network, samples)
-        figures[part] = evaluate(logits / temperature[samples.context.long(), None], samples)
+        calibrated = calibration.apply(logits, samples.context.long(), samples.is_metal, samples.spread)
+        figures[part] = evaluate(calibrated, samples)
         if part == "test":
             figures["test_ece_before_calibration"] = evaluate(logits, samples)["ece"]
+    temperature = calibration.temperature
     figures["temperature_range"] = [float(temperature.min()), float(temperature.max())]
-    return figures, temperature
+    figures["power_of_spread"] = calibration.power.tolist()
+    return figures, calibration
 
 
 def _write_checkpoint(

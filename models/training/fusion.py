@@ -26,7 +26,7 @@ from models.fusion import (
     source_weights,
 )
 from models.posterior import predict_logits
-from models.scatter import pool_scatter
+from models.scatter import Scatter, pool_scatter
 from models.templates import find_templates
 from models.training.observations import Observations
 
@@ -80,11 +80,12 @@ class Table:
         )
 
 
-def _frame_logits(weights: Weights, contrast: Tensor, context: Context) -> NDArray[np.float64]:
+def _frame_logits(
+    weights: Weights, contrast: Tensor, scatter: Scatter, context: Context
+) -> NDArray[np.float64]:
     """Logits of the columns of a frame, as `models.classify` has them."""
-    logits = predict_logits(weights, contrast, context)
-    every = torch.ones(len(contrast), dtype=torch.bool)
-    return np.asarray(pool_scatter(logits, contrast, every, find_templates(context)).double().numpy())
+    logits = predict_logits(weights, contrast, context, scatter.spread)
+    return np.asarray(pool_scatter(logits, contrast, scatter, find_templates(context)).double().numpy())
 
 
 def tabulate(observations: Observations, weights: Weights) -> Table:
@@ -97,18 +98,20 @@ def tabulate(observations: Observations, weights: Weights) -> Table:
     """
     if not len(observations.label):
         raise InputError("expected observations of series, found none")
-    contexts = reference_contexts()
+    contexts, frame = reference_contexts(), observations.frame
+    numbers = observations.context[np.unique(frame)]
+    rows = np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1)
     logs = np.concatenate(
         [
-            _frame_logits(weights, torch.from_numpy(part), contexts[number])
-            for part, number in zip(
-                np.split(observations.contrast, np.flatnonzero(np.diff(observations.frame)) + 1),
-                observations.context[np.unique(observations.frame)],
-                strict=True,
+            _frame_logits(
+                weights,
+                torch.from_numpy(observations.contrast[row]),
+                Scatter(torch.from_numpy(observations.spread[row]), torch.from_numpy(observations.tail[row])),
+                contexts[number],
             )
+            for row, number in zip(rows, numbers, strict=True)
         ]
     )
-    frame = observations.frame
     maadf = np.array([context.detector.name == "MAADF" for context in contexts])[observations.context[frame]]
     slot = 2 * observations.scan[frame] + maadf
     key = observations.series[frame].astype(np.int64) * 2**32 + observations.column

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from models.alignment import align
 from models.contexts import context_number
 from models.encoding import encode_contrast
 from models.reading import read_columns
+from models.scatter import find_scatter
 from models.templates import find_templates
 from models.training.columns import match_truth, metal_side
 from models.training.conditions import Ranges
@@ -44,6 +46,8 @@ class Observations:
     ----------
     contrast : ndarray of shape (n, 8), float32
         With the flag of the metal's sublattice, as the truth has it.
+    spread, tail : ndarray of shape (n,), float32
+        The frame's scatter around the column (`models.scatter`).
     label : ndarray of shape (n,), uint8
         `ColumnClass`.
     column : ndarray of shape (n,), int32
@@ -56,6 +60,8 @@ class Observations:
     """
 
     contrast: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    tail: NDArray[np.float32]
     label: NDArray[np.uint8]
     column: NDArray[np.int32]
     frame: NDArray[np.int32]
@@ -86,12 +92,10 @@ def observe(
             on_done()
     if not parts:
         raise InputError(f"none of the frames of {count} series shows a lattice; take more series")
-    frames = np.concatenate([np.full(len(p[1]), k, np.int32) for k, p in enumerate(parts)])
+    frames = np.concatenate([np.full(len(p[1]["label"]), k, np.int32) for k, p in enumerate(parts)])
     table = np.array([p[0] for p in parts])
     return Observations(
-        contrast=np.concatenate([p[1] for p in parts]),
-        label=np.concatenate([p[2] for p in parts]),
-        column=np.concatenate([p[3] for p in parts]),
+        **{name: np.concatenate([p[1][name] for p in parts]) for name in parts[0][1]},
         frame=frames,
         series=table[:, 0].astype(np.int32),
         scan=table[:, 1].astype(np.int32),
@@ -100,7 +104,7 @@ def observe(
     )
 
 
-_Part = tuple[tuple[int, int, int, float], NDArray[np.float32], NDArray[np.uint8], NDArray[np.int32]]
+_Part = tuple[tuple[int, int, int, float], dict[str, NDArray[Any]]]
 
 
 def _observe_one(seed: int, number: int) -> list[_Part]:
@@ -128,10 +132,11 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
     is_metal = torch.from_numpy(reading.lattice.sublattice.numpy() == side)
     lattice, templates = reading.lattice, find_templates(frame.context)
     regular = reading.whole & ~(lattice.boundary | lattice.rim)
-    aligned = align(reading.moments, is_metal, regular, templates)
-    contrast = encode_contrast(aligned, is_metal).numpy()[keep]
-    if not len(contrast) or not np.isfinite(contrast).all():
+    contrast = encode_contrast(align(reading.moments, is_metal, regular, templates), is_metal)[keep]
+    if not len(contrast) or not bool(contrast.isfinite().all()):
         return None
+    at = lattice.positions[keep] / lattice.lattice_px
+    scatter = find_scatter(contrast, regular[keep], at, templates)
     sites = match[keep]
     head = (
         number,
@@ -139,12 +144,13 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
         context_number(frame.context),
         float(np.log10(frame.acquisition.dose_e_per_a2 or 1.0)),
     )
-    return (
-        head,
-        contrast.astype(np.float32),
-        frame.crystal.classes[sites],
-        image.column[sites].astype(np.int32),
-    )
+    return head, {
+        "contrast": contrast.numpy().astype(np.float32),
+        "spread": scatter.spread.numpy(),
+        "tail": scatter.tail.numpy(),
+        "label": frame.crystal.classes[sites],
+        "column": image.column[sites].astype(np.int32),
+    }
 
 
 def save_observations(path: Path, observations: Observations, card: dict[str, object]) -> None:

@@ -17,13 +17,13 @@ from torch.nn.functional import cross_entropy
 from drivers.contract.errors import InputError
 from models.checkpoint import Weights
 from models.contexts import context_table, reference_contexts
-from models.encoding import CONTEXT_FEATURES, encode_contrast
+from models.encoding import CONTEXT_FEATURES
 from models.frames import standardise
 from models.levels import level
 from models.networks.mlp import CLASSES
 from models.patches import cut_patches
 from models.reading import read_columns
-from models.training.columns import aligned_moments, label_columns
+from models.training.columns import label_columns, read_as_classified
 from models.training.conditions import Ranges, draw_frame
 from models.training.evaluation import REFERENCE_DOSE
 from models.training.pools import reading_pool
@@ -107,7 +107,7 @@ def make_patches(number: int, seed: int, frames: int) -> list[Patches]:
         try:
             reading = read_columns(frame.image, with_edges=False)
             labelled = label_columns(frame, reading)
-            aligned = aligned_moments(labelled, reference_contexts()[number])
+            contrast, _ = read_as_classified(labelled, reference_contexts()[number])
         except InputError:
             continue
         rng = np.random.default_rng([seed, number, index])
@@ -116,12 +116,11 @@ def make_patches(number: int, seed: int, frames: int) -> list[Patches]:
         image = level(standardise(frame.image), reading.lattice, reading.whole)
         positions = torch.from_numpy(labelled.positions[keep])
         label, count = labelled.label[keep], len(keep)
-        is_metal = torch.from_numpy(labelled.is_metal[keep])
         dose = frame.acquisition.dose_e_per_a2 or np.inf
         found.append(
             Patches(
                 cut_patches(image, positions, reading.disc, _SIZE).half(),
-                encode_contrast(torch.from_numpy(aligned[keep]), is_metal),
+                contrast[torch.from_numpy(keep)],
                 torch.full((count,), number),
                 torch.from_numpy(label.astype(np.int64)),
                 column_weights(label, np.zeros(count, np.uint16)),

@@ -13,6 +13,7 @@ from torch import Tensor
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
+from models.encoding import CONTRAST_FEATURES
 from models.networks.catalogue import Flag
 from models.training.dataset import CALIBRATION_FRAME, FORMAT, FRAMES_A_CYCLE, TEST_FRAME, read_shard
 
@@ -27,7 +28,7 @@ Part = Literal["train", "calibration", "test"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Columns of one part of a data set, in small types: 25 bytes a column; n columns.
+    """Columns of one part of a data set, in small types: 37 bytes a column; n columns.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ class Samples:
         Of the column's frame, float16.
     weight : Tensor of shape (n,)
         From `column_weights`, float32.
+    spread, tail : Tensor of shape (n,)
+        The frame's scatter around the column (`models.scatter`), float16.
     """
 
     contrast: Tensor
@@ -48,9 +51,16 @@ class Samples:
     label: Tensor
     log10_dose: Tensor
     weight: Tensor
+    spread: Tensor
+    tail: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def is_metal(self) -> Tensor:
+        """Whether each column is on the metal sublattice by its flag, shape (n,)."""
+        return self.contrast[:, CONTRAST_FEATURES - 2] > 0.5
 
     def take(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor, Tensor]:
         """Contrast vectors (float32), context numbers and labels (long) of some columns."""
@@ -58,13 +68,7 @@ class Samples:
 
     def part(self, mask: Tensor) -> "Samples":
         """The columns that a mask or a slice chooses."""
-        return Samples(
-            self.contrast[mask],
-            self.context[mask],
-            self.label[mask],
-            self.log10_dose[mask],
-            self.weight[mask],
-        )
+        return Samples(**{name: values[mask] for name, values in vars(self).items()})
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -141,6 +145,8 @@ def _load_shard(folder: Path, number: int, flag: Flag) -> tuple[Samples, Tensor]
         torch.from_numpy(arrays["label"]),
         torch.from_numpy(arrays["log10_dose"]),
         column_weights(arrays["label"], arrays["frame"]),
+        torch.from_numpy(arrays["spread"]),
+        torch.from_numpy(arrays["tail"]),
     )
     return shard, torch.from_numpy(arrays["frame"].astype(np.int64))
 
@@ -159,10 +165,4 @@ def column_weights(label: NDArray[np.uint8], frame: NDArray[np.integer[Any]]) ->
 
 def _join(pieces: list[Samples]) -> Samples:
     """One of many."""
-    return Samples(
-        torch.cat([piece.contrast for piece in pieces]),
-        torch.cat([piece.context for piece in pieces]),
-        torch.cat([piece.label for piece in pieces]),
-        torch.cat([piece.log10_dose for piece in pieces]),
-        torch.cat([piece.weight for piece in pieces]),
-    )
+    return Samples(**{name: torch.cat([vars(piece)[name] for piece in pieces]) for name in vars(pieces[0])})

@@ -14,6 +14,7 @@ from drivers.contract.context import DETECTORS, HAADF, Context, Specimen
 from models.contrasts import brightest_contrast
 from models.training.conditions import Ranges, draw_acquisition, draw_plan, draw_true_context
 from sim_microscope.aberrations import Aberrations, ProbeTransfer, is_incoherent
+from sim_microscope.contamination import draw_grain, scattered_by_atom_a2, with_grain
 from sim_microscope.crystal import Crystal, build_crystal
 from sim_microscope.field import REACH_ANGSTROM, Raster, render
 from sim_microscope.imaging import Acquisition, Renderer, ScanMap, detect, scan
@@ -27,6 +28,9 @@ _ROOM = 0.2
 
 #: Distance between the points that contamination is drawn on, over the length it varies on.
 _RELIEF_STEP = 0.25
+
+#: Distance between the points that its grain is drawn on.
+_GRAIN_STEP_ANGSTROM = 0.3
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,13 @@ class SeriesFrame:
 
 @dataclass(frozen=True)
 class Relief:
-    """Contamination of a specimen, as a fraction of its largest.
+    """What a specimen's contamination is where: its mean, as a fraction of the largest, or its grain.
 
     Parameters
     ----------
     height : ndarray of shape (M, N)
-        0 to 1, at every `step_angstrom` from `origin_angstrom` on, along rows and columns.
+        The mean from 0 to 1, the grain in 1/Å, at every `step_angstrom` from `origin_angstrom` on, along rows
+        and columns.
     """
 
     height: NDArray[np.float64]
@@ -80,12 +85,20 @@ def draw_relief(size_angstrom: float, length_angstrom: float, rng: np.random.Gen
     return Relief(np.clip(relief / max(float(relief.max()), 1e-12), 0.0, None), step, -size_angstrom / 2)
 
 
+def draw_grain_map(size_angstrom: float, source_sigma_angstrom: float, rng: np.random.Generator) -> Relief:
+    """Grain of a square specimen's contamination, the same in all its frames."""
+    count = int(np.ceil(2 * size_angstrom / _GRAIN_STEP_ANGSTROM)) + 2
+    grain = draw_grain((count, count), _GRAIN_STEP_ANGSTROM, source_sigma_angstrom, rng)
+    return Relief(grain.astype(np.float64), _GRAIN_STEP_ANGSTROM, -size_angstrom / 2)
+
+
 @dataclass(frozen=True)
 class Sample:
     """A specimen on a microscope; frames of it are taken with `take_scan`."""
 
     crystal: Crystal
     relief: Relief
+    grain: Relief
     size_angstrom: float
 
 
@@ -108,7 +121,8 @@ def draw_specimen(
         margin_angstrom=REACH_ANGSTROM + room * size,
         rng=rng,
     )
-    return Sample(crystal, draw_relief(size, acquisition.contamination_length_nm * 10, rng), size)
+    relief = draw_relief(size, acquisition.contamination_length_nm * 10, rng)
+    return Sample(crystal, relief, draw_grain_map(size, acquisition.source_sigma_angstrom, rng), size)
 
 
 def take_scan(
@@ -168,13 +182,16 @@ def _renderer(
     if is_incoherent(made_with) and acquisition.defocus_angstrom:
         transfer = ProbeTransfer(Aberrations(acquisition.defocus_angstrom), made_with.energy_kev)
     level = acquisition.contamination * brightest_contrast(nominal)
-    source = acquisition.source_sigma_angstrom
+    source, atom_a2 = acquisition.source_sigma_angstrom, scattered_by_atom_a2(made_with)
 
     def renderer(raster: Raster) -> NDArray[np.float32]:
         origin = (raster.origin_angstrom[0] + shift[0], raster.origin_angstrom[1] + shift[1])
         moved = Raster(raster.shape, raster.step_angstrom, origin)
         image = render(sample.crystal, kernels, moved, source_sigma_angstrom=source, transfer=transfer)
-        return np.asarray(image + level * sample.relief.sample(moved), np.float32) if level else image
+        if level == 0:
+            return image
+        carbon = with_grain(level * sample.relief.sample(moved), sample.grain.sample(moved), atom_a2)
+        return np.asarray(image + carbon, np.float32)
 
     return renderer
 

@@ -90,7 +90,8 @@ def score(weights: Weights, fields: Path) -> Scored:
     """Run a network on test fields."""
     samples = load_all(fields, find_recipe(weights.card["network"]).flag)
     logits = all_logits(weights.network, samples)
-    return Scored(weights, samples, logits / weights.temperature[samples.context.long(), None])
+    calibrated = weights.calibration.apply(logits, samples.context.long(), samples.is_metal, samples.spread)
+    return Scored(weights, samples, calibrated)
 
 
 def figures(scored: Scored) -> dict[str, Any]:

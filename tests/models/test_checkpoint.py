@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from drivers.contract.errors import InputError
+from models.calibration import Calibration
 from models.checkpoint import load_shipped, load_weights, save_weights
 from models.contexts import context_table
 from models.networks.catalogue import NETWORKS, find_recipe
@@ -14,7 +15,13 @@ def saved(tmp_path):
     torch.manual_seed(0)
     network = find_recipe("mlp-simple").make()
     path = tmp_path / "mlp-simple.safetensors"
-    save_weights(path, "mlp-simple", network, torch.linspace(0.5, 2, 576), {"seed": 7})
+    save_weights(
+        path,
+        "mlp-simple",
+        network,
+        Calibration(torch.linspace(0.5, 2, 576), torch.tensor([0.4, 0.2])),
+        {"seed": 7},
+    )
     return path, network.eval()
 
 
@@ -22,7 +29,7 @@ def saved(tmp_path):
 def test_weights_come_back_as_they_were_written(tmp_path, name):
     network = find_recipe(name).make().eval()
     path = tmp_path / "w.safetensors"
-    save_weights(path, name, network, torch.ones(576), {})
+    save_weights(path, name, network, Calibration.none(), {})
     contrast, context = torch.randn(9, 8), context_table()[:9]
     assert torch.equal(load_weights(path).network(contrast, context), network(contrast, context))
 
@@ -32,7 +39,8 @@ def test_the_card_says_how_and_the_network_is_ready_to_use(saved):
     assert weights.card["seed"] == 7
     assert weights.card["network"] == "mlp-simple"
     assert not weights.network.training
-    assert torch.equal(weights.temperature, torch.linspace(0.5, 2, 576))
+    assert torch.equal(weights.calibration.temperature, torch.linspace(0.5, 2, 576))
+    assert torch.equal(weights.calibration.power, torch.tensor([0.4, 0.2]))
 
 
 def truncate(path):

@@ -4,6 +4,7 @@ import torch
 
 from drivers.contract.context import HAADF, ColumnClass, Context, Specimen
 from drivers.contract.errors import InputError
+from models.calibration import Calibration
 from models.checkpoint import Weights
 from models.classify import classify
 from models.contrasts import expected_contrast
@@ -29,7 +30,7 @@ def familiar() -> Familiar:
 
 def weights(name: str) -> Weights:
     find_recipe(name)
-    return Weights(FlagNetwork(), torch.ones(576), {"network": name})
+    return Weights(FlagNetwork(), Calibration.none(), {"network": name})
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import torch
 
 from drivers.contract.context import HAADF, Context, Specimen
 from drivers.contract.errors import InputError
+from models.calibration import USUAL_SPREAD, Calibration
 from models.checkpoint import Weights
 from models.contexts import context_number
 from models.networks.catalogue import find_recipe
@@ -33,7 +34,7 @@ def frame_of(counts: tuple[int, ...], seed: int = 0, spread: float = 1.0):
 @pytest.fixture
 def weights() -> Weights:
     torch.manual_seed(0)
-    return Weights(find_recipe("mlp-simple").make().eval(), torch.ones(576), {})
+    return Weights(find_recipe("mlp-simple").make().eval(), Calibration.none(), {})
 
 
 @pytest.mark.parametrize("counts", [(950, 40, 10, 990, 10), (600, 300, 100, 700, 300)], ids=["few", "many"])
@@ -67,9 +68,18 @@ def test_the_temperature_of_the_context_divides_the_logits(weights):
     plain = predict_logits(weights, contrast, WSE2)
     temperature = torch.ones(576)
     temperature[context_number(WSE2)] = 2.0
-    torch.testing.assert_close(
-        predict_logits(Weights(weights.network, temperature, {}), contrast, WSE2), plain / 2
-    )
+    hot = Weights(weights.network, Calibration(temperature, torch.zeros(2)), {})
+    torch.testing.assert_close(predict_logits(hot, contrast, WSE2), plain / 2)
+
+
+def test_noisy_surroundings_make_a_column_less_sure_by_the_power_of_its_sublattice(weights):
+    contrast = torch.randn(4, 8)
+    contrast[:, 6] = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    law = Calibration(torch.ones(576), torch.tensor([1.0, 0.5]))
+    spread = USUAL_SPREAD * torch.tensor([1.0, 4.0, 1.0, 4.0])
+    told = predict_logits(Weights(weights.network, law, {}), contrast, WSE2, spread)
+    plain = predict_logits(weights, contrast, WSE2)
+    torch.testing.assert_close(told, plain / torch.tensor([1.0, 4.0, 1.0, 2.0])[:, None])
 
 
 BAD = {

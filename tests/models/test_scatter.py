@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from drivers.contract.context import DETECTORS, Context, Specimen
+from models.calibration import USUAL_SPREAD
 from models.encoding import encode_contrast
-from models.scatter import pool_scatter
+from models.scatter import find_scatter, pool_scatter
 from models.templates import find_templates
 
 WSE2 = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=DETECTORS["MAADF"])
@@ -19,6 +20,18 @@ def frame(spread, *, count=600, last=0.9):
     return encode_contrast(moments.float(), torch.zeros(count, dtype=torch.bool)), templates
 
 
+def grid(count):
+    """Positions of columns side by side, in lattice constants."""
+    number = torch.arange(count)
+    return torch.stack([number // 25, number % 25], dim=1).double()
+
+
+def pool(logits, contrast, templates, *, regular=None):
+    regular = torch.ones(len(contrast), dtype=torch.bool) if regular is None else regular
+    scatter = find_scatter(contrast, regular, grid(len(contrast)), templates)
+    return pool_scatter(logits, contrast, scatter, templates)
+
+
 def vacancy_odds(logits):
     return float(logits[-1, 1] - logits[-1, 0])
 
@@ -29,15 +42,33 @@ def undecided():
 
 
 def test_the_same_column_is_a_vacancy_in_a_quiet_frame_and_less_so_in_a_noisy_one(undecided):
-    every = torch.ones(600, dtype=torch.bool)
-    odds = [vacancy_odds(pool_scatter(undecided, frame(s)[0], every, frame(s)[1])) for s in (0.05, 0.15, 0.3)]
+    odds = [vacancy_odds(pool(undecided, *frame(spread))) for spread in (0.05, 0.15, 0.3)]
     assert odds[0] > odds[1] > odds[2] > 0
+
+
+def test_the_same_column_is_less_surely_a_vacancy_where_its_surroundings_are_noisy():
+    templates = find_templates(WSE2)
+    rng = torch.Generator().manual_seed(3)
+    number = torch.arange(4000)
+    at = torch.stack([number // 100, number % 100], dim=1).double()
+    noise = torch.where(at[:, 1] < 30, 0.3, 0.1)
+    depth = noise * torch.randn(4000, generator=rng, dtype=torch.float64)
+    probes = [20 * 100 + 10, 20 * 100 + 80]
+    depth[probes] = 0.8
+    common = templates.common
+    moments = templates.whole[common, 0] + depth[:, None] * templates.first[common, 0]
+    contrast = encode_contrast(moments.float(), torch.zeros(4000, dtype=torch.bool))
+    scatter = find_scatter(contrast, torch.ones(4000, dtype=torch.bool), at, templates)
+    assert scatter.spread[probes].tolist() == pytest.approx([0.3, 0.1], rel=0.2)
+    pooled = pool_scatter(torch.zeros(4000, 5), contrast, scatter, templates)
+    noisy, quiet = (pooled[probes, 1] - pooled[probes, 0]).tolist()
+    assert 0 < noisy < quiet
 
 
 def test_the_evidence_of_the_three_classes_together_stays_the_networks(undecided):
     contrast, templates = frame(0.1)
     logits = undecided + torch.tensor([1.0, -1.0, 0.5, 3.0, -2.0])
-    pooled = pool_scatter(logits, contrast, torch.ones(600, dtype=torch.bool), templates)
+    pooled = pool(logits, contrast, templates)
     assert torch.allclose(pooled[:, :3].logsumexp(1), logits[:, :3].logsumexp(1), atol=1e-5)
     assert torch.equal(pooled[:, 3:], logits[:, 3:])
 
@@ -45,12 +76,13 @@ def test_the_evidence_of_the_three_classes_together_stays_the_networks(undecided
 def test_a_frame_of_few_columns_does_not_tell(undecided):
     contrast, templates = frame(0.1)
     few = torch.arange(600) < 50
-    assert torch.equal(pool_scatter(undecided, contrast, few, templates), undecided)
+    assert torch.equal(pool(undecided, contrast, templates, regular=few), undecided)
+    scatter = find_scatter(contrast, few, grid(600), templates)
+    assert torch.equal(scatter.spread, torch.full((600,), USUAL_SPREAD))
 
 
 def test_metal_columns_are_left_to_the_network(undecided):
     contrast, templates = frame(0.1)
     on_metal = encode_contrast(contrast[:, :6], torch.ones(600, dtype=torch.bool))
-    both, every = torch.cat([contrast, on_metal]), torch.ones(1200, dtype=torch.bool)
-    pooled = pool_scatter(torch.zeros(1200, 5), both, every, templates)
+    pooled = pool(torch.zeros(1200, 5), torch.cat([contrast, on_metal]), templates)
     assert torch.equal(pooled[600:], torch.zeros(600, 5))

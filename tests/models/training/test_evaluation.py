@@ -4,18 +4,21 @@ import torch
 from models.training.evaluation import (
     evaluate,
     expected_calibration_error,
+    fit_calibration,
     fit_temperatures,
 )
 from models.training.samples import Samples
 
 
-def samples_of(label: torch.Tensor, context: torch.Tensor) -> Samples:
+def samples_of(label: torch.Tensor, context: torch.Tensor, spread: torch.Tensor | None = None) -> Samples:
     return Samples(
         torch.zeros(len(label), 8).half(),
         context.short(),
         label.byte(),
         torch.full((len(label),), 4.7).half(),
         torch.ones(len(label)),
+        torch.full((len(label),), 0.1).half() if spread is None else spread.half(),
+        torch.zeros(len(label)).half(),
     )
 
 
@@ -41,6 +44,15 @@ def test_temperatures_undo_what_was_done_to_the_logits_of_each_context():
     temperature = fit_temperatures(logits * factor[:, None], samples_of(label, context), shared_columns=200)
     assert float(temperature[0::2].mean()) == pytest.approx(1.65, abs=0.4)  # drawn to the mean of all
     assert float(temperature[0::2].mean()) > float(temperature[1::2].mean()) + 0.3
+
+
+def test_the_power_of_the_spread_is_found_on_the_sublattice_it_is_of_and_left_out_where_it_is_not_told():
+    logits, label = calibrated(40_000)
+    spread = torch.where(torch.arange(len(label)) % 2 == 0, 0.05, 0.2)
+    samples = samples_of(label, torch.zeros(len(label)), spread)
+    sure = logits * (spread / 0.1)[:, None] ** 0.8  # too sure where it is noisy
+    assert fit_calibration(sure, samples).power.tolist() == pytest.approx([0.8, 0.0], abs=0.05)
+    assert fit_calibration(sure, samples, is_told_spread=False).power.tolist() == [0.0, 0.0]
 
 
 def test_figures_of_a_perfect_classifier_are_perfect():

@@ -4,6 +4,7 @@ import torch
 
 from drivers.contract.context import HAADF, MAADF, Context, Specimen
 from drivers.contract.errors import InputError
+from models.calibration import Calibration
 from models.checkpoint import Weights
 from models.contexts import context_number
 from models.training.fusion import (
@@ -28,14 +29,14 @@ class ReadsLogits(torch.nn.Module):
         return contrast[:, :5]
 
 
-WEIGHTS = Weights(ReadsLogits(), torch.ones(576), {"network": "none", "sha256": "0"})
+WEIGHTS = Weights(ReadsLogits(), Calibration.none(), {"network": "none", "sha256": "0"})
 
 
 def made_up(series: int, columns: int) -> Observations:
     """Series in which every source obeys the law, with separations of 20, 20 and 30 at an endless dose."""
     rng = np.random.default_rng(0)
     place = np.array([0.0, 20**0.5, 2 * 20**0.5, 0.0, 30**0.5])
-    rows = {name: [] for name in ("contrast", "label", "column", "frame")}
+    rows = {name: [] for name in ("contrast", "spread", "tail", "label", "column", "frame")}
     frames = []
     for number in range(series):
         label = rng.choice(5, columns, p=[0.5, 0.1, 0.07, 0.26, 0.07])
@@ -57,6 +58,8 @@ def made_up(series: int, columns: int) -> Observations:
                 )
                 rows["contrast"].append(np.pad(logits, ((0, 0), (0, 3))).astype(np.float32))
                 rows["label"].append(label.astype(np.uint8))
+                rows["spread"].append(np.full(columns, 0.1, np.float32))
+                rows["tail"].append(np.full(columns, np.nan, np.float32))
                 rows["column"].append(np.arange(columns, dtype=np.int32))
                 rows["frame"].append(np.full(columns, len(frames), np.int32))
                 frames.append((number, scan, context_number(context), np.log10(factor * dose)))

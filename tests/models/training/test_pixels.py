@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from models.calibration import Calibration
 from models.checkpoint import Weights
 from models.networks.catalogue import find_recipe
 from models.training.pixels import Patches, PatchNetwork, compare, make_patches, train_patches
@@ -28,7 +29,7 @@ def test_patches_hold_what_moments_are_taken_of(patches):
 def test_the_network_learns_classes_from_patches_and_is_compared_on_other_frames(patches):
     network = train_patches(patches.part(~patches.is_test), 80, 0)
     every = Patches(**(vars(patches) | {"is_reference": torch.ones_like(patches.is_test)}))
-    weights = Weights(find_recipe("mlp-simple").make().eval(), torch.ones(576), {"network": "mlp-simple"})
+    weights = Weights(find_recipe("mlp-simple").make().eval(), Calibration.none(), {"network": "mlp-simple"})
     found = compare(network, weights, every)
     assert found["accuracy"] > 60
     assert found["gap"] == pytest.approx(found["accuracy"] - found["default_accuracy"])

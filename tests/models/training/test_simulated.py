@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from models.calibration import Calibration
 from models.checkpoint import Weights
 from models.networks.catalogue import find_recipe
 from models.training.samples import load_all, read_card
@@ -26,7 +27,7 @@ class Oracle(torch.nn.Module):
 def weights(name: str, scale: float = 10.0) -> Weights:
     find_recipe(name)
     card = {"network": name, "figures": {"train": {"accuracy_reference": 0.9}}}
-    return Weights(Oracle(scale), torch.ones(576), card)
+    return Weights(Oracle(scale), Calibration.none(), card)
 
 
 def test_an_oracle_scores_high_and_its_confusion_is_all_but_diagonal(made_up_dataset):
