@@ -118,8 +118,8 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
         drift = best[1].drift_angstrom if best is not None and is_found else expectation.drift_angstrom
         if (is_found or is_placed) and _is_turned_round(register_, scan, sites, drift):
             doubts.append(
-                f"a grain of {len(sites.member)} columns has its sublattices the other way round than was seen "
-                "before; one of the two is wrong"
+                f"a grain of {len(sites.member)} columns has its sublattices the other way round than was "
+                "seen before; one of the two is wrong"
             )
         elif best is not None and is_found:
             found.append((sites, best[0], best[1]))

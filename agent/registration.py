@@ -192,7 +192,7 @@ def agreement_nats(
     is_metal: NDArray[np.bool_],
     shares: NDArray[np.float64],
 ) -> float:
-    """Log likelihood ratio of columns (n) with two log likelihoods (n, 5) each being the same, or drawn apart."""
+    """Log odds that n columns, each with two log likelihoods (n, 5), are the same and not drawn apart."""
     weight = _shares_by_column(is_metal, shares)
     first, second = (posterior_ratios(logs, is_metal, shares) for logs in (known, said))
     return float(np.log((first * weight * second).sum(axis=1)).sum())

@@ -13,7 +13,7 @@ from drivers.contract.maps import DefectMap, FrameReference, digest_pixels
 from models.analysis import analyse_of_scan, load_analyser
 from models.classify import Geometry
 from models.threads import use_threads
-from models.windows import Shift, cut_out, lay_into
+from models.windows import Shift, cut_out, lay_into, surroundings
 
 #: Fields whose last frame is kept, one a detector and setting, to read windows in.
 _FIELDS_KEPT = 4
@@ -21,7 +21,10 @@ _FIELDS_KEPT = 4
 
 @dataclass(frozen=True)
 class Field:
-    """The last frame of a whole field that could be read: lattice constant [px], scan, how far it has moved."""
+    """The last frame of a whole field that could be read.
+
+    With its lattice constant [px], the name of its scan, and how far it had moved at the last window.
+    """
 
     pixels: NDArray[np.float32]
     lattice_px: float
@@ -72,8 +75,8 @@ class ColumnAnalysis:
         )
         key = _key(settled, header)
         if header.window is not None and key in self._fields:
-            laid = self._lay(key, pixels, header.window, _group(header))
-            return cut_out(self._read(laid, settled, header, None), header.window, frame)
+            laid, place = self._lay(key, pixels, header.window, _group(header))
+            return cut_out(self._read(laid, settled, header, None), place, frame)
         made = self._read(pixels, settled, header, frame)
         if header.window is None:
             self._fields.pop(key, None)
@@ -97,16 +100,24 @@ class ColumnAnalysis:
         return made
 
     def _lay(
-        self, key: tuple[Any, ...], pixels: NDArray[Any], place: Window, group: str | None
-    ) -> NDArray[np.float32]:
-        """Lay a window into its field; what the first detector of a scan told of the drift holds for all."""
+        self, key: tuple[Any, ...], pixels: NDArray[Any], window: Window, group: str | None
+    ) -> tuple[NDArray[np.float32], Window]:
+        """Lay a window into what is around it in its field; returns that, and where the window lies in it.
+
+        What the first detector of a scan told of the drift holds for all.
+        """
         field, shift = self._fields[key], None
         if self._moved is not None and group is not None and self._moved[:2] == (group, field.group):
             shift = self._moved[2]
-        laid, moved = lay_into(field.pixels, pixels, place, field.lattice_px, shift, expected=field.moved)
+        rows, cols = field.pixels.shape
+        around = surroundings(window, (rows, cols), field.lattice_px)
+        row, col = around.row_px, around.col_px
+        part = field.pixels[row : row + around.rows_px, col : col + around.cols_px]
+        place = window.model_copy(update={"row_px": window.row_px - row, "col_px": window.col_px - col})
+        laid, moved = lay_into(part, pixels, place, field.lattice_px, shift, expected=field.moved)
         self._fields[key] = replace(field, moved=moved)
         self._moved = (group, field.group, moved)
-        return laid
+        return laid, place
 
 
 def _group(header: FrameHeader) -> str | None:

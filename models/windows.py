@@ -32,7 +32,19 @@ _RIM = 0.35
 LEAST_COLUMNS = 12
 
 
+#: Of its field this many lattice constants around a window are read with it.
+_AROUND = 12.0
+
 Shift = tuple[int, int]
+
+
+def surroundings(place: Window, shape: tuple[int, int], lattice_px: float) -> Window:
+    """The part of a field of some shape that a window is read with."""
+    reach = int(np.ceil(_AROUND * lattice_px))
+    row, col = max(0, place.row_px - reach), max(0, place.col_px - reach)
+    end_row = min(shape[0], place.row_px + place.rows_px + reach)
+    end_col = min(shape[1], place.col_px + place.cols_px + reach)
+    return Window(row_px=row, col_px=col, rows_px=end_row - row, cols_px=end_col - col)
 
 
 def lay_into(

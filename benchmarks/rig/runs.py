@@ -25,7 +25,7 @@ class Case:
     settings : dict
         Of the simulated microscope.
     budget : float
-        Scans go on until this many times the first one's dose is spent.
+        Scans go on until this many times the first one's dose is spent, if F1 is not enough before.
     """
 
     name: str
@@ -83,7 +83,10 @@ RULES = Rules(
     limits=LimitSettings(dose_e_per_a2=0, requests_per_minute=600),
 )
 
-_MOST_SCANS = 150
+_MOST_SCANS = 250
+
+#: A session ends once its F1 has stayed above this for so many scans: what comes after decides no figure.
+_ENOUGH, _STAYED = 0.99, 3
 
 
 def settings_of(case: Case, seed: int) -> SimulatorSettings:
@@ -164,4 +167,6 @@ def _run_policy(lab: Lab, case: Case, policy: Any, seed: int, looks: list[Look])
 def _is_spent(case: Case, looks: list[Look]) -> bool:
     if not looks:
         return False
+    if len(looks) >= _STAYED and min(look.f1 for look in looks[-_STAYED:]) >= _ENOUGH:
+        return True
     return looks[-1].dose_e_per_a2 >= case.budget * looks[0].dose_e_per_a2 or len(looks) >= _MOST_SCANS
