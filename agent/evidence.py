@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from agent.belief import believe, fused_layers, fused_likelihood
-from agent.boxes import inner, is_inside
+from agent.boxes import Box, inner, is_inside
 from agent.changes import watch_for_changes
+from agent.completion import completed
 from agent.guiding import REACH, guide, match, pitch_angstrom
 from agent.register import Register, adopted, rows_of, with_source
 from agent.registration import Expectation, Placed, Registration, register
@@ -243,8 +244,9 @@ def _enter_found(
             wrong = match(register_, spots, ~sites.is_metal, REACH * pitch_angstrom(register_))
             register_ = adopted(register_, grain, cell, sites.is_metal, wrong)
         register_, row[sites.member] = rows_of(register_, grain, cell, sites.is_metal)
-    entry = Entry(row, len(register_) - before, _NONE, registrations, doubts, drift)
-    return _enter_rows(register_, scan, law, row, entry)
+    entry = Entry(row, 0, _NONE, registrations, doubts, drift)
+    register_, entry = _enter_rows(register_, scan, law, row, entry)
+    return completed(register_, _extent(scan)), entry
 
 
 def _enter_rows(
@@ -255,6 +257,7 @@ def _enter_rows(
         register_ = with_source(register_, layer)
     seen = np.flatnonzero(row >= 0)
     rows = row[seen]
+    new = int(np.isnan(register_.seen_s[rows]).sum())
     position, seen_s = register_.position_angstrom.copy(), register_.seen_s.copy()
     position[rows], seen_s[rows] = scan.positions_angstrom[seen], scan.taken_s
     taken = register_.taken_e_per_a2.copy()
@@ -269,18 +272,25 @@ def _enter_rows(
         stage_angstrom=scan.stage_angstrom,
     )
     register_, changed = _with_evidence(register_, scan, law, seen, rows)
-    return register_, replace(entry, changed=changed)
+    return register_, replace(entry, changed=changed, new=new)
 
 
 def _offered(register_: Register, scan: Scan, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Doses (K, C) with those of a scan, of all columns that it went over, found in it or not."""
-    box = (*scan.positions_angstrom.min(axis=0), *scan.positions_angstrom.max(axis=0))
-    within = is_inside(register_.position_angstrom, inner(box))
+    within = is_inside(register_.position_angstrom, inner(_extent(scan)))
     within[rows] = True
     offered = register_.offered_e_per_a2.copy()
     for layer in scan.layers:
         offered[register_.sources.index(layer.source), within] += layer.dose_e_per_a2
     return offered
+
+
+def _extent(scan: Scan) -> Box:
+    """What a scan's columns cover."""
+    (low_row, low_column), (high_row, high_column) = (
+        f(scan.positions_angstrom, axis=0) for f in (np.min, np.max)
+    )
+    return (float(low_row), float(low_column), float(high_row), float(high_column))
 
 
 def _moved(register_: Register, scan: Scan, drift: NDArray[np.float64]) -> Register:

@@ -119,7 +119,9 @@ def reconsider(mind: Mind, situation: Situation, means: Means) -> Assessment:
         return Assessment(is_entered=False, remark="nothing is known yet")
     outlook = replace(mind.outlook, state=situation.instrument, situation=situation, score=situation.score)
     wish, remark = next_wish(outlook, means.rules, means.law)
-    return _with(Assessment(is_entered=False, columns=len(mind.register), wish=wish, remark=remark), mind)
+    return _with(
+        Assessment(is_entered=False, columns=int(mind.register.is_seen.sum()), wish=wish, remark=remark), mind
+    )
 
 
 def _gather(mind: Mind, scan: Scan, header: FrameHeader) -> tuple[Mind, Scan | None]:
@@ -151,11 +153,11 @@ def _enter(
     register, entry = enter(before, scan, law, steadiness)
     belief = believe(register, law)
     box = field_box(defect_map, header)
-    view = np.flatnonzero(is_inside(register.position_angstrom, box))
+    view = np.flatnonzero(is_inside(register.position_angstrom, box) & register.is_seen)
     assessment = Assessment(
         is_entered=entry.is_entered,
         doubts=entry.doubts,
-        columns=len(register),
+        columns=int(register.is_seen.sum()),
         in_view=len(view),
         new=entry.new,
         changed=len(entry.changed),

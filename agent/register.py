@@ -69,6 +69,11 @@ class Register:
     def __len__(self) -> int:
         return len(self.grain)
 
+    @property
+    def is_seen(self) -> NDArray[np.bool_]:
+        """Columns that a scan has shown, (C,); the others are expected by their neighbours alone."""
+        return np.isfinite(self.seen_s)
+
 
 def empty_register() -> Register:
     """Register of a specimen that nothing is known of."""

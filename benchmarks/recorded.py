@@ -151,6 +151,7 @@ def _fused_score(session: Recorded, labelled: dict[str, Labels]) -> dict[str, fl
     centre = (np.array(header.shape) - 1) / 2
     pixels = np.stack([columns["row_px"], columns["col_px"]], axis=1) - centre
     distance, row = cKDTree(register.position_angstrom).query(pixels * made.header.scale.pixel_size_angstrom)
+    distance = np.where(register.is_seen[row], distance, np.inf)
     known = distance < _SAME_ANGSTROM
     columns["cls"][known] = believe(register, session.law).probability[row[known]].argmax(axis=1)
     return _plain(DefectMap(made.header, columns), _labels_of(header, labelled))

@@ -139,7 +139,8 @@ class Lab(Pump):
         spots = spots[is_inside(spots, (*low, *high))]
         if not len(register) or not len(spots):
             return len(spots)
-        distance = cKDTree(register.position_angstrom - self._drifted).query(spots)[0]
+        seen = register.position_angstrom[register.is_seen]
+        distance = cKDTree(seen - self._drifted).query(spots)[0]
         return int((distance >= _SAME_ANGSTROM).sum())
 
     def _counted_box(self) -> Box:
@@ -158,7 +159,7 @@ class Lab(Pump):
             none = np.zeros(0)
             return none, none.astype(int), none.astype(int), none
         belief = believe(register, self.law)
-        inside = is_inside(register.position_angstrom, self._counted_box())
+        inside = is_inside(register.position_angstrom, self._counted_box()) & register.is_seen
         spots = register.position_angstrom[inside] - self._drifted
         region = self.instrument.specimen.crystal.region(spots.min(axis=0) - 5, spots.max(axis=0) + 5)
         distance, nearest = cKDTree(region.crystal.positions).query(spots)
