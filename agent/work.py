@@ -23,12 +23,13 @@ _FIELDS_KEPT = 4
 class Field:
     """The last frame of a whole field that could be read.
 
-    With its lattice constant [px], the name of its scan, and how far it had moved at the last window.
+    With its lattice constant [px], the name of its scan, and when and how far it had moved at last.
     """
 
     pixels: NDArray[np.float32]
     lattice_px: float
     group: str | None
+    at_s: float
     moved: Shift = (0, 0)
 
 
@@ -75,13 +76,16 @@ class ColumnAnalysis:
         )
         key = _key(settled, header)
         if header.window is not None and key in self._fields:
-            laid, place = self._lay(key, pixels, header.window, _group(header))
+            laid, place = self._lay(key, pixels, header.window, header)
             return cut_out(self._read(laid, settled, header, None), place, frame)
         made = self._read(pixels, settled, header, frame)
         if header.window is None:
             self._fields.pop(key, None)
             self._fields[key] = Field(
-                np.asarray(pixels, np.float32), made.header.scale.lattice_px, _group(header)
+                np.asarray(pixels, np.float32),
+                made.header.scale.lattice_px,
+                _group(header),
+                header.monotonic_s,
             )
             while len(self._fields) > _FIELDS_KEPT:
                 self._fields.pop(next(iter(self._fields)))
@@ -100,13 +104,13 @@ class ColumnAnalysis:
         return made
 
     def _lay(
-        self, key: tuple[Any, ...], pixels: NDArray[Any], window: Window, group: str | None
+        self, key: tuple[Any, ...], pixels: NDArray[Any], window: Window, header: FrameHeader
     ) -> tuple[NDArray[np.float32], Window]:
         """Lay a window into what is around it in its field; returns that, and where the window lies in it.
 
         What the first detector of a scan told of the drift holds for all.
         """
-        field, shift = self._fields[key], None
+        field, shift, group = self._fields[key], None, _group(header)
         if self._moved is not None and group is not None and self._moved[:2] == (group, field.group):
             shift = self._moved[2]
         rows, cols = field.pixels.shape
@@ -114,8 +118,16 @@ class ColumnAnalysis:
         row, col = around.row_px, around.col_px
         part = field.pixels[row : row + around.rows_px, col : col + around.cols_px]
         place = window.model_copy(update={"row_px": window.row_px - row, "col_px": window.col_px - col})
-        laid, moved = lay_into(part, pixels, place, field.lattice_px, shift, expected=field.moved)
-        self._fields[key] = replace(field, moved=moved)
+        laid, moved = lay_into(
+            part,
+            pixels,
+            place,
+            field.lattice_px,
+            shift,
+            expected=field.moved,
+            elapsed_s=max(header.monotonic_s - field.at_s, 0.0),
+        )
+        self._fields[key] = replace(field, moved=moved, at_s=header.monotonic_s)
         self._moved = (group, field.group, moved)
         return laid, place
 

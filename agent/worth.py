@@ -25,8 +25,8 @@ from models.fusion import FusionLaw
 #: Doses that are weighed, over that of the last frame.
 _DOSES = (0.5, 1.0, 2.0, 4.0)
 
-#: Narrower windows than this are not asked for [Å]: they show too few columns to be laid into their field.
-_LEAST_EDGE_ANGSTROM = 13.0
+#: Narrower windows than this are not asked for [Å]: they show too few columns to be found again.
+_LEAST_EDGE_ANGSTROM = 9.0
 
 #: Windows that are weighed of each set of detectors.
 _WINDOWS = 2
@@ -269,17 +269,25 @@ def choose(
 def _detector_sets(
     capabilities: Capabilities, state: InstrumentState, allowed: Sequence[str]
 ) -> list[tuple[Detector, ...]]:
-    """Detectors that can be read, alone or at once; those of now where they cannot be switched."""
+    """Detectors that can be read, alone or at once; those of now where they cannot be switched.
+
+    Fewer detectors tell less for the same dose: they are no offer where they would have to be switched to.
+    """
     known = [detector for detector in capabilities.detectors if detector.name in allowed]
     sets = [
         chosen
         for count in range(1, min(capabilities.max_simultaneous, len(known)) + 1)
         for chosen in itertools.combinations(known, count)
     ]
-    if SwitchDetector.model_fields["kind"].default in capabilities.commands:
-        return sets
-    present = tuple(detector.name for detector in state.detectors)
-    return [chosen for chosen in sets if {detector.name for detector in chosen} == set(present)]
+    present = {detector.name for detector in state.detectors}
+    names = [{detector.name for detector in chosen} for chosen in sets]
+    if SwitchDetector.model_fields["kind"].default not in capabilities.commands:
+        return [chosen for chosen, name in zip(sets, names, strict=True) if name == present]
+    return [
+        chosen
+        for chosen, name in zip(sets, names, strict=True)
+        if name == present or not any(name < other for other in names)
+    ]
 
 
 def window_of(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:

@@ -22,18 +22,19 @@ _REACH = 0.6
 _BLUR = 0.12
 
 #: How far the field is expected to have gone on since it was last laid about a window, standard deviation, as
-#: part of a lattice constant.  Small windows alone may take one sublattice for the other, 0.58 away.
-_DRIFT = 0.25
+#: part of a lattice constant: at once, by each second, and at most.  Small windows alone may take one
+#: sublattice for the other, 0.58 away.
+_STILL, _DRIFT_PER_S, _MOST_DRIFT = 0.06, 0.15, 0.25
 
 #: Columns nearer to the window's edge than this part of a lattice constant are the field's, not the window's.
 _RIM = 0.35
 
 #: With fewer columns than this a window is not read.
-LEAST_COLUMNS = 12
+LEAST_COLUMNS = 4
 
 
 #: Of its field this many lattice constants around a window are read with it.
-_AROUND = 12.0
+_AROUND = 8.0
 
 Shift = tuple[int, int]
 
@@ -55,6 +56,7 @@ def lay_into(
     shift: Shift | None = None,
     *,
     expected: Shift = (0, 0),
+    elapsed_s: float = 10.0,
 ) -> tuple[NDArray[np.float32], Shift]:
     """Lay a window into a frame of its field, which is brightened and moved to match.
 
@@ -71,6 +73,8 @@ def lay_into(
         How far (rows, columns) the field has to be moved, where another detector has told it.
     expected : tuple of int
         How far it had to be moved the last time.
+    elapsed_s : float
+        Since then.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def lay_into(
     there = np.asarray(field, np.float64)
     there = there * (inside.mean() / max(float(there[rows, cols].mean()), 1e-12))
     padded = np.pad(there, reach, mode="symmetric")
-    down, right = shift or _shift(padded, inside, place, reach, lattice_px, expected)
+    down, right = shift or _shift(padded, inside, place, lattice_px, expected, elapsed_s)
     height, width = there.shape
     laid = padded[reach - down : reach - down + height, reach - right : reach - right + width].copy()
     laid[rows, cols] = inside
@@ -97,11 +101,12 @@ def _shift(
     padded: NDArray[np.float64],
     window: NDArray[np.float64],
     place: Window,
-    reach: int,
     lattice_px: float,
     expected: Shift,
+    elapsed_s: float,
 ) -> Shift:
     """How far (rows, columns) what the padded field shows has gone until the window was scanned."""
+    reach = int(np.ceil(_REACH * lattice_px))
     around = padded[
         place.row_px : place.row_px + place.rows_px + 2 * reach,
         place.col_px : place.col_px + place.cols_px + 2 * reach,
@@ -117,7 +122,8 @@ def _shift(
     independent = seen.size / (4 * np.pi * sigma**2)
     nats = -0.5 * independent * np.log1p(-(likeness**2))
     moved = reach - np.arange(2 * reach + 1)
-    rows, cols = ((moved - way) / (_DRIFT * lattice_px) for way in expected)
+    unseen = lattice_px * min(np.hypot(_STILL, _DRIFT_PER_S * elapsed_s), _MOST_DRIFT)
+    rows, cols = ((moved - way) / unseen for way in expected)
     nats -= (rows[:, None] ** 2 + cols**2) / 2
     row, col = np.unravel_index(int(nats.argmax()), nats.shape)
     return reach - int(row), reach - int(col)

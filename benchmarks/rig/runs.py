@@ -77,9 +77,10 @@ CASES = (
     ),
 )
 
-#: The agent: by itself, without limits that are not of the instrument, until nothing is worth asking for.
+#: The agent: by itself, without limits that are not of the instrument, until nothing is worth asking for;
+#: dose counts for more against time than by default.
 RULES = Rules(
-    policy=PolicySettings(mode="auto", least_gain_nats=0.05, drift_angstrom_per_s=0.5),
+    policy=PolicySettings(mode="auto", least_gain_nats=0.05, drift_angstrom_per_s=0.5, electrons_per_s=3e5),
     limits=LimitSettings(dose_e_per_a2=0, requests_per_minute=600),
 )
 
