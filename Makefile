@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow lint kernels validate-physics bench torture clean
+.PHONY: setup demo test test-slow lint kernels validate-physics bench torture fuzz load clean
 
 setup: $(VENV)/.installed
 
@@ -39,8 +39,15 @@ validate-physics: setup
 bench: setup
 	$(BIN)/columnist bench fields --json
 
+# Kills and faults, a quarter of an hour; then, each by itself, what comes from outside, and too much of everything.
 torture: setup
 	$(BIN)/columnist bench faults --json
+
+fuzz: setup
+	$(BIN)/columnist bench fuzz --json
+
+load: setup
+	$(BIN)/columnist bench load --json
 
 clean:
 	rm -rf $(VENV) out

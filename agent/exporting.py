@@ -211,9 +211,7 @@ def _export_course(
     """Write what is of the whole session; returns its summary and the paths."""
     summary = story.summary(name)
     course = course_png(story.points) if story.points else None
-    rows = tuple(
-        (key.replace("_", " "), "-" if value is None else str(value)) for key, value in summary.items()
-    )
+    rows = tuple((key.replace("_", " "), _shown(value)) for key, value in summary.items())
     told = SessionStory(rows, tuple(story.lines[-_MOST_LINES:]), course)
     page = report_html(f"session {name}", images, story.failures[:_MOST_LINES], told)
     files = {
@@ -222,6 +220,13 @@ def _export_course(
         "summary": ("summary.json", (json.dumps(summary, indent=1) + "\n").encode()),
     }
     return summary, write_all(out, files)
+
+
+def _shown(value: object) -> str:
+    """A figure of the summary, for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
 
 
 def _spread(total: int, most: int) -> set[int]:

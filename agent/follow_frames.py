@@ -139,6 +139,9 @@ def watch(state: State, now_s: float) -> Step:
     if state.busy is not None:
         text = f"{state.busy} has been analysed for {silence_s:.0f} s, and others wait"
         remedy = "the machine is overloaded, or analysis.threads is more than it has cores to spare"
+    elif state.instrument is not None and state.instrument.is_blanked:
+        text = f"no frame for {silence_s:.0f} s: the instrument says that the beam is blanked"
+        remedy = "unblank it at the instrument"
     else:
         text = f"no frame for {silence_s:.0f} s"
         remedy = "check that the instrument scans and that the beam is not blanked"

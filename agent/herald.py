@@ -21,7 +21,7 @@ from agent.events import (
     Ticked,
 )
 from agent.journal import JournalEntry
-from agent.publish import Publisher
+from agent.publish import PackedMap, Publisher, pack_map
 from agent.snapshot import Snapshot
 from agent.state import State
 from drivers.contract.frame import Frame
@@ -107,12 +107,22 @@ class Herald:
         else:
             self.log.info(event.kind, **about)
 
-    def publish_map(self, defect_map: DefectMap, frame: Frame | None, timing: Timing) -> None:
+    def prepare(
+        self, entry: JournalEntry, actions: tuple[Action, ...], defect_map: DefectMap | None
+    ) -> PackedMap | None:
+        """Do what need not wait until a step is recorded: log it, and pack its map."""
+        event: Any = entry.event
+        self.note(event, actions)
+        return None if defect_map is None else pack_map(defect_map)
+
+    def publish_map(
+        self, defect_map: DefectMap, packed: PackedMap, frame: Frame | None, timing: Timing
+    ) -> None:
         """Publish a map with its latency by stage."""
         now_s = self.clock()
         self.latency_s = timing.latency_s(now_s)
         times_s = {**vars(timing), "published_s": now_s}
-        self.publisher.publish_map(defect_map, latency_s=self.latency_s, times_s=times_s)
+        self.publisher.publish_map(packed, latency_s=self.latency_s, times_s=times_s)
         self.frame, self.defect_map = frame, defect_map
         self.entropies.append(defect_map.header.mean_entropy_nats)
         self.published_s.append(now_s)

@@ -6,6 +6,7 @@
     scheduler  ──► post    ─┘              └──► analyse
 
 `think` starts an analysis at once; whatever the world gets to know of waits until `record` has it on disk.
+What it will be told is made ready meanwhile.
 """
 
 import asyncio
@@ -196,7 +197,6 @@ class Loop:
                     await self._let_go(action.frame)
                 elif isinstance(action, LeaveOut) and self.weigher is not None:
                     self.weigher.leave_out(action.frame)
-            self.herald.note(inbound.event, actions)
             if inbound.answer is not None and not inbound.answer.done():
                 inbound.answer.set_result(actions)
             entry = JournalEntry(self.position, inbound.event, actions, inbound.array)
@@ -209,7 +209,10 @@ class Loop:
             steps = [await self.steps.get()]
             while not self.steps.empty():
                 steps.append(self.steps.get_nowait())
-            await self._append([step.entry for step in steps])
+            writing = self._write([step.entry for step in steps])
+            for step in steps:  # while the disk writes
+                step.packed = self.herald.prepare(step.entry, step.actions, step.defect_map)
+            await writing
             recorded_s = self.clock()
             for step in steps:
                 await self._carry_out(step, recorded_s)
@@ -277,13 +280,14 @@ class Loop:
             outcome = await self.instrument.execute(order.command, id=name, timeout_s=order.timeout_s)
             self.post(CommandEnded(at_s=self.clock(), request=order.request, outcome=outcome))
 
-    async def _append(self, entries: Sequence[JournalEntry]) -> None:
-        """Record entries in the recording thread."""
-        await self._in_record_thread(lambda: self.recorder.append(entries))
+    def _write(self, entries: Sequence[JournalEntry]) -> "asyncio.Future[None]":
+        """Begin to record entries, in the recording thread; they are safe once the future is done."""
+        running = asyncio.get_running_loop()
+        return running.run_in_executor(self.record_thread, self.recorder.append, entries)
 
-    async def _in_record_thread(self, work: Callable[[], None]) -> None:
-        """Wait for something that writes."""
-        await asyncio.get_running_loop().run_in_executor(self.record_thread, work)
+    async def _checkpoint(self) -> None:
+        """Have the recorder tidy up, in its thread."""
+        await asyncio.get_running_loop().run_in_executor(self.record_thread, self.recorder.checkpoint)
 
     async def _carry_out(self, step: Step, recorded_s: float) -> None:
         """Tell and do what a step asks for, now that it is recorded."""
@@ -294,10 +298,10 @@ class Loop:
             async with self.room:
                 self.unrecorded -= 1
                 self.room.notify_all()
-        if isinstance(event, FrameMapped) and step.defect_map is not None:
+        if isinstance(event, FrameMapped) and step.defect_map is not None and step.packed is not None:
             timing = self.timings.pop(event.frame)
             timing.recorded_s = recorded_s
-            self.herald.publish_map(step.defect_map, self.frames.get(event.frame), timing)
+            self.herald.publish_map(step.defect_map, step.packed, self.frames.get(event.frame), timing)
             await self._let_go(event.frame)
         self.herald.tell(step.entry, step.actions, step.state)
         for action in step.actions:
@@ -306,7 +310,7 @@ class Loop:
             elif isinstance(action, WeighEvidence):
                 self.scales.put_nowait((action, step.state))
             elif isinstance(action, CheckpointJournal):
-                await self._in_record_thread(self.recorder.checkpoint)
+                await self._checkpoint()
             elif isinstance(action, FinishSession) and not self.finished.done():
                 self.finished.set_result(action)
         if isinstance(event, SessionEnding):
@@ -336,7 +340,7 @@ class Loop:
         ending = self._ending(reason, True)
         self.state, actions = decide(self.state, ending)
         try:
-            await self._append([JournalEntry(self.position, ending, actions)])
+            await self._write([JournalEntry(self.position, ending, actions)])
         except (InputError, ValueError, RuntimeError):
             return  # the journal itself is what failed; the error on its way up says so
 

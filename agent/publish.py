@@ -6,6 +6,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,21 @@ _MAX_ASKED = 200
 COLUMN_FIELDS = np.lib.format.dtype_to_descr(COLUMN_DTYPE)
 
 Parts = tuple[bytes, bytes, bytes]
+
+
+@dataclass(frozen=True)
+class PackedMap:
+    """A map as it travels: the JSON of its header, and its columns as raw records."""
+
+    header: str
+    columns: bytes
+    count: int
+
+
+def pack_map(defect_map: DefectMap) -> PackedMap:
+    """Pack a map; that takes a while, and can be done before the map may be told."""
+    header = defect_map.header
+    return PackedMap(header.model_dump_json(), defect_map.to_bytes(), header.columns)
 
 
 class Publisher:
@@ -61,12 +77,13 @@ class Publisher:
         **more
             Further fields of the envelope.
         """
-        self._send(topic, body, more, b"")
+        text = body.model_dump_json() if isinstance(body, Message) else json.dumps(body)
+        self._send(topic, text, more, b"")
 
-    def publish_map(self, defect_map: DefectMap, **more: Any) -> None:
+    def publish_map(self, packed: PackedMap, **more: Any) -> None:
         """Send a map: its header, and its columns as raw records."""
-        more["columns"] = {"count": defect_map.header.columns, "dtype": COLUMN_FIELDS}
-        self._send("map", defect_map.header, more, defect_map.to_bytes())
+        more["columns"] = {"count": packed.count, "dtype": COLUMN_FIELDS}
+        self._send("map", packed.header, more, packed.columns)
 
     def last(self, topic: str) -> list[bytes]:
         """Return the parts of the last message of a topic, three each; of every topic if it is empty."""
@@ -74,11 +91,10 @@ class Publisher:
             return list(self._last.get(topic, ()))
         return [part for parts in self._last.values() for part in parts]
 
-    def _send(self, topic: str, body: Message | dict[str, Any], more: dict[str, Any], raw: bytes) -> None:
-        """Number and send."""
+    def _send(self, topic: str, text: str, more: dict[str, Any], raw: bytes) -> None:
+        """Number and send a body that is JSON already, with further fields of its envelope."""
         number = self._numbers.get(topic, 0) + 1
         self._numbers[topic] = number
-        text = body.model_dump_json() if isinstance(body, Message) else json.dumps(body)
         envelope = {
             "version": PUBLISH_VERSION,
             "topic": topic,
@@ -87,7 +103,7 @@ class Publisher:
             "sent_s": self._clock(),
             **more,
         }
-        # The body is JSON already: put it in as it is rather than parse and write it once more.
+        # The body is put in as it is rather than parsed and written once more.
         head = json.dumps(envelope)[:-1]
         parts = (topic.encode(), f'{head}, "body": {text}}}'.encode(), raw)
         self._last[topic] = parts

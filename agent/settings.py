@@ -71,20 +71,24 @@ class ContextSettings(Message):
     """What the operator says of the specimen and the optics; it fills what frames do not say."""
 
     host: Annotated[str | None, AfterValidator(_check_host)] = Field(
-        default=None, description='Host monolayer, for example "WSe2".'
+        default=None, description='Host monolayer, for example "WSe2".', examples=["WSe2"]
     )
     dopant: Annotated[str | None, AfterValidator(_check_dopant)] = Field(
-        default=None, description='Dopant, for example "Ti", or "none".'
+        default=None, description='Dopant, for example "Ti", or "none".', examples=["Ti"]
     )
-    energy_kev: EnergyKev | None = Field(default=None, description="Beam energy [keV]; 80, not 80000.")
+    energy_kev: EnergyKev | None = Field(
+        default=None, description="Beam energy [keV]; 80, not 80000.", examples=[80.0]
+    )
     detector: Annotated[str | None, AfterValidator(_check_detector)] = Field(
-        default=None, description='Detector: "HAADF", "MAADF", or an annulus such as "35-120" in mrad.'
+        default=None,
+        description='Detector: "HAADF", "MAADF", or an annulus such as "35-120" in mrad.',
+        examples=["HAADF"],
     )
     convergence_mrad: Annotated[float, Field(gt=0, le=500)] | None = Field(
-        default=None, description="Convergence semi-angle [mrad]."
+        default=None, description="Convergence semi-angle [mrad].", examples=[30.0]
     )
     pixel_size_angstrom: Annotated[float, Field(gt=0, le=1000)] | None = Field(
-        default=None, description="Edge of a pixel [Å], where frames do not know it."
+        default=None, description="Edge of a pixel [Å], where frames do not know it.", examples=[0.2]
     )
     override: tuple[
         Literal["host", "dopant", "energy_kev", "detector", "convergence_mrad", "pixel_size_angstrom"], ...
@@ -102,7 +106,9 @@ class SourceSettings(Message):
         description="Control address of the bridge that serves the microscope.",
     )
     keys: str | None = Field(
-        default=None, description="Folder of keys (`columnist keys`) for a bridge that asks for one."
+        default=None,
+        description="Folder of keys (`columnist keys`) for a bridge that asks for one.",
+        examples=["keys"],
     )
     command_timeout_s: Seconds = Field(
         default=20.0, description="How long a command may take until it counts as failed [s]."
@@ -208,22 +214,29 @@ class GoalSettings(Message):
     """What a session is for; the agent says when it is reached or cannot be, and then asks for no more."""
 
     entropy_nats: Annotated[float, Field(gt=0, le=1.61)] | None = Field(
-        default=None, description="Know the columns in view to this entropy [nats]."
+        default=None, description="Know the columns in view to this entropy [nats].", examples=[0.1]
     )
     fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="Part of the columns in view that entropy_nats is asked of."
     )
     mean_entropy_nats: Annotated[float, Field(gt=0, le=1.61)] | None = Field(
-        default=None, description="Know the columns in view to this entropy on average [nats]."
+        default=None,
+        description="Know the columns in view to this entropy on average [nats].",
+        examples=[0.01],
+    )
+    defects_f1: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="Find the defects in view to this F1, as the evidence lets expect it."
     )
     defect: Defect | None = Field(
-        default=None, description='Measure the concentration of "vac1", "vac2" or "dopant".'
+        default=None,
+        description='Measure the concentration of "vac1", "vac2" or "dopant".',
+        examples=["dopant"],
     )
     relative: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.1, description="Half of the concentration's 95 % interval over its value that is asked for."
     )
     dose_e_per_a2: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Ask for no more once a column has taken this dose [e/Å²]."
+        default=None, description="Ask for no more once a column has taken this dose [e/Å²].", examples=[1e6]
     )
 
 
@@ -250,6 +263,7 @@ class PublishSettings(Message):
         default=None,
         description="Folder of keys (`columnist keys`); only their holders get in.  Addresses that other "
         "machines reach need it.",
+        examples=["keys"],
     )
     maps: Reach = Field(
         default="tcp://127.0.0.1:5880", description="PUB socket: maps, requests, rejections, health."

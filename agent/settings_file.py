@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -89,11 +89,11 @@ def template() -> str:
 
 
 def _line(field: str, default: object, about: FieldInfo) -> str:
-    """Return the line of one field in the template."""
+    """Return the line of one field in the template: its default, or an example if that is nothing."""
     if default is not None:
         return f"# {field} = {json.dumps(default)}"
-    is_text = str in (get_args(about.annotation) or (about.annotation,))
-    return f"# {field} = " + ('""' if is_text else "0.0") + "   # not set"
+    examples = about.examples or [None]  # a test goes through the fields: none lacks an example
+    return f"# {field} = {json.dumps(examples[0])}   # an example: not set"
 
 
 def _from_file(path: Path) -> tuple[_Tree, dict[str, str]]:
@@ -183,8 +183,10 @@ def _explain(item: Any, origins: Mapping[str, str]) -> str:
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown {'field' if len(parts) > 1 else 'section'} {name!r}; {_nearest(parts)}"
     wanted = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    is_sentence = isinstance(item.get("ctx", {}).get("error"), InputError)
+    told = wanted if is_sentence else f"expected {wanted}, found {item['input']!r}"
     about = _description(parts)
-    return f"{where}: {name}: expected {wanted}, found {item['input']!r}" + (f" ({about})" if about else "")
+    return f"{where}: {name}: {told}" + (f" ({about})" if about else "")
 
 
 def _nearest(parts: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from agent.actions import Action
 from agent.events import Event
 from agent.journal import JournalEntry
+from agent.publish import PackedMap
 from agent.state import State
 from drivers.contract.maps import DefectMap
 
@@ -31,3 +32,5 @@ class Step:
     actions: tuple[Action, ...]
     defect_map: DefectMap | None
     state: State
+    packed: PackedMap | None = None
+    """The map as it will be sent; made while the step is written."""

@@ -1,5 +1,6 @@
 """From all that is known to the one thing that is worth asking for next, with its reason and its promise."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,8 @@ class Outlook:
         That scans brought which could be read.
     read_whole : frozenset of Source
         Of which a frame of the whole field was read: windows are read within it.
+    needed_nats : float
+        Until the goals are reached: a scan is worth no more.
     """
 
     register: Register
@@ -71,6 +74,7 @@ class Outlook:
     least_electrons: float
     least_dose_e_per_a2: float
     read_whole: frozenset[Source]
+    needed_nats: float = math.inf
 
 
 def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | None, str]:
@@ -107,6 +111,7 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
         Preferences(rules.policy.least_gain_nats, rules.policy.electrons_per_s, rules.policy.advantage),
         insight=outlook.insight,
         score=outlook.score,
+        needed_nats=outlook.needed_nats,
     )
     if choice is None:
         return None, f"no scan is expected to tell {rules.policy.least_gain_nats:g} nats"

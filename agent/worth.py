@@ -236,8 +236,12 @@ def choose(
     *,
     insight: Insight | None = None,
     score: Score | None = None,
+    needed_nats: float = math.inf,
 ) -> Choice | None:
-    """Choose the offer of most information for its dose and time; None if none is worth asking for."""
+    """Choose the offer of most information for its dose and time; None if none is worth asking for.
+
+    What an offer tells beyond the nats that are needed is worth nothing: near a goal a small scan is enough.
+    """
     worths = weigh(register, belief, [offer.candidate for offer in offers], law, insight=insight, score=score)
     pairs = [
         (offer, worth)
@@ -250,7 +254,8 @@ def choose(
     def rate(pair: tuple[Offer, Worth]) -> float:
         candidate = pair[0].candidate
         seconds = candidate.seconds + _ROUND_TRIP_S
-        return pair[1].gain_nats / (candidate.electrons + preferences.electrons_per_s * seconds)
+        worth = min(pair[1].gain_nats, max(needed_nats, preferences.least_gain_nats))
+        return worth / (candidate.electrons + preferences.electrons_per_s * seconds)
 
     best = max(pairs, key=rate)
     staying = [pair for pair in pairs if pair[0].switch is None]

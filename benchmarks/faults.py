@@ -110,6 +110,30 @@ class NoAnalysis:
         return DefectMap(made, np.zeros(self.columns, COLUMN_DTYPE))
 
 
+class SparseAnalysis(NoAnalysis):
+    """Analyses one frame of so many in earnest; the others get a made-up map at once.
+
+    Parameters
+    ----------
+    every : int
+    settings : AnalysisSettings
+    """
+
+    def __init__(self, every: int, settings: Any) -> None:
+        from agent.work import ColumnAnalysis
+
+        super().__init__()
+        self._every, self._earnest = every, ColumnAnalysis(settings)
+
+    def prepare(self) -> None:
+        self._earnest.prepare()
+
+    def run(self, pixels: Any, settled: Any, header: Any) -> Any:
+        if header.sequence % self._every:
+            return super().run(pixels, settled, header)
+        return self._earnest.run(pixels, settled, header)
+
+
 def agent_settings(folder: Path, **flags: object) -> Any:
     """Settings under which the agent asks for something after nearly every map."""
     from agent.settings_file import load_settings
@@ -417,6 +441,7 @@ def read_options(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--disk-s", type=float, default=2.0, help="how long the disk is full; 0: leave it out"
     )
+    parser.add_argument("--out", type=Path, help="file for the figures, written as each part is done")
     return parser.parse_args(words)
 
 
@@ -424,17 +449,23 @@ def main(as_json: bool, words: list[str] | None = None) -> int:
     """Measure; 0 if nothing was lost or repeated and everything recovered in time."""
     options = read_options(words or [])
     figures: dict[str, Any] = {"cores": os.cpu_count()}
+
+    def keep(found: dict[str, Any]) -> None:
+        figures.update(found)
+        if options.out is not None:
+            options.out.write_text(json.dumps(figures, indent=1))
+
     with tempfile.TemporaryDirectory(prefix="columnist-torture-") as name:
         folder = Path(name)
         if options.kills:
-            figures |= torture_kills(folder, options.kills, options.seed)
+            keep(torture_kills(folder, options.kills, options.seed))
         if options.seeds:
             kinds = tuple(options.kinds)
-            figures |= summarise(asyncio.run(torture_faults(options.seeds, options.at_once, kinds)))
+            keep(summarise(asyncio.run(torture_faults(options.seeds, options.at_once, kinds))))
         if options.disk_s:
-            figures["disk_full"] = torture_disk(folder, options.disk_s)
+            keep({"disk_full": torture_disk(folder, options.disk_s)})
         if options.connections:
-            figures["connections"] = torture_connections(folder, options.connections)
+            keep({"connections": torture_connections(folder, options.connections)})
     if as_json:
         print(json.dumps(figures, indent=1))
     else:
@@ -461,8 +492,11 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["agent"]:
         address, place, limit, *more = sys.argv[2:]
         told = json.loads(more[0]) if more else {}
+        flags = told.get("flags", {})
         made = NoAnalysis(told.get("takes_s", 0.0), told.get("columns", 3))
-        run_agent(address, Path(place), int(limit), made, told.get("flags", {}))
+        if "every" in told:
+            made = SparseAnalysis(told["every"], agent_settings(Path(place), **flags).analysis)
+        run_agent(address, Path(place), int(limit), made, flags)
     elif sys.argv[1:2] == ["flood"]:
         flood(int(sys.argv[2]), int(sys.argv[3]))
     else:

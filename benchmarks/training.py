@@ -74,7 +74,6 @@ def measure_training(name: str) -> float:
         torch.zeros(count).half(),
         torch.ones(count),
         torch.full((count,), USUAL_SPREAD).half(),
-        torch.zeros(count).half(),
     )
     network, table = recipe.make(), context_table()
     optimiser = torch.optim.Adam(network.parameters(), fused=True)

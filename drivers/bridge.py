@@ -21,7 +21,13 @@ from drivers.confirm import Tolerances
 from drivers.contract.codec import unpack
 from drivers.contract.context import Message
 from drivers.contract.errors import InputError, WireError
-from drivers.contract.instrument import Capabilities, CommandOutcome, CommandRequest, InstrumentState
+from drivers.contract.instrument import (
+    Capabilities,
+    CommandOutcome,
+    CommandRequest,
+    InstrumentState,
+    UnblankBeam,
+)
 from drivers.contract.messages import (
     Acknowledge,
     Dropped,
@@ -43,6 +49,9 @@ from drivers.mailbox import Mailbox
 from drivers.microscope import Microscope
 from drivers.roster import Client, Roster
 from drivers.router import Router
+
+#: Longest wait for the beam to be unblanked [s].
+_UNBLANKING_S = 5.0
 
 
 @dataclass
@@ -69,6 +78,9 @@ class Options:
     keys : Path, optional
         Folder of keys (`drivers.keys`): only those who hold one get in, and only those under ``control`` may
         command.  Any address but the loopback needs it.
+    unblanks : bool
+        Whether the beam is unblanked for a client that comes to control: for instruments at which nobody
+        sits, recorded and simulated ones, whose last client blanked it as it left.
     """
 
     host: str = "127.0.0.1"
@@ -81,6 +93,7 @@ class Options:
     open_s: float = 10.0
     grace_s: float = 1.0
     keys: Path | None = None
+    unblanks: bool = False
     tolerances: Tolerances = field(default_factory=Tolerances)
 
 
@@ -253,6 +266,8 @@ class Bridge:
             may_control = self._guard is None or self._guard.access_of(key) == "control"
             client, version = self._clients.let_in(identity, message, now_s, key, may_control=may_control)
             self._control.send(identity, self._welcome(client, version))
+            if self._options.unblanks and client.role == "controller" and not client.has_welcome:
+                self._unblank()
             return
         client = self._clients.sender(identity, now_s)
         match message:
@@ -271,6 +286,15 @@ class Bridge:
                     f"a bridge has no use for a message of the kind {getattr(message, 'kind', None)!r}",
                     "send those that docs/wire.md lists under 'From client to bridge'",
                 )
+
+    def _unblank(self) -> None:
+        """Have the beam unblanked, if it is not."""
+        command = UnblankBeam()
+        if self._state.is_blanked and command.kind in self.capabilities.commands:
+            name = f"bridge-{secrets.token_hex(8)}"
+            self._instrument.submit(
+                CommandRequest(session=self.session, id=name, command=command, timeout_s=_UNBLANKING_S)
+            )
 
     def _welcome(self, client: Client, version: int) -> Welcome:
         return Welcome(

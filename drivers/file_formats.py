@@ -14,6 +14,7 @@ from drivers.dm_tags import check_dm_tags
 from drivers.file_images import Axis, RawSignal
 from drivers.file_metadata import flatten
 from drivers.file_rehearsal import rehearse
+from drivers.tiff_pages import check_tiff_pages
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -147,6 +148,7 @@ def _read_ser(path: Path) -> tuple[RawSignal, ...]:
 def _read_tiff(path: Path) -> tuple[RawSignal, ...]:
     from rsciio.tiff import file_reader
 
+    check_tiff_pages(path)
     return _from_rosetta(file_reader(str(path)))
 
 

@@ -75,26 +75,26 @@ def read_columns(
         If the array is not a frame, or shows no hexagonal lattice.
     """
     with threads_for(np.size(array)):
-        frame = standardise(array, device)
-        return _read(frame, _find_lattice(frame) if lattice is None else lattice, with_edges=with_edges)
+        return _read(standardise(array, device), lattice, with_edges=with_edges)
 
 
-def _find_lattice(frame: Tensor) -> Lattice:
-    """Lattice of a standardised frame."""
-    vectors = lattice_vectors(frame)
-    estimate = lattice_constant_px(vectors)
-    filtered = filter_columns(frame, estimate)
-    return fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
-
-
-def _read(frame: Tensor, lattice: Lattice, *, with_edges: bool) -> Reading:
-    """`read_columns` of a standardised frame whose lattice is known."""
+def _read(frame: Tensor, lattice: Lattice | None, *, with_edges: bool) -> Reading:
+    """`read_columns` of a standardised frame."""
+    spectrum = torch.fft.rfft2(frame)
+    if lattice is None:
+        vectors = lattice_vectors(frame)
+        estimate = lattice_constant_px(vectors)
+        filtered = filter_columns(frame, estimate, spectrum)
+        lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
-    levelled = level(frame, lattice, whole)
-    moments = zernike_moments(levelled, lattice.positions, disc)
+    levelled = level(frame, lattice, whole, spectrum)
+    of_levelled = torch.fft.rfft2(levelled)
+    moments = zernike_moments(levelled, lattice.positions, disc, of_levelled)
     covered = whole.clone()
     if with_edges and not bool(whole.all()):
-        moments[~whole], covered[~whole] = edge_moments(levelled, lattice.positions[~whole], disc)
-    image = normalise(frame, lattice.lattice_px)
+        moments[~whole], covered[~whole] = edge_moments(
+            levelled, lattice.positions[~whole], disc, of_levelled
+        )
+    image = normalise(frame, lattice.lattice_px, spectrum)
     return Reading(lattice, image, disc, whole, covered, moments)

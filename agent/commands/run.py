@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from agent.actions import RejectFrame
 from agent.commands.options import add_settings_options, read_settings
 from agent.console import show
 from agent.lines import show_lines
+from agent.recording import Recording
 from agent.recovery import Recovered, find_cut_short, recover
 from agent.session import Ended, Show, name_session, open_sockets, run_session
 from agent.settings import Settings
@@ -85,7 +87,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run one session; 0 if it ended in order, 1 if its source broke off."""
+    """Run one session; 0 if it ended in order, 1 if its source broke off or none of its frames could be used.
+
+    An instrument's own session that ends in order gives 0 even so: a supervisor is not to begin it again.
+    """
     is_live = not (arguments.simulate or arguments.replay or arguments.watch)
     defaults = {} if is_live else {"policy.when_behind": "every"}
     settings = read_settings(arguments, flags_of(arguments), defaults)
@@ -105,7 +110,20 @@ def run(arguments: argparse.Namespace) -> int:
         from agent.exporting import write_results
 
         print(f"report: {write_results(ended.folder)['report']}")
-    return 1 if ended.finish.is_aborted else 0
+    is_useless = not is_live and ended.counts.rejected > 0 and not ended.counts.mapped
+    if is_useless:
+        print(f"columnist run: no frame could be used: {first_rejection(ended.folder)}", file=sys.stderr)
+    return 1 if ended.finish.is_aborted or is_useless else 0
+
+
+def first_rejection(folder: Path) -> str:
+    """Reason and remedy of the first frame that a session rejected."""
+    with Recording(folder) as recording:
+        for entry in recording.entries():
+            for action in entry.actions:
+                if isinstance(action, RejectFrame):
+                    return f"{action.reason}; {action.remedy}"
+    return "the journal names none"
 
 
 def tell_end(ended: Ended) -> None:

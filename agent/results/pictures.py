@@ -24,7 +24,10 @@ _DPI, _PANEL_INCH = 200, 5.6
 
 
 def overlay_png(defect_map: DefectMap, image: NDArray[np.generic], title: str = "") -> bytes:
-    """Frame with its defects marked and a scale bar, and a map of the entropy beside it."""
+    """Frame with its defects marked and a scale bar, and a map of the entropy beside it.
+
+    The context stands above, after the title.
+    """
     from matplotlib.figure import Figure
 
     rows, columns = image.shape
@@ -44,8 +47,8 @@ def overlay_png(defect_map: DefectMap, image: NDArray[np.generic], title: str = 
     _mark_defects(left, defect_map, width / columns)
     _scale_bar(left, defect_map.header.scale.pixel_size_angstrom, image.shape)
     _entropy(figure, right, defect_map, width / columns)
-    if title:
-        figure.suptitle(title, fontsize=9)
+    context = defect_map.header.settled.context.in_words()
+    figure.suptitle(f"{title}: {context}" if title else context, fontsize=9)
     return figure_png(figure)
 
 

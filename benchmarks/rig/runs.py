@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.settings import LimitSettings, PolicySettings, Rules
+from agent.settings import GoalSettings, LimitSettings, PolicySettings, Rules
 from benchmarks.rig.lab import Lab, Look
 from benchmarks.rig.policies import BOTH_FROM_THE_START, POLICIES
 from drivers.contract.context import Specimen
@@ -77,11 +77,12 @@ CASES = (
     ),
 )
 
-#: The agent: by itself, without limits that are not of the instrument, until nothing is worth asking for;
-#: dose counts for more against time than by default.
+#: The agent: by itself, without limits that are not of the instrument, until it expects to have found the
+#: defects; dose counts for more against time than by default.
 RULES = Rules(
     policy=PolicySettings(mode="auto", least_gain_nats=0.05, drift_angstrom_per_s=0.5, electrons_per_s=3e5),
     limits=LimitSettings(dose_e_per_a2=0, requests_per_minute=600),
+    goals=GoalSettings(defects_f1=0.99),
 )
 
 _MOST_SCANS = 250

@@ -81,7 +81,9 @@ def _add_socket(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until interrupted, or until delivered with --once."""
     microscope = build_microscope(arguments)
-    bridge = Bridge(microscope, Options(host=arguments.listen, port=arguments.port, keys=arguments.keys))
+    bridge = Bridge(
+        microscope, Options(host=arguments.listen, port=arguments.port, keys=arguments.keys, unblanks=True)
+    )
     print(
         f"serving {bridge.capabilities.instrument} on {bridge.address}, session {bridge.session}", flush=True
     )

@@ -137,3 +137,10 @@ class Context(Message):
     energy_kev: EnergyKev
     detector: Detector
     convergence_mrad: Annotated[float, Field(gt=0)] = CONVERGENCE_MRAD
+
+    def in_words(self) -> str:
+        """What stands above a picture: ``WSe2:Ti, 80 keV, HAADF (68-280 mrad)``."""
+        specimen, detector = self.specimen, self.detector
+        dopant = f":{specimen.dopant}" if specimen.dopant else ""
+        angles = f"{detector.inner_mrad:g}-{detector.outer_mrad:g} mrad"
+        return f"{specimen.host}{dopant}, {self.energy_kev:g} keV, {detector.name} ({angles})"

@@ -36,7 +36,7 @@ FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 10, 4, 9
 _MOST_REFUSED = 50
 
 _ARRAYS = (
-    "moments", "aligned", "spread", "tail", "is_metal", "is_bright", "label", "motif", "frame", "log10_dose"
+    "moments", "aligned", "spread", "is_metal", "is_bright", "label", "motif", "frame", "log10_dose"
 )  # fmt: skip
 
 
@@ -207,7 +207,6 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
             "moments": labelled.moments.astype(np.float16),
             "aligned": contrast[:, :MOMENTS].half().numpy(),
             "spread": scatter.spread.half().numpy(),
-            "tail": scatter.tail.half().numpy(),
             "is_metal": labelled.is_metal,
             "is_bright": labelled.is_bright,
             "label": labelled.label,

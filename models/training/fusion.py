@@ -101,12 +101,13 @@ def tabulate(observations: Observations, weights: Weights) -> Table:
     contexts, frame = reference_contexts(), observations.frame
     numbers = observations.context[np.unique(frame)]
     rows = np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1)
+    around = (observations.centre, observations.spread, observations.tail)
     logs = np.concatenate(
         [
             _frame_logits(
                 weights,
                 torch.from_numpy(observations.contrast[row]),
-                Scatter(torch.from_numpy(observations.spread[row]), torch.from_numpy(observations.tail[row])),
+                Scatter(*(torch.from_numpy(values[row]) for values in around)),
                 contexts[number],
             )
             for row, number in zip(rows, numbers, strict=True)

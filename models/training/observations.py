@@ -46,7 +46,7 @@ class Observations:
     ----------
     contrast : ndarray of shape (n, 8), float32
         With the flag of the metal's sublattice, as the truth has it.
-    spread, tail : ndarray of shape (n,), float32
+    centre, spread, tail : ndarray of shape (n,), float32
         The frame's scatter around the column (`models.scatter`).
     label : ndarray of shape (n,), uint8
         `ColumnClass`.
@@ -60,6 +60,7 @@ class Observations:
     """
 
     contrast: NDArray[np.float32]
+    centre: NDArray[np.float32]
     spread: NDArray[np.float32]
     tail: NDArray[np.float32]
     label: NDArray[np.uint8]
@@ -146,8 +147,7 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
     )
     return head, {
         "contrast": contrast.numpy().astype(np.float32),
-        "spread": scatter.spread.numpy(),
-        "tail": scatter.tail.numpy(),
+        **{name: values.numpy() for name, values in vars(scatter).items()},
         "label": frame.crystal.classes[sites],
         "column": image.column[sites].astype(np.int32),
     }

@@ -28,7 +28,7 @@ Part = Literal["train", "calibration", "test"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Columns of one part of a data set, in small types: 37 bytes a column; n columns.
+    """Columns of one part of a data set, in small types: 35 bytes a column; n columns.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class Samples:
         Of the column's frame, float16.
     weight : Tensor of shape (n,)
         From `column_weights`, float32.
-    spread, tail : Tensor of shape (n,)
-        The frame's scatter around the column (`models.scatter`), float16.
+    spread : Tensor of shape (n,)
+        How far whole columns scatter around the column (`models.scatter`), float16.
     """
 
     contrast: Tensor
@@ -52,7 +52,6 @@ class Samples:
     log10_dose: Tensor
     weight: Tensor
     spread: Tensor
-    tail: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
@@ -146,7 +145,6 @@ def _load_shard(folder: Path, number: int, flag: Flag) -> tuple[Samples, Tensor]
         torch.from_numpy(arrays["log10_dose"]),
         column_weights(arrays["label"], arrays["frame"]),
         torch.from_numpy(arrays["spread"]),
-        torch.from_numpy(arrays["tail"]),
     )
     return shard, torch.from_numpy(arrays["frame"].astype(np.int64))
 

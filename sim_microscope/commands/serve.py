@@ -141,7 +141,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.serve_truth is not None:
         truth = TruthServer(microscope.truth, arguments.serve_truth)
     try:
-        bridge = Bridge(microscope, Options(host=arguments.listen, port=arguments.port, keys=arguments.keys))
+        bridge = Bridge(
+            microscope,
+            Options(host=arguments.listen, port=arguments.port, keys=arguments.keys, unblanks=True),
+        )
         name = bridge.capabilities.instrument
         print(f"serving {name} on {bridge.address}, session {bridge.session}", flush=True)
         if truth is not None:

@@ -133,6 +133,13 @@ def test_the_watchdog_warns_once_and_is_armed_again_by_a_frame(make, linked):
     assert [action.text for action in actions] == ["no frame for 31 s"]
 
 
+def test_the_watchdog_names_a_blanked_beam(make, linked):
+    blanked = make.state_seen(6.0, is_blanked=True)
+    _, actions = make.run_through([blanked, Ticked(at_s=32.0)], linked)
+    assert "the instrument says that the beam is blanked" in actions[0].text
+    assert actions[0].remedy == "unblank it at the instrument"
+
+
 def test_an_analysis_that_does_not_end_is_told_as_what_it_is(make, linked):
     state, _ = make.run_through([make.frame_seen(0, at_s=100.0)], linked)
     _, actions = make.run_through([Ticked(at_s=131.0)], state)

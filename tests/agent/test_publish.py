@@ -5,7 +5,7 @@ import zmq
 
 from agent.actions import Notice
 from agent.listening import Listener
-from agent.publish import Publisher, address_of, bind
+from agent.publish import Publisher, address_of, bind, pack_map
 from drivers.contract.errors import InputError
 from drivers.contract.maps import DefectMap
 
@@ -52,20 +52,41 @@ def test_a_listener_tells_what_it_missed_and_hears_nothing_twice(context, make):
         publisher = Publisher(socket, "s1")
         with Listener(context, address_of(socket), None, ["map"]) as listener:
             heard = listener.messages(timeout_s=1.0)
-            defect_map = DefectMap(make.map_header(0.25, columns=3), make.columns_of(3))
+            packed = pack_map(DefectMap(make.map_header(0.25, columns=3), make.columns_of(3)))
             while True:  # until the subscription has arrived
-                publisher.publish_map(defect_map)
+                publisher.publish_map(packed)
                 if listener._socket.poll(20):
                     break
             first = next(heard)
             publisher._numbers["map"] += 4
-            publisher.publish_map(defect_map)
+            publisher.publish_map(packed)
             second = next(heard)
             socket.send_multipart([b"map", b"{garbage", b""])
             socket.send_multipart([b"map", json.dumps(second.envelope).encode(), b""])
-            publisher.publish_map(defect_map)
+            publisher.publish_map(packed)
             third = next(heard)
     assert (first.gap, second.gap, third.gap) == (0, 4, 0)
     assert third.envelope["number"] == second.envelope["number"] + 1
     assert len(first.columns) == 3
     assert first.envelope["body"]["mean_entropy_nats"] == 0.25
+
+
+def test_who_subscribes_and_never_reads_holds_nobody_up(context):
+    with bind(context, zmq.PUB, "tcp://127.0.0.1:0", "publish.maps") as socket:
+        publisher = Publisher(socket, "s1")
+        dead, live = (context.socket(zmq.SUB) for _ in range(2))
+        with dead, live:
+            for listener in (dead, live):
+                listener.setsockopt(zmq.RCVHWM, 10)
+                listener.connect(address_of(socket))
+                listener.subscribe("notice")
+            while not (dead.poll(20) and live.poll(20)):  # until both subscriptions have arrived
+                publisher.publish("notice", note("one"))
+            while live.poll(100):
+                live.recv_multipart()
+            numbers = []
+            for _ in range(600):  # more than is kept for one that does not read
+                publisher.publish("notice", note("x" * 10_000))
+                assert live.poll(5000)
+                numbers.append(json.loads(live.recv_multipart()[1])["number"])
+    assert numbers == list(range(numbers[0], numbers[0] + 600))

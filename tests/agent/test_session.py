@@ -1,13 +1,16 @@
 import asyncio
+import itertools
 import os
 import re
 import signal
+import time
 
 import numpy as np
 import pytest
 
 from agent.decide import decide
 from agent.recording import Recording
+from agent.replay import replay
 from agent.session import name_session, open_sockets, run_session
 from agent.settings_file import load_settings
 from agent.sources import Source
@@ -83,6 +86,22 @@ async def test_an_instrument_that_restarts_is_followed_into_its_next_session(mak
     with Recording(ended.folder) as recording:
         links = [entry.event for entry in recording.entries() if entry.event.kind == "link_made"]
     assert {link.link.session for link in links} == {first.session, second.session}
+
+
+async def test_a_clock_that_jumps_changes_nothing_but_what_is_written_of_it(make, tmp_path, monkeypatch):
+    jumps_s = itertools.cycle([0.0, 3e7, -3e8, 60.0, -3600.0])
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + next(jumps_s))
+    with serving(FakeMicroscope(frames=8)) as bridge:
+        source = Source(bridge.address, "a fake", True)
+        ended = await conduct(make, tmp_path, source, **{"policy.mode": "auto"})
+    assert ended.counts.mapped == 8
+    with Recording(ended.folder) as recording:
+        seen = [entry.event.header for entry in recording.entries() if entry.event.kind == "frame_seen"]
+        assert replay(recording).difference is None
+    assert [header.sequence for header in seen] == list(range(8))
+    told_s = [header.wall_time_unix_s for header in seen]
+    assert told_s != sorted(told_s)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -22,12 +22,22 @@ def test_the_template_explains_every_field_and_is_the_defaults(tmp_path):
     assert load_settings(tmp_path / "columnist.toml") == Settings()
 
 
+def test_the_template_with_all_of_it_uncommented_is_sound(tmp_path):
+    lines = template().splitlines()
+    path = tmp_path / "columnist.toml"
+    path.write_text(
+        "\n".join(line.removeprefix("# ") if line.split()[2:3] == ["="] else line for line in lines)
+    )
+    settings = load_settings(path)
+    assert (settings.context.host, settings.goals.defect) == ("WSe2", "dopant")
+
+
 def test_the_template_with_its_defaults_uncommented_is_the_defaults():
     lines = template().splitlines()
     kept = [
         line.removeprefix("# ")
         for line in lines
-        if (" = " in line and not line.endswith("# not set") and line.split()[2:3] == ["="])
+        if (" = " in line and not line.endswith("# an example: not set") and line.split()[2:3] == ["="])
         or line[:1] == "["
     ]
     tree = tomllib.loads("\n".join(kept))
@@ -65,7 +75,10 @@ BAD = {
     "other section": ("[session]\nmode = 'auto'\n", ["line 2", "belongs into [policy]"]),
     "no section": ("mode = 'auto'\n", ["line 1", "outside any section", "[policy]"]),
     "value": ("[policy]\nmode = 'full'\n", ["line 2", "'observe', 'advise' or 'auto'", "'full'"]),
-    "volts": ("[context]\nenergy_kev = 80000.0\n", ["line 2", "looks like volts", "80, not 80000"]),
+    "volts": (
+        "[context]\nenergy_kev = 80000.0\n",
+        ["line 2", "context.energy_kev: 80000 keV: looks like volts", "80, not 80000"],
+    ),
     "host": ("[context]\nhost = 'Unobtainium'\n", ["line 2", "context.host", "WSe2", "'Unobtainium'"]),
     "dopant": (
         "[context]\nhost = 'WSe2'\ndopant = 'W'\n",

@@ -7,6 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmarks.rig.dm_files import dm_file
+
 STEP_NM = 0.02
 
 
@@ -190,6 +192,8 @@ WRITERS = {
     "frame.tif": write_tif,
     "frame.mrc": write_mrc,
     "frame.ser": write_ser,
+    "frame.dm3": lambda path: path.write_bytes(dm_file(picture(), version=3, step_nm=STEP_NM)),
+    "frame.dm4": lambda path: path.write_bytes(dm_file(picture(), version=4, step_nm=STEP_NM)),
     "velox.emd": write_velox,
     "berkeley.emd": write_berkeley,
     "frame.nxs": write_nexus,

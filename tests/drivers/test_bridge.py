@@ -20,6 +20,7 @@ from drivers.contract.instrument import (
     BlankBeam,
     CommandOutcome,
     CommandRequest,
+    InstrumentState,
     Refocus,
     SwitchDetector,
     SwitchEnergy,
@@ -29,6 +30,7 @@ from drivers.contract.messages import (
     Acknowledge,
     Dropped,
     GetState,
+    Goodbye,
     Heartbeat,
     Hello,
     LinkUp,
@@ -561,3 +563,28 @@ def test_mutilated_messages_are_answered_and_forgotten(connect):
             client.hear(Unwelcome)
         client.ask(BlankBeam())
         assert client.hear(CommandOutcome).status == "confirmed"
+
+
+def test_a_beam_that_the_last_controller_blanked_is_unblanked_for_the_next_where_nobody_sits(connect):
+    with serve(FakeMicroscope(), unblanks=True) as bridge:
+        first = connect(bridge)
+        first.hello(role="controller")
+        first.ask(BlankBeam())
+        assert first.hear(CommandOutcome).status == "confirmed"
+        first.say(Goodbye())
+        second = connect(bridge)
+        assert second.hello(role="reader").state.is_blanked
+        second.hello(role="controller")
+        while second.hear(InstrumentState).is_blanked:
+            second.say(GetState())
+
+
+def test_the_beam_of_an_attended_instrument_stays_blanked(connect):
+    with serve(FakeMicroscope()) as bridge:
+        client = connect(bridge)
+        client.hello(role="controller")
+        client.ask(BlankBeam())
+        assert client.hear(CommandOutcome).status == "confirmed"
+        client.hello(role="controller")
+        client.say(GetState())
+        assert client.hear(InstrumentState).is_blanked

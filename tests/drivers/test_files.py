@@ -1,5 +1,6 @@
 """Every format that is read, series and detectors, and everything that cannot be read."""
 
+import gc
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ FORMATS = [
     "frame.tif",
     "frame.mrc",
     "frame.ser",
+    "frame.dm3",
+    "frame.dm4",
     "velox.emd",
     "berkeley.emd",
     "frame.nxs",
@@ -232,6 +235,7 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(samples, name, caplo
             continue
         if case % 3 == 0:  # only what lies behind the image was cut away
             np.testing.assert_array_equal(file.micrographs[0].image, samples.picture())
+    gc.collect()  # while the warning is expected
 
 
 def test_a_file_that_hangs_the_library_is_given_up(samples, monkeypatch):
@@ -240,6 +244,23 @@ def test_a_file_that_hangs_the_library_is_given_up(samples, monkeypatch):
     with pytest.raises(InputError, match="found no end"):
         read_micrographs(path)
     assert read_micrographs(path, is_trusted=True).micrographs
+
+
+@pytest.mark.parametrize("pages", [1, 2, 5])
+def test_tiff_pages_that_go_round_are_refused(samples, pages):
+    path = samples.write("frame.tif")
+    content = bytearray(path.read_bytes())
+    begin = first = int.from_bytes(content[4:8], "little")
+    tags = int.from_bytes(content[first : first + 2], "little")
+    page = content[first : first + 2 + 12 * tags]
+    for _ in range(pages - 1):  # copies of the page, each named by the one before
+        begin, named = len(content), begin + len(page)
+        content[named : named + 4] = begin.to_bytes(4, "little")
+        content += page + bytes(4)
+    content[begin + len(page) : begin + len(page) + 4] = first.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"found {pages} pages that lead back to byte {first}"):
+        read_micrographs(path)
 
 
 @needs_data

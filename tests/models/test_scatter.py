@@ -65,6 +65,25 @@ def test_the_same_column_is_less_surely_a_vacancy_where_its_surroundings_are_noi
     assert 0 < noisy < quiet
 
 
+def test_a_patch_whose_columns_all_lie_deeper_holds_no_more_vacancies_for_that():
+    templates = find_templates(WSE2)
+    rng = torch.Generator().manual_seed(4)
+    number = torch.arange(4000)
+    at = torch.stack([number // 100, number % 100], dim=1).double()
+    offset = torch.where(at[:, 1] < 30, 0.25, 0.0)
+    depth = offset + 0.1 * torch.randn(4000, generator=rng, dtype=torch.float64)
+    probes = [20 * 100 + 12, 20 * 100 + 80]  # as deep, in the patch and outside
+    depth[probes] = 0.6
+    common = templates.common
+    moments = templates.whole[common, 0] + depth[:, None] * templates.first[common, 0]
+    contrast = encode_contrast(moments.float(), torch.zeros(4000, dtype=torch.bool))
+    scatter = find_scatter(contrast, torch.ones(4000, dtype=torch.bool), at, templates)
+    assert scatter.centre[probes].tolist() == pytest.approx([0.25, 0.0], abs=0.06)
+    pooled = pool_scatter(torch.zeros(4000, 5), contrast, scatter, templates)
+    inside, outside = (pooled[probes, 1] - pooled[probes, 0]).tolist()
+    assert inside < 0 < outside
+
+
 def test_the_evidence_of_the_three_classes_together_stays_the_networks(undecided):
     contrast, templates = frame(0.1)
     logits = undecided + torch.tensor([1.0, -1.0, 0.5, 3.0, -2.0])

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,56 @@ def columnist(tmp_path):
         )
 
     return run
+
+
+class PlainListener:
+    """Hears an agent with nothing but ZeroMQ and JSON, as a client in another language would."""
+
+    def __init__(self, addresses):
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.SUB)
+        self.socket.connect(addresses["maps"])
+        self.socket.subscribe(b"")
+        self.asking = self.context.socket(zmq.REQ)
+        self.asking.connect(addresses["snapshot"])
+        self.heard = {}
+
+    def last(self):
+        """Take the last message of every topic."""
+        self.asking.send(b"")
+        assert self.asking.poll(10_000)
+        parts = self.asking.recv_multipart()
+        for topic, text, raw in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+            self.heard.setdefault(topic.decode(), []).append((json.loads(text), raw))
+
+    def until(self, is_enough, timeout_s=60.0):
+        """Listen until it is enough."""
+        end_s = time.monotonic() + timeout_s
+        while not is_enough(self.heard):
+            assert time.monotonic() < end_s, {topic: len(got) for topic, got in self.heard.items()}
+            if self.socket.poll(100):
+                topic, text, raw = self.socket.recv_multipart()
+                self.heard.setdefault(topic.decode(), []).append((json.loads(text), raw))
+
+    def bodies(self, topic):
+        return [envelope["body"] for envelope, _ in self.heard.get(topic, [])]
+
+    def detector(self):
+        """Of the newest map."""
+        return self.bodies("map")[-1]["settled"]["context"]["detector"]["name"]
+
+    def close(self):
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def listen():
+    listeners = []
+
+    def begin(agent):
+        listeners.append(PlainListener(agent.addresses))
+        return listeners[-1]
+
+    yield begin
+    for listener in listeners:
+        listener.close()

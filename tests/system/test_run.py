@@ -1,10 +1,10 @@
 """Bridge and agent as processes of their own, over real sockets on the loopback."""
 
-import json
 import signal
 import struct
 import time
 
+import numpy as np
 import pytest
 import zmq
 
@@ -14,59 +14,6 @@ pytestmark = pytest.mark.system
 
 #: Bytes of a column's record, and where its class and entropy lie in it, from `docs/wire-agent.md` alone.
 RECORD, CLASS, ENTROPY = 49, 17, 38
-
-
-class PlainListener:
-    """Hears an agent with nothing but ZeroMQ and JSON, as a client in another language would."""
-
-    def __init__(self, addresses):
-        self.context = zmq.Context()
-        self.socket = self.context.socket(zmq.SUB)
-        self.socket.connect(addresses["maps"])
-        self.socket.subscribe(b"")
-        self.asking = self.context.socket(zmq.REQ)
-        self.asking.connect(addresses["snapshot"])
-        self.heard = {}
-
-    def last(self):
-        """Take the last message of every topic."""
-        self.asking.send(b"")
-        assert self.asking.poll(10_000)
-        parts = self.asking.recv_multipart()
-        for topic, text, raw in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-            self.heard.setdefault(topic.decode(), []).append((json.loads(text), raw))
-
-    def until(self, is_enough, timeout_s=60.0):
-        """Listen until it is enough."""
-        end_s = time.monotonic() + timeout_s
-        while not is_enough(self.heard):
-            assert time.monotonic() < end_s, {topic: len(got) for topic, got in self.heard.items()}
-            if self.socket.poll(100):
-                topic, text, raw = self.socket.recv_multipart()
-                self.heard.setdefault(topic.decode(), []).append((json.loads(text), raw))
-
-    def bodies(self, topic):
-        return [envelope["body"] for envelope, _ in self.heard.get(topic, [])]
-
-    def detector(self):
-        """Of the newest map."""
-        return self.bodies("map")[-1]["settled"]["context"]["detector"]["name"]
-
-    def close(self):
-        self.context.destroy(linger=0)
-
-
-@pytest.fixture
-def listen():
-    listeners = []
-
-    def begin(agent):
-        listeners.append(PlainListener(agent.addresses))
-        return listeners[-1]
-
-    yield begin
-    for listener in listeners:
-        listener.close()
 
 
 def test_frames_of_a_bridge_become_maps_that_a_plain_client_reads(bridge, start_agent, listen):
@@ -146,3 +93,14 @@ def test_a_typo_in_the_settings_keeps_it_from_starting_and_is_named(columnist, t
     assert "line 2" in result.stderr
     assert "did you mean 'mode'" in result.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "columnist.toml"]
+
+
+def test_a_recording_of_which_no_frame_can_be_used_ends_in_an_error_that_says_why(columnist, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    np.save(folder / "haadf_1.npy", np.random.default_rng(1).random((48, 48)).astype(np.float32))
+    sockets = [f"--set=publish.{name}=tcp://127.0.0.1:0" for name in ("maps", "snapshot", "control")]
+    result = columnist("run", "--replay", str(folder), "--plain", *sockets)
+    assert result.returncode == 1, result.stdout
+    assert "no frame could be used" in result.stderr
+    assert "host" in result.stderr

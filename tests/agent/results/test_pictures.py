@@ -15,6 +15,13 @@ def test_the_overlay_is_a_picture_fit_for_print(a_map, shape):
     assert np.asarray(picture).std() > 10
 
 
+def test_the_overlay_names_title_and_context(a_map, monkeypatch):
+    told = []
+    monkeypatch.setattr("matplotlib.figure.Figure.suptitle", lambda figure, text, **style: told.append(text))
+    overlay_png(a_map(), np.random.default_rng(1).normal(size=(64, 64)), "frame 7")
+    assert told == ["frame 7: WSe2:Ti, 80 keV, HAADF (68-280 mrad)"]
+
+
 def test_patches_of_absent_classes_are_left_out():
     patches = {"x2": np.eye(16, dtype=np.float32)}
     assert Image.open(io.BytesIO(patches_png(patches, {"x2": 3}, "WSe2"))).width > 500

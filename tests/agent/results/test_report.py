@@ -8,6 +8,7 @@ def test_the_page_holds_its_pictures_and_links_to_nothing(a_map):
     assert page.count("data:image/png;base64,") == 2
     assert not re.search(r"(?:href|src)=[\"'](?!data:)", page)
     assert "command line: --host" in page
+    assert "<h2>a.dm4: WSe2:Ti, 80 keV, HAADF (68-280 mrad)</h2>" in page
     assert "scale_mismatch" in page
 
 

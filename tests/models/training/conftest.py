@@ -37,7 +37,6 @@ def made_up_dataset(tmp_path_factory) -> Path:
             "moments": moments.astype(np.float16),
             "aligned": moments.astype(np.float16),
             "spread": np.full(n, 0.1, np.float16),
-            "tail": np.zeros(n, np.float16),
             "is_metal": label >= 3,
             "is_bright": label < 3,
             "label": label,

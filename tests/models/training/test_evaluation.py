@@ -18,7 +18,6 @@ def samples_of(label: torch.Tensor, context: torch.Tensor, spread: torch.Tensor 
         torch.full((len(label),), 4.7).half(),
         torch.ones(len(label)),
         torch.full((len(label),), 0.1).half() if spread is None else spread.half(),
-        torch.zeros(len(label)).half(),
     )
 
 
