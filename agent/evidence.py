@@ -26,6 +26,9 @@ from models.fusion import FusionLaw
 #: Time over which a drift is averaged [s], and how much of what could not be foreseen always stays so.
 _MEMORY_S, _LEAST_UNSEEN = 3.0, 0.2
 
+#: What a scan shows of where a column is counts this much at least: scans are distorted each in its own way.
+_LEAST_PART = 0.2
+
 _NONE = np.zeros(0, np.int64)
 
 
@@ -259,9 +262,12 @@ def _enter_rows(
     rows = row[seen]
     new = int(np.isnan(register_.seen_s[rows]).sum())
     position, seen_s = register_.position_angstrom.copy(), register_.seen_s.copy()
-    position[rows], seen_s[rows] = scan.positions_angstrom[seen], scan.taken_s
-    taken = register_.taken_e_per_a2.copy()
-    taken[rows] += max(layer.dose_e_per_a2 for layer in scan.layers)
+    taken, dose = register_.taken_e_per_a2.copy(), max(layer.dose_e_per_a2 for layer in scan.layers)
+    taken[rows] += dose
+    # A faint look shows a column to a fraction of its width: places are averaged by dose.
+    part = np.where(np.isnan(seen_s[rows]), 1.0, np.maximum(dose / taken[rows], _LEAST_PART))[:, None]
+    position[rows] += part * (scan.positions_angstrom[seen] - position[rows])
+    seen_s[rows] = scan.taken_s
     register_ = replace(
         register_,
         position_angstrom=position,

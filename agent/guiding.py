@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from scipy.stats import trim_mean
 
 from agent.register import Register
 from agent.registration import LEAST_MARGIN_NATS, Expectation, agreement_nats, stage_is_right_nats
@@ -17,6 +18,9 @@ from agent.registration import LEAST_MARGIN_NATS, Expectation, agreement_nats, s
 #: Columns of one sublattice are the same if nearer than this part of their distance; the first time, before
 #: what all have gone together is known, if nearer than the second.
 REACH, _REACH_AT_FIRST = 0.3, 0.45
+
+#: Standard deviation of where a faint scan shows a column, along each axis [Å].
+_POSITION_ANGSTROM = 0.5
 
 #: Part of a scan's columns that must be found again.
 _LEAST_FOUND = 0.8
@@ -77,7 +81,10 @@ def guide(
         found = row >= 0
         if found.mean() < _LEAST_FOUND:
             return None
-        drift = np.median(positions[found] - register_.position_angstrom[row[found]], axis=0)
+        off_by = positions[found] - register_.position_angstrom[row[found]] - expectation.drift_angstrom
+        error = _POSITION_ANGSTROM**2 / found.sum()
+        trust = expectation.sigma_angstrom**2 / (expectation.sigma_angstrom**2 + error)
+        drift = expectation.drift_angstrom + trust * trim_mean(off_by, 0.2, axis=0)
     off = float(np.linalg.norm(drift - expectation.drift_angstrom))
     further = ((pitch - off) ** 2 - off**2) / (2 * expectation.sigma_angstrom**2) - math.log(6.0)
     margin = min(further, stage_is_right_nats())

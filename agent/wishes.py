@@ -123,13 +123,14 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
 def is_barred(offer: Offer, repeat: Repeat) -> bool:
     """Whether something to ask for is what must not be asked for again."""
     candidate, window = offer.candidate, offer.acquire.window
+    other = None if repeat.acquire is None else repeat.acquire.window
     if repeat.is_unreadable:  # by whichever detector
         is_fainter = candidate.dose_e_per_a2 <= repeat.dose_e_per_a2 * _ROUNDING
-        return is_fainter and candidate.electrons <= repeat.electrons * _ROUNDING
+        is_there = window is None or other is None or _shared(window, other) > 0
+        return is_fainter and is_there and candidate.electrons <= repeat.electrons * _ROUNDING
     names = {source.detector for source in candidate.sources}
     if names != set(repeat.detectors) or candidate.sources[0].energy_kev != repeat.energy_kev:
         return False
-    other = None if repeat.acquire is None else repeat.acquire.window
     if window is None or other is None:
         return window is other
     return _shared(window, other) > _SAME_WINDOW
