@@ -162,12 +162,11 @@ def measure_contrast(image: Tensor, lattice: Lattice) -> Tensor:
     return sample_bilinear(blurred, lattice.positions) - around
 
 
-def is_brighter(image: Tensor, lattice: Lattice) -> Tensor:
-    """Whether each site is on the brighter sublattice of its grain, by median contrast, shape (S,).
+def is_brighter(contrast: Tensor, lattice: Lattice) -> Tensor:
+    """Whether each site is on the brighter sublattice of its grain, by median contrast (S,), shape (S,).
 
     That much is known without a context.
     """
-    contrast = measure_contrast(image, lattice)
     bright = []
     for grain in range(len(lattice.vectors)):
         sides = [contrast[(lattice.grain == grain) & (lattice.sublattice == side)] for side in (0, 1)]
