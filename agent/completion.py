@@ -16,6 +16,9 @@ from agent.register import Register, rows_of
 #: Of the nine nearest columns so many must be known; along a straight edge of the specimen four are at most.
 _LEAST_KNOWN = 5
 
+#: Nearer to the edge of what was seen nothing is expected [Å].
+_RIM_ANGSTROM = 1.0
+
 #: Holes are closed from their rims, so many columns deep.
 _ROUNDS = 4
 
@@ -29,9 +32,10 @@ _OTHER = (((0, 0), (1, 0), (0, 1)), ((0, 0), (-1, 0), (0, -1)))
 
 
 def completed(register_: Register, box: Box) -> Register:
-    """Register with the columns, within a box, that its largest grain lets expect and that it lacks."""
+    """Register with the columns, well within a box, that its largest grain lets expect and that it lacks."""
     if not len(register_):
         return register_
+    box = (box[0] + _RIM_ANGSTROM, box[1] + _RIM_ANGSTROM, box[2] - _RIM_ANGSTROM, box[3] - _RIM_ANGSTROM)
     grain = int(np.bincount(register_.grain).argmax())
     member = np.flatnonzero(register_.grain == grain)
     place = np.stack([*register_.cell[member].T, register_.is_metal[member].astype(np.int64)])

@@ -120,7 +120,7 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
         best = _best_grain(register_, known, placed, shares, expectation)
         is_found = best is not None and best[1].is_decided
         drift = best[1].drift_angstrom if best is not None and is_found else expectation.drift_angstrom
-        if (is_found or is_placed) and _is_turned_round(register_, scan, sites, drift):
+        if (best is None or is_found or is_placed) and _is_turned_round(register_, scan, sites, drift):
             doubts.append(
                 f"a grain of {len(sites.member)} columns has its sublattices the other way round than was "
                 "seen before; one of the two is wrong"
@@ -200,7 +200,7 @@ def _best_grain(
 
 
 def _is_turned_round(register_: Register, scan: Scan, sites: Sites, drift: NDArray[np.float64]) -> bool:
-    """Whether more of a grain's columns stand on known ones of the other sublattice than on their own."""
+    """Whether most of a grain's columns stand on known ones of the other sublattice."""
     if not len(register_):
         return False
     spots, reach = scan.positions_angstrom[sites.member] - drift, REACH * pitch_angstrom(register_)
@@ -208,7 +208,7 @@ def _is_turned_round(register_: Register, scan: Scan, sites: Sites, drift: NDArr
         int((match(register_, spots, is_metal, reach) >= 0).sum())
         for is_metal in (sites.is_metal, ~sites.is_metal)
     )
-    return other > same
+    return other > max(same, len(spots) / 2)
 
 
 def _is_fresh(register_: Register, placed: Placed, expectation: Expectation) -> bool:

@@ -238,13 +238,14 @@ def _sort_columns(register: Register, belief: Belief, chosen: NDArray[np.int64])
     def mean(values: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.bincount(of_column, values, len(used)) / count
 
+    def means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array([mean(row) for row in rows]).reshape(len(rows), len(used)).T
+
     return _States(
         of_column,
         np.stack([mean(column) for column in chance.T], axis=1),
-        *(
-            np.array([mean(row) for row in rows]).reshape(len(rows), len(used)).T
-            for rows in (all_dose, offered)
-        ),
+        means(all_dose),
+        means(offered),
         mean(is_metal.astype(np.float64)) > 0.5,
     )
 

@@ -133,7 +133,7 @@ def classify_columns(
     is_doped : bool
         Whether there may be dopants.  If not, the context's dopant stands for none, and no column is one.
     shown : SublatticeDecision, optional
-        What another detector has shown of the same lattice in the same pass of the beam.  Whether a sublattice
+        What another detector has shown of this lattice in the same pass of the beam.  Whether a sublattice
         is the metal is then decided by both: under one of them it may be a tie.
     helper : Helper, optional
         Of who has threads for this frame.
