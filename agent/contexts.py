@@ -18,6 +18,9 @@ _DISPUTABLE = ("host", "dopant", "energy_kev", "inner_mrad", "outer_mrad", "conv
 
 _OPERATOR = "settings [context]"
 
+#: Looked up once: `Sourced[str]` takes pydantic longer than making one.
+_Text, _Number = Sourced[str], Sourced[float]
+
 
 class DoubtError(InputError):
     """The context of a frame is in doubt.
@@ -218,9 +221,9 @@ def _dopant(dopants: tuple[str, ...] | None, preferred: str | None) -> str | Non
 def _sourced(values: dict[str, object], origin: str) -> Facts:
     """Give every known value the one source."""
     known: dict[str, Any] = {
-        field: Sourced[str](value=value, source=origin)
+        field: _Text(value=value, source=origin)
         if isinstance(value, str)
-        else Sourced[float](value=value, source=origin)  # type: ignore[arg-type]
+        else _Number(value=value, source=origin)  # type: ignore[arg-type]
         for field, value in values.items()
         if value is not None
     }

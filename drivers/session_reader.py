@@ -49,8 +49,8 @@ class RecordedFrame:
 
 
 def is_session(folder: Path) -> bool:
-    """Whether the folder holds a recorded session, damaged or not."""
-    return (folder / FACTS).is_file()
+    """Whether the folder holds a recorded session, damaged or not, or what is left of one."""
+    return any((folder / name).is_file() for name in (FACTS, segment_name(0)))
 
 
 class SessionReader:
@@ -74,6 +74,11 @@ class SessionReader:
             raise InputError(
                 f"{folder}: expected a recorded session, found no {FACTS} in it; "
                 "`columnist sessions` lists those that there are"
+            )
+        if not (folder / FACTS).is_file():
+            raise DamagedSessionError(
+                f"{folder}: {FACTS} is missing, which says what the arrays beside it are; "
+                f"`columnist sessions {folder} --check` says what can be read"
             )
         self.folder = folder
         with ExitStack() as stack, _damage_named(folder):

@@ -81,18 +81,18 @@ class Alignment:
             torch.eye(moments.shape[1], dtype=change.dtype)
             + templates.axes[here][:, :, None] * change[:, None]
         )
-        turn = turn.to(moments)
-        side = is_metal.long()
-        deviation = (moments - self.centre.to(moments)[side]) * (self.gain / self.depth)
-        turned = torch.where(is_metal[:, None], deviation @ turn[1], deviation @ turn[0])
-        return templates.whole[common].to(moments)[side] + turned
+        turn = (turn * (self.gain / self.depth)).to(moments)
+        offset = templates.whole[common].to(moments) - (self.centre.to(moments)[:, None] @ turn)[:, 0]
+        chalcogen, metal = (torch.addmm(offset[k], moments, turn[k]) for k in (0, 1))
+        return torch.where(is_metal[:, None], metal, chalcogen)
 
 
 def align(
     moments: Tensor, is_metal: Tensor, is_regular: Tensor, templates: Templates, *, is_doped: bool = True
 ) -> Tensor:
     """Moments (S, 6) of a frame in the measure of its context, learnt from its regular columns (S,)."""
-    found = find_alignment(moments[is_regular], is_metal[is_regular], templates, is_doped=is_doped)
+    used = is_regular.nonzero()[:, 0]
+    found = find_alignment(moments[used], is_metal[used], templates, is_doped=is_doped)
     return found.apply(moments, is_metal, templates)
 
 
@@ -112,7 +112,7 @@ def find_alignment(moments: Tensor, is_metal: Tensor, templates: Templates, *, i
     """
     # Arrays: on this few numbers a call of torch costs several times what it computes.
     every, on_metal = moments.double().numpy(), is_metal.numpy()
-    sides = [every[on_metal == bool(side)] for side in (0, 1)]
+    sides = [every[np.flatnonzero(on_metal == bool(side))] for side in (0, 1)]
     counts = np.array([len(side) for side in sides])[:, None]
     source, gain, log_depths, log_depth = templates.common, 1.0, _LOG_DEPTHS, 0.0
     found = [_densest_half(side, templates.axes[source, k].numpy()) for k, side in enumerate(sides)]
@@ -122,7 +122,8 @@ def find_alignment(moments: Tensor, is_metal: Tensor, templates: Templates, *, i
         axes = gain * templates.axes[source].numpy()
         defects = [(1.0, float(templates.double[source])), (1.0,) if is_doped else ()]
         likelihood = -np.abs(log_depths) / _DEPTH_SCALE
-        depths = [(side - centre[k]) @ axes[k] for k, side in enumerate(sides)]
+        along = [side @ axes[k] for k, side in enumerate(sides)]
+        depths = [values - centre[k] @ axes[k] for k, values in enumerate(along)]
         shares = []
         for k, depth in enumerate(depths):
             share, log_likelihood = _fit_shares(depth, max(spread[k], _BIN), defects[k], log_depths)
@@ -136,7 +137,7 @@ def find_alignment(moments: Tensor, is_metal: Tensor, templates: Templates, *, i
             classes = Mixture(shares[k][best], max(spread[k], _BIN), defects[k], float(np.exp(log_depth)))
             part = classes.parts(depths[k])[0]
             centre[k] = (part @ side) / max(part.sum(), 1e-9)
-            spread[k] = _deviation((side - centre[k]) @ axes[k], part)
+            spread[k] = _deviation(along[k] - centre[k] @ axes[k], part)
         near = max(int(np.searchsorted(_LOG_DEPTHS, log_depth)) - _NEAR, 0)
         log_depths = _LOG_DEPTHS[near : near + 2 * _NEAR + 1]
     trust = counts / (counts + _LEAST_COLUMNS)
@@ -171,9 +172,11 @@ def _densest_half(
     if len(moments) == 0:
         return np.zeros(moments.shape[1]), 0.0
     along = moments @ axis
-    chosen = densest_half(torch.from_numpy(along)).numpy()
+    half = densest_half(along)
+    low, high = half[0], half[-1]
+    chosen = np.flatnonzero((along >= low) & (along <= high))
     # Half of a normal distribution lies within 0.6745 deviations of its mean.
-    return moments[chosen].mean(0), float(along[chosen[-1]] - along[chosen[0]]) / (2 * 0.6745)
+    return moments[chosen].mean(0), float(high - low) / (2 * 0.6745)
 
 
 def _density(

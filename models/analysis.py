@@ -32,12 +32,13 @@ from drivers.contract.maps import (
 )
 from drivers.contract.materials import HOSTS, find_host
 from models.checkpoint import Weights, load_shipped, load_weights
-from models.classify import Classification, classify
+from models.classify import Classification, Geometry, classify_columns
 from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
 from models.plausibility import ContextEvidence, weigh_contexts
-from models.threads import threads_for
+from models.reading import read_columns
+from models.threads import Helper, threads_for
 
 #: The weights that are taken unless others are asked for.
 DEFAULT_MODEL = "mlp-simple"
@@ -143,28 +144,78 @@ def analyse(
     InputError
         If the context is unknown, the array is no frame, or it shows no lattice.
     """
+    return analyse_of_scan(array, context, analyser, frame=frame)[0]
+
+
+def analyse_of_scan(
+    array: ArrayLike,
+    context: Context | Settled,
+    analyser: Analyser,
+    *,
+    frame: FrameReference | None = None,
+    geometry: Geometry | None = None,
+) -> tuple[DefectMap, Geometry]:
+    """`analyse` one of the frames that several detectors took in one pass of the beam.
+
+    Parameters
+    ----------
+    array, context, analyser, frame
+        As for `analyse`.
+    geometry : Geometry, optional
+        From another detector's frame: columns stand where it showed them.
+
+    Returns
+    -------
+    made : DefectMap
+    geometry : Geometry
+        For the scan's other frames.
+
+    Raises
+    ------
+    InputError
+        As for `analyse`.
+    """
     pixels = np.asarray(array)
-    with threads_for(pixels.size):
-        return _analyse(pixels, context, analyser, frame)
+    with threads_for(pixels.size) as helper:
+        return _analyse(pixels, context, analyser, frame, geometry, helper)
 
 
 def _analyse(
-    pixels: NDArray[Any], context: Context | Settled, analyser: Analyser, frame: FrameReference | None
-) -> DefectMap:
-    """`analyse`, with the threads that this frame is worth."""
+    pixels: NDArray[Any],
+    context: Context | Settled,
+    analyser: Analyser,
+    frame: FrameReference | None,
+    geometry: Geometry | None,
+    helper: Helper,
+) -> tuple[DefectMap, Geometry]:
+    """`analyse_of_scan`, with the threads that this frame is worth."""
     settled = context if isinstance(context, Settled) else as_settled(context)
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
     saturated = _saturated(pixels)
-    result = classify(
-        pixels, context, analyser.weights, analyser.familiar, analyser.device, is_doped=is_doped
+    lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
+    reading = read_columns(pixels, analyser.device, lattice=lattice, helper=helper)
+    weighed = helper.start(
+        lambda: weigh_contexts(reading.contrast, reading.lattice, context, is_doped=is_doped)
     )
-    evidence = weigh_contexts(result.site_contrast, result.reading.lattice, context, is_doped=is_doped)
+    reference = helper.start(
+        lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
+    )
+    result = classify_columns(
+        reading,
+        context,
+        analyser.weights,
+        analyser.familiar,
+        is_doped=is_doped,
+        shown=shown,
+        helper=helper,
+    )
+    evidence = weighed()
     evidence.check_host()
     scale = _scale(result, settled)
     columns = _columns(result, scale.pixel_size_angstrom)
     header = MapHeader(
-        frame=frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels)),
+        frame=reference(),
         settled=settled,
         model=analyser.reference,
         scale=scale,
@@ -181,7 +232,7 @@ def _analyse(
         ),
         flags=_flags(scale, columns, result, evidence) + _notes(approximated, saturated),
     )
-    return DefectMap(header, columns)
+    return DefectMap(header, columns), result.geometry
 
 
 def as_settled(context: Context, origin: str = "caller") -> Settled:

@@ -13,6 +13,7 @@ from models.contexts import context_number
 from models.contrasts import expected_contrast
 from models.encoding import encode_contrast
 from models.foreignness import Familiar, score_foreignness
+from models.lattice import Lattice
 from models.networks.catalogue import find_recipe
 from models.posterior import Posterior, infer_posterior, learn_prior, predict_logits
 from models.reading import Reading, read_columns
@@ -22,9 +23,18 @@ from models.sublattice import (
     SublatticeDecision,
     decide_by_contrast,
     is_brighter,
-    measure_contrast,
+    with_more_evidence,
 )
 from models.templates import find_templates
+from models.threads import Helper
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the columns of a frame are and which are metals: the same for all detectors of one scan."""
+
+    lattice: Lattice
+    decision: SublatticeDecision
 
 
 @dataclass(frozen=True)
@@ -51,8 +61,6 @@ class Classification:
         All sites, also those too near to the edge.
     decision : SublatticeDecision
         The sublattices, with their margins.
-    site_contrast : Tensor
-        Of all sites of the lattice (`models.sublattice.measure_contrast`).
     """
 
     chosen: Tensor
@@ -63,7 +71,11 @@ class Classification:
     is_decided: Tensor
     reading: Reading
     decision: SublatticeDecision
-    site_contrast: Tensor
+
+    @property
+    def geometry(self) -> Geometry:
+        """For the other detectors of the same scan."""
+        return Geometry(self.reading.lattice, self.decision)
 
 
 def classify(
@@ -75,22 +87,16 @@ def classify(
     *,
     is_doped: bool = True,
 ) -> Classification:
-    """Classify every column of a frame.
+    """Find and classify every column of a frame: `classify_columns` of `models.reading.read_columns`.
 
     Parameters
     ----------
     array : array_like of shape (M, N)
         Intensities of one frame, any gain and offset.
-    context : Context
-        One of `models.contexts.reference_contexts`.
-    weights : Weights
-        From `models.checkpoint`.
-    familiar : Familiar
-        From `models.foreignness`.
     device : torch.device or str
         Where the frame is read; the network works on the CPU.
-    is_doped : bool
-        Whether there may be dopants.  If not, the context's dopant stands for none, and no column is one.
+    context, weights, familiar, is_doped
+        As `classify_columns` has them.
 
     Raises
     ------
@@ -99,8 +105,48 @@ def classify(
     """
     context_number(context)  # before the work
     reading = read_columns(array, device)
-    column_contrast = measure_contrast(reading.image, reading.lattice)
-    decision = decide_by_contrast(column_contrast, reading.lattice, _expected(context, is_doped))
+    return classify_columns(reading, context, weights, familiar, is_doped=is_doped)
+
+
+def classify_columns(
+    reading: Reading,
+    context: Context,
+    weights: Weights,
+    familiar: Familiar,
+    *,
+    is_doped: bool = True,
+    shown: SublatticeDecision | None = None,
+    helper: Helper | None = None,
+) -> Classification:
+    """Classify every column that was read.
+
+    Parameters
+    ----------
+    reading : Reading
+        From `models.reading`.
+    context : Context
+        One of `models.contexts.reference_contexts`.
+    weights : Weights
+        From `models.checkpoint`.
+    familiar : Familiar
+        From `models.foreignness`.
+    is_doped : bool
+        Whether there may be dopants.  If not, the context's dopant stands for none, and no column is one.
+    shown : SublatticeDecision, optional
+        What another detector has shown of this lattice in the same pass of the beam.  Whether a sublattice
+        is the metal is then decided by both: under one of them it may be a tie.
+    helper : Helper, optional
+        Of who has threads for this frame.
+
+    Raises
+    ------
+    InputError
+        If the context is unknown, or there is no whole column.
+    """
+    helper = helper or Helper()
+    decision = decide_by_contrast(reading.contrast, reading.lattice, _expected(context, is_doped))
+    if shown is not None:
+        decision = with_more_evidence(decision, shown)
     chosen = reading.covered.cpu().nonzero()[:, 0]
     moments, is_whole = reading.moments.cpu()[chosen], reading.whole.cpu()[chosen]
     is_metal = decision.is_metal(reading.lattice).cpu()[chosen]
@@ -108,13 +154,14 @@ def classify(
     is_regular = is_whole & ~(lattice.boundary | lattice.rim).cpu()[chosen]
     aligned = align(moments, is_metal, is_regular, templates, is_doped=is_doped)
     by_metal = encode_contrast(aligned, is_metal)
+    foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))
     if find_recipe(weights.card["network"]).flag == "metal":
         at = lattice.positions.cpu()[chosen] / lattice.lattice_px
         scatter = find_scatter(by_metal, is_regular, at, templates)
         logits = predict_logits(weights, by_metal, context, scatter.spread)
         logits = pool_scatter(logits, by_metal, scatter, templates)
     else:
-        by_brightness = encode_contrast(moments, is_brighter(reading.image, reading.lattice).cpu()[chosen])
+        by_brightness = encode_contrast(moments, is_brighter(reading.contrast, reading.lattice).cpu()[chosen])
         logits = predict_logits(weights, by_brightness, context)
     if not is_doped:
         logits[:, ColumnClass.DOPANT] = -torch.inf
@@ -124,11 +171,10 @@ def classify(
         positions=reading.lattice.positions.cpu()[chosen],
         is_whole=is_whole,
         posterior=infer_posterior(logits, prior=prior),
-        foreignness=score_foreignness(familiar, by_metal, context),
+        foreignness=foreignness(),
         is_decided=decision.is_decided[reading.lattice.grain.cpu()][chosen],
         reading=reading,
         decision=decision,
-        site_contrast=column_contrast,
     )
 
 

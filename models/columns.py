@@ -29,7 +29,7 @@ class Maxima:
     response: Tensor
 
 
-def filter_columns(image: Tensor, lattice_px: float) -> Tensor:
+def filter_columns(image: Tensor, lattice_px: float, spectrum: Tensor | None = None) -> Tensor:
     """Negative Laplacian of Gaussian of a frame: positive on columns, negative between, blind to background.
 
     Parameters
@@ -38,6 +38,8 @@ def filter_columns(image: Tensor, lattice_px: float) -> Tensor:
         Standardised frame, taken as periodic.
     lattice_px : float
         Lattice constant [px].
+    spectrum : Tensor of shape (M, N // 2 + 1), optional
+        The frame's `torch.fft.rfft2`, for who has it already.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def filter_columns(image: Tensor, lattice_px: float) -> Tensor:
     rows, columns = frequencies(shape, image.device)
     laplacian = (2 * torch.pi * sigma_px) ** 2 * (rows.square() + columns.square())
     transfer = laplacian * gaussian_filter(shape, image.device, sigma_px)
-    return filter_frame(image, transfer)
+    return filter_frame(image, transfer, spectrum)
 
 
 def find_maxima(filtered: Tensor, lattice_px: float) -> Maxima:

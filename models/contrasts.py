@@ -17,6 +17,7 @@ from models.sublattice import ExpectedContrast
 FIELDS = ("x2", "metal_over_x2", "vacancy1_over_x2", "vacancy2_over_x2", "dopant_over_metal")
 
 
+@cache
 def expected_contrast(context: Context) -> ExpectedContrast:
     """Look up the contrasts that `models.sublattice` needs.
 

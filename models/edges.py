@@ -20,7 +20,9 @@ from models.zernike import ORDERS, radial_polynomial
 _CIRCLES, _POINTS = 8, 18
 
 
-def edge_moments(image: Tensor, positions: Tensor, disc: Tensor) -> tuple[Tensor, Tensor]:
+def edge_moments(
+    image: Tensor, positions: Tensor, disc: Tensor, spectrum: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Moments of the discs around columns near the edge.
 
     Parameters
@@ -31,6 +33,8 @@ def edge_moments(image: Tensor, positions: Tensor, disc: Tensor) -> tuple[Tensor
         (row, column) [px].
     disc : Tensor of shape (2, 2)
         From `models.patches.disc_map`.
+    spectrum : Tensor of shape (M, N // 2 + 1), optional
+        The frame's `torch.fft.rfft2`, for who has it already.
 
     Returns
     -------
@@ -46,7 +50,7 @@ def edge_moments(image: Tensor, positions: Tensor, disc: Tensor) -> tuple[Tensor
     recorded = (row >= 0) & (row <= shape[0] - 1) & (column >= 0) & (column <= shape[1] - 1)
     there = recorded.nonzero()[:, 0]
     taps = kernel_taps(shape, points.index_select(1, there).T)
-    coefficients = filter_frame(image, kernel_prefilter(shape, image.device))
+    coefficients = filter_frame(image, kernel_prefilter(shape, image.device), spectrum)
     values = torch.zeros_like(row).index_copy_(0, there, taps.sum(coefficients))
     triples = (len(positions), _CIRCLES, 3, _POINTS // 3)
     seen = recorded.reshape(triples).sum(2)  # (S, circles, points / 3)

@@ -67,9 +67,13 @@ def distance(moments: Tensor, is_metal: Tensor, mean: Tensor, whiten: Tensor) ->
     mean : Tensor of shape (5, 6) or (S, 5, 6)
     whiten : Tensor of shape (6, 6) or (S, 6, 6)
     """
-    squared = (moments[:, None] @ whiten - mean @ whiten).square_().sum(-1)  # (S, 5)
+    exactly = "donot_use_mm_for_euclid_dist"
+    if mean.ndim == 2:
+        away = torch.cdist(moments @ whiten, mean @ whiten, compute_mode=exactly)  # (S, 5)
+    else:
+        away = torch.cdist(moments[:, None] @ whiten, mean @ whiten, compute_mode=exactly)[:, 0]  # (S, 5)
     other_side = is_metal[:, None] != ON_METAL.to(is_metal.device)
-    return squared.masked_fill(other_side, torch.inf).amin(1).sqrt()
+    return away.masked_fill(other_side, torch.inf).amin(1)
 
 
 def score_foreignness(familiar: Familiar, contrast: Tensor, context: Context) -> Tensor:

@@ -98,14 +98,19 @@ def gaussian_filter(shape: tuple[int, int], device: torch.device | str, sigma_px
     return torch.exp(exponent * rows.square()) * torch.exp(exponent * columns.square())
 
 
-def blur(image: Tensor, sigma_px: float) -> Tensor:
+def blur(image: Tensor, sigma_px: float, spectrum: Tensor | None = None) -> Tensor:
     """Blur a frame (M, N), taken as periodic, by a Gaussian of standard deviation `sigma_px`."""
-    return filter_frame(image, gaussian_filter((image.shape[0], image.shape[1]), image.device, sigma_px))
+    transfer = gaussian_filter((image.shape[0], image.shape[1]), image.device, sigma_px)
+    return filter_frame(image, transfer, spectrum)
 
 
-def filter_frame(image: Tensor, transfer: Tensor) -> Tensor:
-    """Filter a frame (M, N), taken as periodic, by a real transfer function (M, N // 2 + 1)."""
-    return inverse_rfft2(torch.fft.rfft2(image).mul_(transfer), image.shape[1])
+def filter_frame(image: Tensor, transfer: Tensor, spectrum: Tensor | None = None) -> Tensor:
+    """Filter a frame (M, N), taken as periodic, by a real transfer function (M, N // 2 + 1).
+
+    `spectrum` is the frame's `torch.fft.rfft2`, for who has it already.
+    """
+    spectrum = torch.fft.rfft2(image) if spectrum is None else spectrum
+    return inverse_rfft2(spectrum * transfer, image.shape[1])
 
 
 def inverse_rfft2(spectrum: Tensor, width: int) -> Tensor:

@@ -6,15 +6,20 @@ the density of defects, so that a single vacancy would look different in every s
 """
 
 import math
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from models.frames import gaussian_filter
+from models.frames import filter_frame, gaussian_filter
 from models.lattice import Lattice, hexagon_centres
 from models.normalise import blur_cells
 from models.patches import kernel_prefilter, sample_coefficients
+
+Floats = TypeVar("Floats", bound=np.floating)
 
 #: Standard deviations of the Gaussian windows of background and gain over the lattice constant.
 _BACKGROUND_SCALE, _GAIN_SCALE = 2.5, 3.5
@@ -29,7 +34,7 @@ _COMMON = 0.25
 _REMOTE = 1e-3
 
 
-def level(image: Tensor, lattice: Lattice, whole: Tensor) -> Tensor:
+def level(image: Tensor, lattice: Lattice, whole: Tensor, spectrum: Tensor | None = None) -> Tensor:
     """Subtract the local level of the hexagon centres; divide by the contrast of common bright columns.
 
     Parameters
@@ -40,6 +45,8 @@ def level(image: Tensor, lattice: Lattice, whole: Tensor) -> Tensor:
         Of the frame.
     whole : Tensor of shape (S,)
         Sites away from the edges; if there are none, all are taken.
+    spectrum : Tensor of shape (M, N // 2 + 1), optional
+        The frame's `torch.fft.rfft2`, for who has it already.
 
     Returns
     -------
@@ -49,7 +56,7 @@ def level(image: Tensor, lattice: Lattice, whole: Tensor) -> Tensor:
     positions, centres = lattice.positions[used], hexagon_centres(lattice)[used]  # (S, 2), (S, 3, 2)
     shape, a = (image.shape[0], image.shape[1]), lattice.lattice_px
     transfer = gaussian_filter(shape, image.device, _BLUR_SCALE * a) * kernel_prefilter(shape, image.device)
-    coefficients = torch.fft.irfft2(torch.fft.rfft2(image) * transfer, s=shape)[..., None]
+    coefficients = filter_frame(image, transfer, spectrum)[..., None]
     empty = sample_coefficients(coefficients, centres.reshape(-1, 2))[:, 0]  # (3 S,)
     contrast = sample_coefficients(coefficients, positions)[:, 0] - empty.reshape(-1, 3).mean(1)
     sides = [lattice.sublattice[used] == side for side in (0, 1)]
@@ -62,15 +69,15 @@ def level(image: Tensor, lattice: Lattice, whole: Tensor) -> Tensor:
 
 def common_value(values: Tensor) -> float:
     """Mean of the densest half of some values: that of whole columns as long as defects are fewer."""
-    return float(values[densest_half(values)].mean())
+    return float(densest_half(values.cpu().numpy()).mean())
 
 
-def densest_half(values: Tensor) -> Tensor:
-    """Places of the half of some values (n,), at least one, that spans the least, from the lowest up."""
-    ranked, order = values.sort()
+def densest_half(values: NDArray[Floats]) -> NDArray[Floats]:
+    """The half of some values (n,), at least one, that spans the least, from the lowest up."""
+    ranked = np.sort(values)  # four times as fast as torch's
     half = (len(ranked) + 1) // 2
     start = int((ranked[half - 1 :] - ranked[: len(ranked) - half + 1]).argmin())
-    return order[start : start + half]
+    return ranked[start : start + half]
 
 
 def _window_mean(

@@ -5,7 +5,9 @@ For finding out which sublattice is which, and for looking at; moments are taken
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
@@ -23,7 +25,7 @@ _BLUR_SCALE = 0.1
 _LEAST_DEVIATION = 0.1
 
 
-def normalise(image: Tensor, lattice_px: float) -> Tensor:
+def normalise(image: Tensor, lattice_px: float, spectrum: Tensor | None = None) -> Tensor:
     """Subtract the local mean of a frame and divide by its local deviation.
 
     The deviation is taken about the local mean, not about that of the window's centre, so that a sloping
@@ -35,6 +37,8 @@ def normalise(image: Tensor, lattice_px: float) -> Tensor:
         Frame, any gain and offset.
     lattice_px : float
         Lattice constant [px].
+    spectrum : Tensor of shape (M, N // 2 + 1), optional
+        The frame's `torch.fft.rfft2`, for who has it already.
 
     Returns
     -------
@@ -42,7 +46,7 @@ def normalise(image: Tensor, lattice_px: float) -> Tensor:
         Its deviation is 1 after a blur of `_BLUR_SCALE`.  The window ends at the frame's edges; nothing is
         assumed beyond.
     """
-    blurred = blur(image, _BLUR_SCALE * lattice_px)
+    blurred = blur(image, _BLUR_SCALE * lattice_px, spectrum)
     mean = _window_mean(blurred, lattice_px)
     deviation = _window_mean((blurred - mean).square_(), lattice_px).clamp_(min=0).sqrt_()
     return (image - mean) / deviation.clamp_(min=_LEAST_DEVIATION * float(deviation.mean()))
@@ -85,6 +89,18 @@ def blur_cells(cells: Tensor, sigma: float) -> Tensor:
     along_columns = torch.fft.rfft(_wrapped(taps, columns)).real
     spectrum = torch.fft.rfft2(cells, s=(rows, columns)).mul_(torch.outer(along_rows, along_columns))
     return inverse_rfft2(spectrum, columns)[:, :height, :width]
+
+
+def gaussian_matrix(length: int, sigma: float) -> NDArray[np.float64]:
+    """The matrix (length, length) whose product with cells makes the sum of `blur_cells` along one axis.
+
+    For few cells (some hundred) that are blurred again and again.
+    """
+    reach = math.ceil(3 * sigma)
+    taps = np.exp(-0.5 * (np.arange(max(length, reach + 1)) / sigma) ** 2)
+    taps[reach + 1 :] = 0
+    place = np.arange(length)
+    return np.asarray(taps[np.abs(place[:, None] - place)] / (2 * taps.sum() - taps[0]))
 
 
 def _wrapped(taps: Tensor, length: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -83,8 +83,12 @@ def cut_patches(image: Tensor, positions: Tensor, disc: Tensor, size: int = 32) 
     return sample_coefficients(coefficients[..., None], points).reshape(-1, size, size)
 
 
+@lru_cache(maxsize=4)
 def kernel_prefilter(shape: tuple[int, int], device: torch.device | str) -> Tensor:
-    """Transfer function from samples to coefficients for `sample_coefficients`, shape (M, N // 2 + 1)."""
+    """Transfer function from samples to coefficients for `sample_coefficients`, shape (M, N // 2 + 1).
+
+    Not to be modified: the last few are kept.
+    """
     rows, columns = frequencies(shape, device)
     return 1 / (_kernel_transform(rows) * _kernel_transform(columns))
 

@@ -15,7 +15,8 @@ from models.levels import level
 from models.normalise import normalise
 from models.patches import disc_map, is_whole
 from models.scale import lattice_constant_px, lattice_vectors
-from models.threads import threads_for
+from models.sublattice import measure_contrast
+from models.threads import Helper, threads_for
 from models.zernike import zernike_moments
 
 
@@ -38,6 +39,8 @@ class Reading:
         nothing.
     moments : Tensor of shape (S, 6)
         Zernike moments, m = 0, n = 0, 2, ..., 10, of the levelled frame (`models.levels`).
+    contrast : Tensor of shape (S,)
+        Brightness in `image` above the hexagon centres (`models.sublattice.measure_contrast`).
     """
 
     lattice: Lattice
@@ -46,9 +49,17 @@ class Reading:
     whole: Tensor
     covered: Tensor
     moments: Tensor
+    contrast: Tensor
 
 
-def read_columns(array: ArrayLike, device: torch.device | str = "cpu", *, with_edges: bool = True) -> Reading:
+def read_columns(
+    array: ArrayLike,
+    device: torch.device | str = "cpu",
+    *,
+    with_edges: bool = True,
+    lattice: Lattice | None = None,
+    helper: Helper | None = None,
+) -> Reading:
     """Find all columns of a frame and describe each.
 
     Parameters
@@ -60,28 +71,52 @@ def read_columns(array: ArrayLike, device: torch.device | str = "cpu", *, with_e
         always unwrapped on the CPU.
     with_edges : bool
         Whether columns whose disc leaves the frame are described too; if not, `covered` is `whole`.
+    lattice : Lattice, optional
+        As another detector has shown it in the same pass of the beam; if not given, it is found.
+    helper : Helper, optional
+        Of who has threads for this frame already.
 
     Raises
     ------
     InputError
         If the array is not a frame, or shows no hexagonal lattice.
     """
-    with threads_for(np.size(array)):
-        return _read(standardise(array, device), with_edges=with_edges)
+    if helper is not None:
+        return _read(standardise(array, device), lattice, helper, with_edges=with_edges)
+    with threads_for(np.size(array)) as helper:
+        return _read(standardise(array, device), lattice, helper, with_edges=with_edges)
 
 
-def _read(frame: Tensor, *, with_edges: bool) -> Reading:
+def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: bool) -> Reading:
     """`read_columns` of a standardised frame."""
-    vectors = lattice_vectors(frame)
-    estimate = lattice_constant_px(vectors)
-    filtered = filter_columns(frame, estimate)
-    lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
+    spectrum = torch.fft.rfft2(frame)
+    lattice = _find_lattice(frame, spectrum) if known is None else known
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
-    levelled = level(frame, lattice, whole)
-    moments = zernike_moments(levelled, lattice.positions, disc)
+    contrast = helper.start(lambda: _contrast(frame, lattice, spectrum))
+    levelled = level(frame, lattice, whole, spectrum)
+    of_levelled = torch.fft.rfft2(levelled)
     covered = whole.clone()
-    if with_edges and not bool(whole.all()):
-        moments[~whole], covered[~whole] = edge_moments(levelled, lattice.positions[~whole], disc)
-    image = normalise(frame, lattice.lattice_px)
-    return Reading(lattice, image, disc, whole, covered, moments)
+    cut = (~whole).nonzero()[:, 0]
+    at_edges = None
+    if with_edges and len(cut):
+        at_edges = helper.start(lambda: edge_moments(levelled, lattice.positions[cut], disc, of_levelled))
+    moments = zernike_moments(levelled, lattice.positions, disc, of_levelled)
+    if at_edges is not None:
+        moments[cut], covered[cut] = at_edges()
+    image, of_columns = contrast()
+    return Reading(lattice, image, disc, whole, covered, moments, of_columns)
+
+
+def _find_lattice(frame: Tensor, spectrum: Tensor) -> Lattice:
+    """Lattice of a standardised frame."""
+    vectors = lattice_vectors(frame)
+    estimate = lattice_constant_px(vectors)
+    filtered = filter_columns(frame, estimate, spectrum)
+    return fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
+
+
+def _contrast(frame: Tensor, lattice: Lattice, spectrum: Tensor) -> tuple[Tensor, Tensor]:
+    """The normalised frame, and the contrasts of its columns."""
+    image = normalise(frame, lattice.lattice_px, spectrum)
+    return image, measure_contrast(image, lattice)

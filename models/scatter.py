@@ -6,6 +6,7 @@ scatter there, how heavy their tail is.  Both opinions rest on the same moments,
 multiplied (`docs/decisions/0016-scatter.md`).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from models.alignment import Mixture
 from models.calibration import USUAL_SPREAD
 from models.encoding import CONTRAST_FEATURES
-from models.normalise import blur_cells
+from models.normalise import gaussian_matrix
 from models.templates import Templates
 
 #: Weight of the frame's own scatter in the pool.
@@ -75,7 +76,8 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
     used = ((contrast[:, CONTRAST_FEATURES - 1] > 0.5) & is_regular).numpy()
     if used.sum() < _LEAST_COLUMNS:
         return Scatter(*(torch.full((len(contrast),), value) for value in (0.0, USUAL_SPREAD, torch.nan)))
-    depth, cell = _depths(contrast, templates).numpy()[used], _Cells.of(at.double().numpy())
+    depth, cells = _depths(contrast, templates).numpy()[used], _Cells.of(at.double().numpy(), used)
+    near_by, around = cells.window(_CENTRE_REACH), cells.window(_SPREAD_REACH)
     near = np.abs(depth[np.abs(depth) < 0.5])
     usual = max(1.4826 * float(np.median(near)), _LEAST_SPREAD) if len(near) else 0.5
     mixture = Mixture.start(np.full(len(depth), usual), _defects(templates))
@@ -85,16 +87,15 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
         core, tail = parts[:2]
         # In the tail columns scatter farther by a known factor.
         weight = core + tail / Mixture.TAIL_WIDTH**2
-        centre = cell.local_mean(used, weight, depth * weight, _CENTRE_REACH, 0.0)
+        centre = near_by.mean(weight, depth * weight, 0.0)
         square = (depth - centre[used]) ** 2 * weight
         usual = square.sum() / max((core + tail).sum(), 1e-9)
-        variance = cell.local_mean(used, core + tail, square, _SPREAD_REACH, usual)
-        spread = np.sqrt(np.maximum(variance, _LEAST_SPREAD**2))
+        spread = np.sqrt(np.maximum(around.mean(core + tail, square, usual), _LEAST_SPREAD**2))
         shares = parts.sum(1) / len(depth)
         mixture = replace(mixture, shares=shares, spread=spread[used])
     part = float(mixture.shares[1] / max(mixture.shares[:2].sum(), 1e-9))
-    around = [torch.from_numpy(values).float() for values in (centre, spread)]
-    return Scatter(around[0], around[1], torch.full((len(contrast),), part))
+    found = [torch.from_numpy(values).float() for values in (centre, spread)]
+    return Scatter(found[0], found[1], torch.full((len(contrast),), part))
 
 
 def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: Templates) -> Tensor:
@@ -122,14 +123,19 @@ def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: 
     spread = scatter.spread[side].double().numpy()
     core, tail, *rest = Mixture.start(spread, _defects(templates)).density(depth)
     part = scatter.tail[side].double().numpy()
-    own = np.stack([(1 - part) * core + part * tail, *rest], axis=1)
-    network = logits[side, :3].double()
-    total = network.logsumexp(1, keepdim=True)
-    said = torch.log_softmax(torch.from_numpy(own).clamp(min=_LEAST).log(), 1)
-    pooled = (1 - _SHARE) * (network - total) + _SHARE * said
+    own = np.log(np.maximum(np.stack([(1 - part) * core + part * tail, *rest]), _LEAST))  # (3, n)
+    network = logits[side, :3].double().T.numpy()
+    total = _log_sum(network)
+    pooled = (1 - _SHARE) * (network - total) + _SHARE * (own - _log_sum(own))
     result = logits.clone()
-    result[side, :3] = (torch.log_softmax(pooled, 1) + total).to(logits)
+    result[side, :3] = torch.from_numpy(pooled - _log_sum(pooled) + total).T.to(logits)
     return result
+
+
+def _log_sum(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm (n,) of the sum of what logarithms (K, n) stand for."""
+    highest = logs.max(axis=0)
+    return np.asarray(highest + np.log(np.exp(logs - highest).sum(axis=0)))
 
 
 def _defects(templates: Templates) -> tuple[float, ...]:
@@ -151,36 +157,57 @@ class _Cells:
     ----------
     number : ndarray of shape (S,)
         Of each column's square, row by row.
+    used : ndarray of shape (S,)
+        Whether the column tells of its surroundings.
     rows, columns : int
         Of squares.
     """
 
     number: NDArray[np.int64]
+    used: NDArray[np.bool_]
     rows: int
     columns: int
 
     @classmethod
-    def of(cls, at: NDArray[np.float64]) -> "_Cells":
+    def of(cls, at: NDArray[np.float64], used: NDArray[np.bool_]) -> "_Cells":
         """Squares of columns at some positions (S, 2)."""
         cell = (at - at.min(axis=0)).astype(np.int64)
         rows, columns = (cell.max(axis=0) + 1).tolist()
-        return cls(cell[:, 0] * columns + cell[:, 1], rows, columns)
+        return cls(cell[:, 0] * columns + cell[:, 1], used, rows, columns)
 
-    def local_mean(
-        self,
-        used: NDArray[np.bool_],
-        weight: NDArray[np.float64],
-        sums: NDArray[np.float64],
-        reach: float,
-        usual: float,
+    def window(self, reach: float) -> "_Window":
+        """Gaussian window of a standard deviation in lattice constants."""
+        return _Window(self, gaussian_matrix(self.rows, reach), gaussian_matrix(self.columns, reach), reach)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What local means over a frame's columns are taken with; R x C squares.
+
+    Parameters
+    ----------
+    cells : _Cells
+    along_rows, along_columns : ndarray of shape (R, R), (C, C)
+        What makes a Gaussian sum of the squares, from either side.
+    reach : float
+        Standard deviation in lattice constants.
+    """
+
+    cells: _Cells
+    along_rows: NDArray[np.float64]
+    along_columns: NDArray[np.float64]
+    reach: float
+
+    def mean(
+        self, weight: NDArray[np.float64], weighed: NDArray[np.float64], usual: float
     ) -> NDArray[np.float64]:
         """Mean around each column (S,), from weights and weighed values of the columns that are used.
 
         Columns of the usual value are added, see `_FROM_FRAME`.
         """
-        size, number = self.rows * self.columns, self.number[used]
-        cells = np.stack([np.bincount(number, values, size) for values in (weight, sums)])
-        blurred = blur_cells(torch.from_numpy(cells).reshape(2, self.rows, self.columns), reach).numpy()
-        counted, total = blurred.reshape(2, -1)[:, self.number]
-        added = _FROM_FRAME / (4 * np.pi * reach**2)
-        return np.asarray((total + added * usual) / (counted + added))
+        shape, number = (self.cells.rows, self.cells.columns), self.cells.number[self.cells.used]
+        sums = [np.bincount(number, values, math.prod(shape)).reshape(shape) for values in (weight, weighed)]
+        counted, total = (self.along_rows @ squares @ self.along_columns for squares in sums)
+        added = _FROM_FRAME / (4 * np.pi * self.reach**2)
+        mean = (total + added * usual) / (counted + added)
+        return np.asarray(mean.ravel()[self.cells.number])

@@ -7,7 +7,7 @@ known fraction of M.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -109,6 +109,17 @@ class SublatticeDecision:
         return lattice.sublattice == self.metal.to(lattice.grain)[lattice.grain]
 
 
+def with_more_evidence(decision: SublatticeDecision, other: SublatticeDecision) -> SublatticeDecision:
+    """A decision about the grains of a lattice, with what another image of the same columns says of them."""
+    total = _for_one(decision) + _for_one(other)
+    return replace(decision, metal=(total > 0).long(), margin_nats=total.abs())
+
+
+def _for_one(decision: SublatticeDecision) -> Tensor:
+    """Log odds of sublattice 1 being the metal, shape (G,)."""
+    return torch.where(decision.metal == 1, decision.margin_nats, -decision.margin_nats)
+
+
 def decide_sublattice(image: Tensor, lattice: Lattice, expected: ExpectedContrast) -> SublatticeDecision:
     """Decide for each grain which sublattice is the metal.
 
@@ -151,12 +162,11 @@ def measure_contrast(image: Tensor, lattice: Lattice) -> Tensor:
     return sample_bilinear(blurred, lattice.positions) - around
 
 
-def is_brighter(image: Tensor, lattice: Lattice) -> Tensor:
-    """Whether each site is on the brighter sublattice of its grain, by median contrast, shape (S,).
+def is_brighter(contrast: Tensor, lattice: Lattice) -> Tensor:
+    """Whether each site is on the brighter sublattice of its grain, by median contrast (S,), shape (S,).
 
     That much is known without a context.
     """
-    contrast = measure_contrast(image, lattice)
     bright = []
     for grain in range(len(lattice.vectors)):
         sides = [contrast[(lattice.grain == grain) & (lattice.sublattice == side)] for side in (0, 1)]

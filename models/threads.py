@@ -1,12 +1,16 @@
-"""How many threads torch works with."""
+"""How many threads torch works with, and a second one for work that need not wait."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
-#: Frames of fewer pixels are read by one thread.  Waking a second one for each of a thousand short steps
-#: takes longer than it saves (docs/decisions/0045-one-thread-for-small-frames.md).
+Result = TypeVar("Result")
+
+#: Frames of fewer pixels are read by one thread, a second one doing what need not wait for it.  Sharing each
+#: of a thousand short steps takes longer than it saves (docs/decisions/0045-one-thread-for-small-frames.md).
 _SMALL_FRAME = 2**19
 
 
@@ -15,15 +19,36 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+class Helper:
+    """Does work beside the calling thread; without a pool at once, in the calling thread.
+
+    Results are the same to the bit either way.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
+        self._pool = pool
+
+    def start(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Start some work; what is returned waits for its result, or raises what the work raised."""
+        if self._pool is not None:
+            return self._pool.submit(work).result
+        result = work()
+        return lambda: result
+
+
 @contextmanager
-def threads_for(pixels: int) -> Iterator[None]:
-    """Work on a frame of so many pixels with one thread if it is small, and then with as many as before."""
+def threads_for(pixels: int) -> Iterator[Helper]:
+    """Work on a frame of so many pixels: with one thread and a helper if it is small, else with all threads.
+
+    Whoever had one thread before, has one now, and the helper is none.
+    """
     before = torch.get_num_threads()
     if before == 1 or pixels >= _SMALL_FRAME:
-        yield
+        yield Helper()
         return
     torch.set_num_threads(1)
     try:
-        yield
+        with ThreadPoolExecutor(1, "helper", torch.set_num_threads, (1,)) as pool:
+            yield Helper(pool)
     finally:
         torch.set_num_threads(before)

@@ -44,7 +44,7 @@ def radial_polynomial(order: int, radius: Tensor) -> Tensor:
     return torch.where(radius <= 1, math.sqrt(order + 1) * total, 0.0)
 
 
-def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor) -> Tensor:
+def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor, spectrum: Tensor | None = None) -> Tensor:
     """Moments of the disc around each position: means over the disc of image times `radial_polynomial`.
 
     Parameters
@@ -55,6 +55,8 @@ def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor) -> Tensor:
         (row, column) [px].
     disc : Tensor of shape (2, 2)
         From `models.patches.disc_map`.
+    spectrum : Tensor of shape (M, N // 2 + 1), optional
+        The frame's `torch.fft.rfft2`, for who has it already.
 
     Returns
     -------
@@ -62,15 +64,16 @@ def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor) -> Tensor:
         One column for each of `ORDERS`.
     """
     shape = (image.shape[0], image.shape[1])
-    mean = image.mean()  # apart, as sampling between pixels would ripple on it
-    spectrum = torch.fft.rfft2(image - mean) * kernel_prefilter(shape, image.device)
+    spectrum = torch.fft.rfft2(image) if spectrum is None else spectrum
+    spectrum = spectrum * kernel_prefilter(shape, image.device)
+    spectrum[0, 0] = 0  # the mean is added at the end, as sampling between pixels would ripple on it
     entry = _table_entry(shape, disc, image.device).flatten()
     taps = kernel_taps(shape, positions)
     moments = image.new_empty(len(positions), len(ORDERS))
     for k, table in enumerate(_transfer_table(image.device)):
         transfer = table.index_select(0, entry).reshape(spectrum.shape)
         moments[:, k] = taps.sum(inverse_rfft2(spectrum * transfer, shape[1]))
-    moments[:, 0] += mean
+    moments[:, 0] += image.mean()
     return moments
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     publish = read_settings(arguments).publish
     maps = arguments.at or publish.maps
     snapshot = arguments.snapshot or (publish.snapshot if arguments.at is None else None)
+    print(f"listening at {maps}, which says nothing until an agent runs there", file=sys.stderr, flush=True)
     shown = 0
     keys = read_keys(Path(arguments.keys)) if arguments.keys else None
     with zmq.Context() as context, Listener(context, maps, snapshot, arguments.topics, keys) as listener:
@@ -55,7 +57,8 @@ def line_of(envelope: dict[str, Any]) -> str:
             context, counts = body["settled"]["context"], body["counts"]
             specimen = context["specimen"]
             names = ", ".join(f"{count} {name}" for name, count in counts.items())
-            where = f"{specimen['host']}-{specimen['dopant']} {context['energy_kev']:g} keV"
+            dopant = f"-{specimen['dopant']}" if specimen["dopant"] else ""
+            where = f"{specimen['host']}{dopant} {context['energy_kev']:g} keV"
             return (
                 f"{head}: frame {body['frame']['sequence']}, {where} {context['detector']['name']}, "
                 f"{body['columns']} columns ({names}), {body['mean_entropy_nats']:.3f} nats, "

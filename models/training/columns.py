@@ -113,7 +113,7 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
     lattice, whole = reading.lattice, reading.whole.numpy()
     side, grain = lattice.sublattice.numpy(), lattice.grain.numpy()
     is_metal = side == metal_side(frame, reading, match)[grain]
-    is_bright = is_brighter(reading.image, lattice).numpy()
+    is_bright = is_brighter(reading.contrast, lattice).numpy()
     keep = whole & (match >= 0)
     sites = match[keep]
     if (is_metal[keep] == frame.crystal.is_metal_site[sites]).mean() < _LEAST_AGREEMENT:

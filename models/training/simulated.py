@@ -20,7 +20,9 @@ from models.training.evaluation import REFERENCE_DOSE, all_logits, by_context, e
 from models.training.samples import Samples, load_all
 
 #: Fields are smaller than training's, and many: what differs from frame to frame counts more than columns.
-RANGES = Ranges(pixels=256)
+#: Limits are for specimens without carbon; how much is lost below it is a figure of its own.
+CLEAN = Ranges(pixels=256, contaminated=0.0)
+CONTAMINATED = Ranges(pixels=256, contaminated=1.0)
 
 #: Columns of a class that a field gives, at most.
 _MOST_A_FIELD = 150
@@ -61,13 +63,15 @@ class Scored:
 
 
 def make_fields(
-    folder: Path, frames: int, seed: int, *, workers: int, on_done: Callable[[int], None]
+    folder: Path, ranges: Ranges, frames: int, seed: int, *, workers: int, on_done: Callable[[int], None]
 ) -> dict[str, Any]:
     """Make test fields of all contexts in a folder; fields that are there already stay.
 
     Parameters
     ----------
     folder : Path
+    ranges : Ranges
+        `CLEAN` or `CONTAMINATED`.
     frames : int
         Fields of each context.
     seed : int
@@ -82,7 +86,7 @@ def make_fields(
         Card of the fields.
     """
     # Data sets are given small seeds, so none shares a field with these.
-    plan = Plan(1, seed + 2**31, RANGES, frames_a_context=frames, most_a_frame=_MOST_A_FIELD)
+    plan = Plan(1, seed + 2**31, ranges, frames_a_context=frames, most_a_frame=_MOST_A_FIELD)
     return build(plan, folder, workers=workers, on_done=lambda columns: on_done(frames))
 
 
@@ -122,7 +126,11 @@ def figures(scored: Scored) -> dict[str, Any]:
 
 
 def compare(
-    scored: list[Scored], default: str, card: dict[str, Any], reference: Scored | None = None
+    scored: list[Scored],
+    default: str,
+    card: dict[str, Any],
+    reference: Scored | None = None,
+    contaminated: list[Scored] | None = None,
 ) -> dict[str, Any]:
     """All networks' figures, and those that the issue sets limits for.
 
@@ -135,6 +143,8 @@ def compare(
         Of the fields.
     reference : Scored, optional
         A larger network on the same features; by default what is recorded of one beside the weights.
+    contaminated : list of Scored, optional
+        The networks on contaminated fields.
     """
     models = {one.name: figures(one) for one in scored}
     aware = [models[one.name] for one in scored if one.name != "mlp-nocontext"]
@@ -159,7 +169,14 @@ def compare(
             report["gap_to_feature_limit"] = larger["accuracy"] - larger["default_accuracy"]
     report["limits"] = LIMITS
     report["met"] = {name: is_met(name, report[name]) for name in LIMITS if name in report}
+    if contaminated:
+        report["contaminated"] = {one.name: _brief(figures(one)) for one in contaminated}
     return report | {"models": models}
+
+
+def _brief(model: dict[str, Any]) -> dict[str, Any]:
+    """Those of a network's figures that are looked at on contaminated fields."""
+    return {name: model[name] for name in ("accuracy", "accuracy_whole_range", "ece", "median_context")}
 
 
 def is_met(name: str, value: float) -> bool:

@@ -15,7 +15,7 @@ from models import sublattice
 from models.contexts import reference_contexts
 from models.contrasts import expected_contrast
 from models.reading import Reading, read_columns
-from models.sublattice import ExpectedContrast, measure_contrast
+from models.sublattice import ExpectedContrast
 from models.training.columns import match_truth, metal_side
 from models.training.conditions import Ranges, draw_frame
 from models.training.pools import reading_pool
@@ -83,7 +83,7 @@ def _sample(number: int, frame: Frame, reading: Reading) -> Sample:
     """What the decision sees of the largest grain, with its truth."""
     lattice = reading.lattice
     match, _ = match_truth(frame, reading)
-    contrast = measure_contrast(reading.image, lattice).double().numpy()
+    contrast = reading.contrast.double().numpy()
     inner = ((lattice.grain == 0) & ~lattice.boundary).numpy() & (match >= 0)
     side = lattice.sublattice.numpy()
     first, second = inner & (side == 0), inner & (side == 1)

@@ -187,6 +187,30 @@ async def test_nothing_is_announced_before_it_is_on_disk(make):
             assert envelope["latency_s"]["recording"] >= 0.02
 
 
+async def test_a_map_is_packed_while_its_record_is_written(make):
+    packed = threading.Event()
+
+    class WaitingJournal(MemoryJournal):
+        def append(self, entries):
+            if any(entry.event.kind == "frame_mapped" for entry in entries):
+                assert packed.wait(10)
+            super().append(entries)
+
+    async with asyncio.timeout(20), stage(make, [make.link_made().link, *frames(make, 1)]) as s:
+        prepare = s.loop.herald.prepare
+
+        def note_and_prepare(entry, actions, defect_map):
+            made = prepare(entry, actions, defect_map)
+            if made is not None:
+                packed.set()
+            return made
+
+        s.loop.herald.prepare = note_and_prepare
+        s.loop.recorder = WaitingJournal()
+        await s.loop.run(make.opened(rules(max_maps=1)))
+        assert len((await heard(s.sub))["map"]) == 1
+
+
 async def test_bad_frames_are_recorded_and_announced_and_the_rest_goes_on(make):
     spoiled = Rejected(session=make.SESSION, sequence=1, fault="PixelError", reason="3 NaN", remedy="mend")
     contents = [

@@ -27,7 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference", type=Path, help="weights of `reference-features`, to measure the gap to it anew"
     )
-    parser.add_argument("--frames", type=count, default=6, help="fields of each of the 576 contexts (6)")
+    parser.add_argument(
+        "--frames",
+        type=count,
+        default=6,
+        help="fields of each of the 576 contexts (6), and a third contaminated",
+    )
     parser.add_argument("--fields", type=Path, help="folder to keep the fields in, or to find them")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fields")
     parser.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
@@ -44,18 +49,26 @@ def run(arguments: argparse.Namespace) -> int:
     larger = None if arguments.reference is None else load_weights(arguments.reference)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.fields or Path(temporary)
+        third = max(1, arguments.frames // 3)
+        sets = {
+            "clean": (simulated.CLEAN, arguments.frames),
+            "contaminated": (simulated.CONTAMINATED, third),
+        }
+        cards = {}
         with progress_bar() as progress:
-            bar = progress.add_task("fields", total=len(reference_contexts()) * arguments.frames)
-            card = simulated.make_fields(
-                folder,
-                arguments.frames,
-                arguments.seed,
-                workers=arguments.workers,
-                on_done=lambda fields: progress.advance(bar, fields),
-            )
-        scored = [simulated.score(one, folder) for one in weights]
-        reference = None if larger is None else simulated.score(larger, folder)
-    report = simulated.compare(scored, DEFAULT_MODEL, card, reference)
+            bar = progress.add_task("fields", total=len(reference_contexts()) * (arguments.frames + third))
+            for name, (ranges, frames) in sets.items():
+                cards[name] = simulated.make_fields(
+                    folder / name,
+                    ranges,
+                    frames,
+                    arguments.seed,
+                    workers=arguments.workers,
+                    on_done=lambda fields: progress.advance(bar, fields),
+                )
+        scored, contaminated = ([simulated.score(one, folder / name) for one in weights] for name in sets)
+        reference = None if larger is None else simulated.score(larger, folder / "clean")
+    report = simulated.compare(scored, DEFAULT_MODEL, cards["clean"], reference, contaminated)
     if arguments.out is not None:
         from models.training.pictures import draw_all
 
@@ -86,6 +99,7 @@ def _print(report: dict[str, Any]) -> None:
         "entropy [nats]",
         "ECE",
         "worst context %",
+        "below carbon %",
     ):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for name, model in report["models"].items():
@@ -98,6 +112,7 @@ def _print(report: dict[str, Any]) -> None:
             f"{model['entropy_nats']:.4f}",
             f"{model['ece']:.4f}",
             f"{worst:.1f}",
+            f"{report['contaminated'][name]['accuracy']:.2f}",
         )
     console = Console()
     console.print(table)

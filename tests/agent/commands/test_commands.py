@@ -65,8 +65,9 @@ def test_orders_to_nobody_say_so(capsys):
         assert "no agent answers" in capsys.readouterr().err
 
 
-def test_listening_to_nobody_ends_when_told_to():
+def test_listening_to_nobody_says_where_and_ends_when_told_to(capsys):
     assert main(["listen", "--at", "tcp://127.0.0.1:9", "--timeout", "0.05"]) == 1
+    assert "listening at tcp://127.0.0.1:9, which says nothing until an agent" in capsys.readouterr().err
 
 
 LINES = {
@@ -110,3 +111,12 @@ def test_run_refuses_what_makes_no_sense(capsys):
     assert "without --simulate" in capsys.readouterr().err
     assert main(["run", "--config", "none.toml"]) == 2
     assert "columnist config init none.toml" in capsys.readouterr().err
+
+
+def test_a_map_of_an_undoped_specimen_names_no_dopant():
+    body, line = LINES["map"]
+    settled = {"context": body["settled"]["context"] | {"specimen": {"host": "WSe2", "dopant": None}}}
+    told = line_of(
+        {"topic": "map", "number": 3, "body": body | {"settled": settled}, "latency_s": {"total": 0.12}}
+    )
+    assert told == line.replace("WSe2-Ti", "WSe2")

@@ -43,12 +43,14 @@ def test_an_oracle_scores_high_and_its_confusion_is_all_but_diagonal(made_up_dat
 def test_the_comparison_names_what_has_a_limit(made_up_dataset):
     scored = [score(weights(name), made_up_dataset) for name in ("mlp-nocontext", "mlp-simple", "attn-4k")]
     card = read_card(made_up_dataset) | {"frames": 12, "refused": 3, "misread": 1}
-    report = compare(scored, "mlp-simple", card)
+    report = compare(scored, "mlp-simple", card, contaminated=scored[1:])
     assert set(report["models"]) == {"mlp-nocontext", "mlp-simple", "attn-4k"}
     assert report["accuracy_min"] <= report["accuracy_best"]
     assert report["worst_context_accuracy"] <= report["accuracy_best"]
     assert (report["fields_unread"], report["fields_misread"]) == (2, 1)
     assert set(report["met"]) <= set(report["limits"])
+    assert set(report["contaminated"]) == {"mlp-simple", "attn-4k"}
+    assert report["contaminated"]["attn-4k"]["accuracy"] == report["models"]["attn-4k"]["accuracy"]
     # The flag of the network without context is the brighter sublattice's: the oracle reads it wrongly.
     assert report["models"]["mlp-nocontext"]["accuracy"] < 50
 
