@@ -225,7 +225,9 @@ class GoalSettings(Message):
         examples=[0.01],
     )
     defects_f1: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None, description="Find the defects in view to this F1, as the evidence lets expect it."
+        default=None,
+        description="Find the defects in view to this F1, as the evidence lets expect it.",
+        examples=[0.98],
     )
     defect: Defect | None = Field(
         default=None,
