@@ -57,8 +57,8 @@ class _Story:
                 self.failures.append(Failure(str(action.frame or "a message"), action.reason))
             elif isinstance(action, AnnounceRequest):
                 request = action.request
-                outcome = request.outcome or request.wish.reason
-                self._tell(event.at_s, f"request {request.id} {request.status}: {outcome}")
+                why = request.outcome or (request.wish.reason if request.status == "proposed" else "")
+                self._tell(event.at_s, f"request {request.id} {request.status}" + (f": {why}" if why else ""))
             elif isinstance(action, Notice):
                 self._tell(event.at_s, action.text)
 
