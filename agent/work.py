@@ -54,7 +54,7 @@ class ColumnAnalysis:
         self._threads = settings.threads
         self._analyser = load_analyser(settings.network, device=settings.device)
         self._fields: dict[tuple[Any, ...], Field] = {}
-        self._moved: tuple[str | None, str | None, Shift] | None = None
+        self._laid: tuple[str, str | None, Shift, Window] | None = None
         self._shown: tuple[str, Geometry] | None = None
 
     def prepare(self) -> None:
@@ -64,7 +64,7 @@ class ColumnAnalysis:
     def forget(self) -> None:
         """Forget all fields, as at the begin of a session."""
         self._fields.clear()
-        self._moved = self._shown = None
+        self._laid = self._shown = None
 
     def run(self, pixels: NDArray[Any], settled: Settled, header: FrameHeader) -> DefectMap:
         """Make a map."""
@@ -108,13 +108,15 @@ class ColumnAnalysis:
     ) -> tuple[NDArray[np.float32], Window]:
         """Lay a window into what is around it in its field; returns that, and where the window lies in it.
 
-        What the first detector of a scan told of the drift holds for all.
+        The first detector of a scan decides for all what is around, and tells of the drift for those whose
+        field is of the same scan as its own.
         """
         field, shift, group = self._fields[key], None, _group(header)
-        if self._moved is not None and group is not None and self._moved[:2] == (group, field.group):
-            shift = self._moved[2]
         rows, cols = field.pixels.shape
         around = surroundings(window, (rows, cols), field.lattice_px)
+        if self._laid is not None and self._laid[0] == group:
+            around = self._laid[3]
+            shift = self._laid[2] if self._laid[1] == field.group else None
         row, col = around.row_px, around.col_px
         part = field.pixels[row : row + around.rows_px, col : col + around.cols_px]
         place = window.model_copy(update={"row_px": window.row_px - row, "col_px": window.col_px - col})
@@ -128,7 +130,8 @@ class ColumnAnalysis:
             elapsed_s=max(header.monotonic_s - field.at_s, 0.0),
         )
         self._fields[key] = replace(field, moved=moved, at_s=header.monotonic_s)
-        self._moved = (group, field.group, moved)
+        if group is not None:
+            self._laid = (group, field.group, moved, around)
         return laid, place
 
 
