@@ -13,15 +13,23 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from agent.belief import believe, fused_layers, fused_likelihood
+from agent.boxes import Box, inner, is_inside
 from agent.changes import watch_for_changes
-from agent.register import Register, rows_of, with_source
-from agent.registration import Expectation, Placed, Registration, register, turn_between_deg
+from agent.completion import completed
+from agent.guiding import REACH, guide, match, pitch_angstrom
+from agent.register import Register, adopted, rows_of, with_source
+from agent.registration import Expectation, Placed, Registration, register
 from agent.scans import Scan
 from agent.sites import Sites, count_sites
 from models.fusion import FusionLaw
 
 #: Time over which a drift is averaged [s], and how much of what could not be foreseen always stays so.
 _MEMORY_S, _LEAST_UNSEEN = 3.0, 0.2
+
+#: What a scan shows of where a column is counts this much at least: scans are distorted each in its own way.
+_LEAST_PART = 0.2
+
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class Entry:
         Of each grain that was compared.
     doubts : tuple of str
         Why grains were left out, in words.
+    drift_angstrom : ndarray of shape (2,)
+        How far the specimen has gone since the scan before.
     """
 
     row: NDArray[np.int64]
@@ -66,6 +76,7 @@ class Entry:
     changed: NDArray[np.int64]
     registrations: tuple[Registration, ...]
     doubts: tuple[str, ...]
+    drift_angstrom: NDArray[np.float64]
 
     @property
     def is_entered(self) -> bool:
@@ -90,22 +101,36 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
         With the scan; the same as before if no grain could be entered.
     entry : Entry
     """
-    counted, doubts = _count_grains(register_, scan)
-    found: list[tuple[Sites, int, Registration | None]] = []
     expectation = _expect(register_, scan, steadiness)
     fused = fused_layers(scan, law)
     shares = believe(register_, law).shares
+    known = fused_likelihood(register_, law)
+    guided = guide(register_, known, scan.positions_angstrom, scan.is_metal, fused, shares, expectation)
+    if guided is not None:
+        moved = _moved(register_, scan, guided.drift_angstrom)
+        return _enter_rows(
+            moved, scan, law, guided.row, Entry(guided.row, 0, _NONE, (), (), guided.drift_angstrom)
+        )
+    counted, doubts = _count_grains(register_, scan)
+    found: list[tuple[Sites, int, Registration | None]] = []
     grains = int(register_.grain.max(initial=-1)) + 1
     is_placed = len(register_) == 0
     for sites in counted:
         placed = Placed(sites, fused[sites.member])
-        best = _best_grain(register_, placed, shares, expectation, law)
-        if best is not None and best[1].is_decided:
+        best = _best_grain(register_, known, placed, shares, expectation)
+        is_found = best is not None and best[1].is_decided
+        drift = best[1].drift_angstrom if best is not None and is_found else expectation.drift_angstrom
+        if (best is None or is_found or is_placed) and _is_turned_round(register_, scan, sites, drift):
+            doubts.append(
+                f"a grain of {len(sites.member)} columns has its sublattices the other way round than was "
+                "seen before; one of the two is wrong"
+            )
+        elif best is not None and is_found:
             found.append((sites, best[0], best[1]))
             # Where one grain went, the others went.
             expectation = Expectation(best[1].drift_angstrom, min(expectation.sigma_angstrom, 1.0))
             is_placed = True
-        elif is_placed and _is_fresh(register_, placed, expectation, best):
+        elif is_placed and _is_fresh(register_, placed, expectation):
             found.append((sites, grains, None))
             grains += 1
         else:
@@ -159,28 +184,34 @@ def _lattice_of(register_: Register, grain: int) -> Sites:
 
 def _best_grain(
     register_: Register,
+    known: NDArray[np.float64],
     placed: Placed,
     shares: NDArray[np.float64],
     expectation: Expectation,
-    law: FusionLaw,
 ) -> tuple[int, Registration] | None:
     """The register's grain that a grain is most likely to be, and how."""
-    logs = fused_likelihood(register_, law)
     found = []
     for grain in np.unique(register_.grain):
         sites = _lattice_of(register_, int(grain))
-        result = register(Placed(sites, logs[sites.member]), placed, shares, expectation)
+        result = register(Placed(sites, known[sites.member]), placed, shares, expectation)
         if result is not None:
             found.append((int(grain), result))
     return max(found, key=lambda pair: pair[1].margin_nats, default=None)
 
 
-def _is_fresh(
-    register_: Register,
-    placed: Placed,
-    expectation: Expectation,
-    best: tuple[int, Registration] | None,
-) -> bool:
+def _is_turned_round(register_: Register, scan: Scan, sites: Sites, drift: NDArray[np.float64]) -> bool:
+    """Whether most of a grain's columns stand on known ones of the other sublattice."""
+    if not len(register_):
+        return False
+    spots, reach = scan.positions_angstrom[sites.member] - drift, REACH * pitch_angstrom(register_)
+    same, other = (
+        int((match(register_, spots, is_metal, reach) >= 0).sum())
+        for is_metal in (sites.is_metal, ~sites.is_metal)
+    )
+    return other > max(same, len(spots) / 2)
+
+
+def _is_fresh(register_: Register, placed: Placed, expectation: Expectation) -> bool:
     """Whether a grain, in a scan whose drift is known, stands where no column has been seen before."""
     if not len(register_):
         return True
@@ -188,8 +219,7 @@ def _is_fresh(
     spots = placed.sites.expected(placed.sites.cell.astype(np.float64))
     pitch = float(np.linalg.norm(placed.sites.basis[0]))
     near = cKDTree(there).query(spots)[0] < pitch
-    turned = best is None or abs(turn_between_deg(_lattice_of(register_, best[0]), placed.sites)) > 1.0
-    return bool(near.mean() < 0.1) or turned
+    return bool(near.mean() < 0.1)
 
 
 def _enter_found(
@@ -203,37 +233,74 @@ def _enter_found(
     row = np.full(len(scan.grain), -1, np.int64)
     registrations = tuple(result for _, _, result in found if result is not None)
     if not found:
-        return register_, Entry(row, 0, np.zeros(0, np.int64), registrations, doubts)
-    before = len(register_)
-    register_ = _moved(register_, scan, registrations)
+        return register_, Entry(row, 0, _NONE, registrations, doubts, np.zeros(2))
+    before, drift = len(register_), np.zeros(2)
+    if registrations:
+        drift = max(registrations, key=lambda result: result.shared).drift_angstrom
+        register_ = _moved(register_, scan, drift)
     for sites, grain, result in found:
         cell = sites.cell + (0 if result is None else np.array(result.shift))
+        if before:
+            spots = scan.positions_angstrom[sites.member]
+            there = match(register_, spots, sites.is_metal, REACH * pitch_angstrom(register_))
+            register_ = adopted(register_, grain, cell, sites.is_metal, there)
+            wrong = match(register_, spots, ~sites.is_metal, REACH * pitch_angstrom(register_))
+            register_ = adopted(register_, grain, cell, sites.is_metal, wrong)
         register_, row[sites.member] = rows_of(register_, grain, cell, sites.is_metal)
+    entry = Entry(row, 0, _NONE, registrations, doubts, drift)
+    register_, entry = _enter_rows(register_, scan, law, row, entry)
+    return completed(register_, _extent(scan)), entry
+
+
+def _enter_rows(
+    register_: Register, scan: Scan, law: FusionLaw, row: NDArray[np.int64], entry: Entry
+) -> tuple[Register, Entry]:
+    """Enter a scan's columns (S) of known places in a register that has moved along; -1 is left out."""
     for layer in scan.layers:
         register_ = with_source(register_, layer)
     seen = np.flatnonzero(row >= 0)
     rows = row[seen]
+    new = int(np.isnan(register_.seen_s[rows]).sum())
     position, seen_s = register_.position_angstrom.copy(), register_.seen_s.copy()
-    position[rows], seen_s[rows] = scan.positions_angstrom[seen], scan.taken_s
-    taken = register_.taken_e_per_a2.copy()
-    taken[rows] += max(layer.dose_e_per_a2 for layer in scan.layers)
+    taken, dose = register_.taken_e_per_a2.copy(), max(layer.dose_e_per_a2 for layer in scan.layers)
+    taken[rows] += dose
+    # A faint look shows a column to a fraction of its width: places are averaged by dose.
+    part = np.where(np.isnan(seen_s[rows]), 1.0, np.maximum(dose / taken[rows], _LEAST_PART))[:, None]
+    position[rows] += part * (scan.positions_angstrom[seen] - position[rows])
+    seen_s[rows] = scan.taken_s
     register_ = replace(
         register_,
         position_angstrom=position,
         seen_s=seen_s,
         taken_e_per_a2=taken,
+        offered_e_per_a2=_offered(register_, scan, rows),
         scanned_s=scan.taken_s,
         stage_angstrom=scan.stage_angstrom,
     )
     register_, changed = _with_evidence(register_, scan, law, seen, rows)
-    return register_, Entry(row, len(register_) - before, changed, registrations, doubts)
+    return register_, replace(entry, changed=changed, new=new)
 
 
-def _moved(register_: Register, scan: Scan, registrations: tuple[Registration, ...]) -> Register:
+def _offered(register_: Register, scan: Scan, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Doses (K, C) with those of a scan, of all columns that it went over, found in it or not."""
+    within = is_inside(register_.position_angstrom, inner(_extent(scan)))
+    within[rows] = True
+    offered = register_.offered_e_per_a2.copy()
+    for layer in scan.layers:
+        offered[register_.sources.index(layer.source), within] += layer.dose_e_per_a2
+    return offered
+
+
+def _extent(scan: Scan) -> Box:
+    """What a scan's columns cover."""
+    (low_row, low_column), (high_row, high_column) = (
+        f(scan.positions_angstrom, axis=0) for f in (np.min, np.max)
+    )
+    return (float(low_row), float(low_column), float(high_row), float(high_column))
+
+
+def _moved(register_: Register, scan: Scan, drift: NDArray[np.float64]) -> Register:
     """Register with its columns where the specimen now is, and the velocity that took it there."""
-    if not registrations:
-        return register_
-    drift = max(registrations, key=lambda result: result.shared).drift_angstrom
     elapsed = scan.taken_s - register_.scanned_s
     before = register_.velocity_angstrom_per_s
     velocity = before
@@ -275,13 +342,14 @@ def _with_evidence(
     sums, dose = sums + new_sums, dose + new_dose
     # Before a change a column was another: only what was seen since speaks of it now.
     sums[:, changed], dose[:, changed] = watch.sums[:, changed], watch.dose[:, changed]
-    changed_s = register_.changed_s.copy()
-    changed_s[changed] = scan.taken_s
+    changed_s, offered = register_.changed_s.copy(), register_.offered_e_per_a2.copy()
+    changed_s[changed], offered[:, changed] = scan.taken_s, dose[:, changed]
     return (
         replace(
             register_,
             sums=sums,
             dose_e_per_a2=dose,
+            offered_e_per_a2=offered,
             changed_s=changed_s,
             watch=watch.cleared(changed),
         ),

@@ -40,6 +40,14 @@ class MeanGoal(Message):
     most_entropy_nats: Annotated[float, Field(gt=0)] = 0.05
 
 
+class FindGoal(Message):
+    """Find the defects, and call none that is not there."""
+
+    kind: Literal["find"] = "find"
+    least_f1: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    """As expected by what is believed of the columns."""
+
+
 class ConcentrationGoal(Message):
     """Know how much of its sublattice a defect takes in the specimen, not only in the field."""
 
@@ -56,7 +64,9 @@ class DoseLimit(Message):
     most_e_per_a2: Annotated[float, Field(gt=0)]
 
 
-Goal = Annotated[ColumnsGoal | MeanGoal | ConcentrationGoal | DoseLimit, Field(discriminator="kind")]
+Goal = Annotated[
+    ColumnsGoal | MeanGoal | FindGoal | ConcentrationGoal | DoseLimit, Field(discriminator="kind")
+]
 
 
 class Standing(Message):
@@ -83,6 +93,8 @@ def goals_of(settings: GoalSettings) -> tuple[Goal, ...]:
         goals.append(ColumnsGoal(most_entropy_nats=settings.entropy_nats, fraction=settings.fraction))
     if settings.mean_entropy_nats is not None:
         goals.append(MeanGoal(most_entropy_nats=settings.mean_entropy_nats))
+    if settings.defects_f1 is not None:
+        goals.append(FindGoal(least_f1=settings.defects_f1))
     if settings.defect is not None:
         goals.append(ConcentrationGoal(defect=settings.defect, relative=settings.relative))
     if settings.dose_e_per_a2 is not None:
@@ -104,6 +116,8 @@ class Knowledge:
     attainable_nats : ndarray of shape (C,), optional
         Entropy that would be expected to be left after all that the instrument can do within the limits
         (`agent.value.attainable_entropy`); None where that is not known.
+    unseen_defects, unseen_nats : float
+        Expected of the columns in view that no scan has shown yet, and their entropy.
     """
 
     probability: NDArray[np.floating]
@@ -111,6 +125,18 @@ class Knowledge:
     is_metal: NDArray[np.bool_]
     dose_e_per_a2: NDArray[np.floating]
     attainable_nats: NDArray[np.floating] | None = None
+    unseen_defects: float = 0.0
+    unseen_nats: float = 0.0
+
+    @property
+    def defects(self) -> tuple[float, float]:
+        """Expected number of wrong calls of defects and of missed ones, and of called and true ones."""
+        classes = list(_CLASS_OF.values())
+        chance = np.asarray(self.probability, np.float64)
+        called = np.isin(chance.argmax(axis=1), classes)
+        right = float(chance[called].max(axis=1, initial=0.0).sum())
+        both = float(called.sum() + chance[:, classes].sum()) + self.unseen_defects
+        return both - 2 * right, both
 
 
 def judge(goals: Sequence[Goal], knowledge: Knowledge) -> Verdict:
@@ -136,6 +162,33 @@ def judge(goals: Sequence[Goal], knowledge: Knowledge) -> Verdict:
     return Verdict(status=status, standings=standings)
 
 
+def needed_nats(goals: Sequence[Goal], knowledge: Knowledge) -> float:
+    """Nats that have still to be told until the goals are reached; infinite where that is not known."""
+    if not len(knowledge.entropy_nats):
+        return math.inf
+    return max((_needed(goal, knowledge) for goal in goals if goal.kind != "dose"), default=math.inf)
+
+
+def _needed(goal: Goal, knowledge: Knowledge) -> float:
+    """Nats that one goal still needs."""
+    entropy = np.asarray(knowledge.entropy_nats, np.float64)
+    match goal:
+        case ColumnsGoal():
+            over = np.sort(entropy[entropy > goal.most_entropy_nats]) - goal.most_entropy_nats
+            needed = math.ceil(goal.fraction * len(entropy) - 1e-9)
+            return float(over[: max(needed - (len(entropy) - len(over)), 0)].sum())
+        case MeanGoal():
+            return float(entropy.sum() - goal.most_entropy_nats * len(entropy))
+        case FindGoal():  # errors go with the nats that are left
+            wrong, both = knowledge.defects
+            part = 1 - (1 - goal.least_f1) * both / wrong if wrong > 0 else 0.0
+            return max(part, 0.0) * float(entropy.sum() + knowledge.unseen_nats)
+        case ConcentrationGoal() | DoseLimit():
+            return math.inf
+        case _:
+            assert_never(goal)
+
+
 def _stand(goal: Goal, knowledge: Knowledge) -> Standing:
     """How far one goal is."""
     match goal:
@@ -143,6 +196,8 @@ def _stand(goal: Goal, knowledge: Knowledge) -> Standing:
             return _stand_columns(goal, knowledge)
         case MeanGoal():
             return _stand_mean(goal, knowledge)
+        case FindGoal():
+            return _stand_find(goal, knowledge)
         case ConcentrationGoal():
             return _stand_concentration(goal, knowledge)
         case DoseLimit():
@@ -184,6 +239,17 @@ def _stand_mean(goal: MeanGoal, knowledge: Knowledge) -> Standing:
             status = "cannot_be"
             sentence += f"; with all that the limits allow, {best:.3g} are expected"
     return Standing(goal=goal, status=status, value=mean, sentence=sentence)
+
+
+def _stand_find(goal: FindGoal, knowledge: Knowledge) -> Standing:
+    """F1 of the defects as the posteriors expect it."""
+    if len(knowledge.entropy_nats) == 0:
+        return Standing(goal=goal, status="not_yet", value=None, sentence="no column has been seen yet")
+    wrong, both = knowledge.defects
+    value = 1 - wrong / both if both > 0 else 1.0
+    sentence = f"the defects are expected to be found to an F1 of {value:.3f}, {goal.least_f1:g} is asked for"
+    status: Status = "reached" if value >= goal.least_f1 else "not_yet"
+    return Standing(goal=goal, status=status, value=value, sentence=sentence)
 
 
 def _stand_concentration(goal: ConcentrationGoal, knowledge: Knowledge) -> Standing:

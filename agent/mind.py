@@ -14,7 +14,7 @@ from agent.assessment import Assessment, Situation
 from agent.belief import Belief, believe
 from agent.boxes import is_inside
 from agent.evidence import Entry, Steadiness, enter
-from agent.goals import Knowledge, Verdict, goals_of, judge
+from agent.goals import Knowledge, goals_of, judge, needed_nats
 from agent.insight import Insight, learn_insight
 from agent.register import Register, empty_register
 from agent.scans import Scan, Source, join_scans
@@ -22,6 +22,7 @@ from agent.settings import Rules
 from agent.sightings import field_box, read_map
 from agent.value import attainable_entropy
 from agent.wishes import Outlook, next_wish
+from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import Capabilities
@@ -119,7 +120,9 @@ def reconsider(mind: Mind, situation: Situation, means: Means) -> Assessment:
         return Assessment(is_entered=False, remark="nothing is known yet")
     outlook = replace(mind.outlook, state=situation.instrument, situation=situation, score=situation.score)
     wish, remark = next_wish(outlook, means.rules, means.law)
-    return _with(Assessment(is_entered=False, columns=len(mind.register), wish=wish, remark=remark), mind)
+    return _with(
+        Assessment(is_entered=False, columns=int(mind.register.is_seen.sum()), wish=wish, remark=remark), mind
+    )
 
 
 def _gather(mind: Mind, scan: Scan, header: FrameHeader) -> tuple[Mind, Scan | None]:
@@ -151,11 +154,11 @@ def _enter(
     register, entry = enter(before, scan, law, steadiness)
     belief = believe(register, law)
     box = field_box(defect_map, header)
-    view = np.flatnonzero(is_inside(register.position_angstrom, box))
+    view = np.flatnonzero(is_inside(register.position_angstrom, box) & register.is_seen)
     assessment = Assessment(
         is_entered=entry.is_entered,
         doubts=entry.doubts,
-        columns=len(register),
+        columns=int(register.is_seen.sum()),
         in_view=len(view),
         new=entry.new,
         changed=len(entry.changed),
@@ -166,7 +169,7 @@ def _enter(
     mind = Mind(
         register,
         learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
-        mind.drift_angstrom + _drift(entry),
+        mind.drift_angstrom + entry.drift_angstrom,
         least_electrons=_least_electrons(mind, scan, defect_map, header),
         least_dose_e_per_a2=_least_dose(mind, scan, header),
         read_whole=mind.read_whole | {one.source for one in scan.layers if header.window is None},
@@ -192,8 +195,12 @@ def _enter(
         least_dose_e_per_a2=mind.least_dose_e_per_a2,
         read_whole=mind.read_whole,
     )
+    goals, verdict = goals_of(means.rules.goals), None
+    if goals:
+        knowledge = _knowledge(outlook, view, means)
+        verdict = judge(goals, knowledge)
+        outlook = replace(outlook, needed_nats=needed_nats(goals, knowledge))
     mind = replace(mind, outlook=outlook)
-    verdict = _judge(outlook, view, means)
     if verdict is not None and verdict.status != "not_yet":
         remark = "the goal is reached" if verdict.status == "reached" else "the goal cannot be reached"
         return mind, _with(assessment, mind, verdict=verdict, remark=remark)
@@ -215,13 +222,6 @@ def _probability_of(entry: Entry, belief: Belief) -> NDArray[np.float64]:
     seen = entry.row >= 0
     probability[seen] = belief.probability[entry.row[seen]]
     return probability
-
-
-def _drift(entry: Entry) -> NDArray[np.float64]:
-    """How far the specimen went before a scan."""
-    if not entry.registrations:
-        return np.zeros(2)
-    return np.asarray(max(entry.registrations, key=lambda result: result.shared).drift_angstrom)
 
 
 def _least_dose(mind: Mind, scan: Scan, header: FrameHeader) -> float:
@@ -247,13 +247,12 @@ def _realised(entry: Entry, known: Belief, belief: Belief) -> float:
     return float((known.entropy_nats[rows] - belief.entropy_nats[rows]).sum())
 
 
-def _judge(outlook: Outlook, view: NDArray[np.int64], means: Means) -> Verdict | None:
-    """How far the goals are for the columns in view; None without any goal."""
+def _knowledge(outlook: Outlook, view: NDArray[np.int64], means: Means) -> Knowledge:
+    """What is known of the columns in view, for goals."""
     limits, goals = means.rules.limits, means.rules.goals
-    wanted = goals_of(goals)
-    if not wanted:
-        return None
     register, belief = outlook.register, outlook.belief
+    unseen = is_inside(register.position_angstrom, outlook.box) & ~register.is_seen
+    defects = [ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT]
     taken = register.taken_e_per_a2[view]
     allowed = [one for one in outlook.capabilities.detectors if one.name in limits.detectors]
     contexts = [outlook.context.model_copy(update={"detector": one}) for one in allowed]
@@ -262,13 +261,12 @@ def _judge(outlook: Outlook, view: NDArray[np.int64], means: Means) -> Verdict |
     best = attainable_entropy(
         register, belief, contexts or [outlook.context], left, means.law, insight=outlook.insight
     )
-    return judge(
-        wanted,
-        Knowledge(
-            belief.probability[view],
-            belief.entropy_nats[view],
-            register.is_metal[view],
-            taken,
-            best[view],
-        ),
+    return Knowledge(
+        belief.probability[view],
+        belief.entropy_nats[view],
+        register.is_metal[view],
+        taken,
+        best[view],
+        unseen_defects=float(belief.probability[unseen][:, defects].sum()),
+        unseen_nats=float(belief.entropy_nats[unseen].sum()),
     )

@@ -34,6 +34,8 @@ class Register:
         Of the frames that the sums hold.
     taken_e_per_a2 : ndarray of shape (C,)
         All that each column has taken, also before a change; a scan counts once, whatever reads it.
+    offered_e_per_a2 : ndarray of shape (K, C)
+        Of the scans that went over each column, whether or not their source spoke of it.
     watch : Watch
         What may have changed.
     scanned_s : float
@@ -57,6 +59,7 @@ class Register:
     sums: NDArray[np.float32]
     dose_e_per_a2: NDArray[np.float64]
     taken_e_per_a2: NDArray[np.float64]
+    offered_e_per_a2: NDArray[np.float64]
     watch: Watch
     scanned_s: float
     velocity_angstrom_per_s: NDArray[np.float64]
@@ -65,6 +68,11 @@ class Register:
 
     def __len__(self) -> int:
         return len(self.grain)
+
+    @property
+    def is_seen(self) -> NDArray[np.bool_]:
+        """Columns that a scan has shown, (C,); the others are expected by their neighbours alone."""
+        return np.isfinite(self.seen_s)
 
 
 def empty_register() -> Register:
@@ -82,6 +90,7 @@ def empty_register() -> Register:
         sums=np.zeros((0, 0, 5), np.float32),
         dose_e_per_a2=np.zeros((0, 0)),
         taken_e_per_a2=none,
+        offered_e_per_a2=np.zeros((0, 0)),
         watch=empty_watch(0, 0),
         scanned_s=float("nan"),
         velocity_angstrom_per_s=np.zeros(2),
@@ -100,6 +109,50 @@ def rows_of(
     fresh = place[inverse[len(known) :]] < 0
     place[inverse[len(known) :][fresh]] = len(known) + np.arange(int(fresh.sum()))
     return _lengthened(register_, grain, cell[fresh], is_metal[fresh]), place[inverse[len(known) :]]
+
+
+def adopted(
+    register_: Register,
+    grain: int,
+    cell: NDArray[np.int64],
+    is_metal: NDArray[np.bool_],
+    place: NDArray[np.int64],
+) -> Register:
+    """Register in which columns of other grains go by the sites of one that has turned out to hold them.
+
+    A faint frame breaks a grain into several; the next shows that it is one.  Columns that were taken for the
+    other sublattice are known no more.
+
+    Parameters
+    ----------
+    register_ : Register
+    grain : int
+    cell, is_metal : ndarray of shape (n, 2), (n,)
+        Sites of the grain.
+    place : ndarray of shape (n,)
+        The register's column that stands where each site does; -1 for none.
+    """
+    known = _site_numbers(register_.grain, register_.cell, register_.is_metal)
+    wanted = _site_numbers(np.full(len(cell), grain), cell, is_metal)
+    theirs = (place >= 0) & ~np.isin(wanted, known)
+    theirs[theirs] = register_.grain[place[theirs]] != grain
+    if not theirs.any():
+        return register_
+    moved = place[theirs]
+    grains, cells, metals = register_.grain.copy(), register_.cell.copy(), register_.is_metal.copy()
+    grains[moved], cells[moved], metals[moved] = grain, cell[theirs], is_metal[theirs]
+    wrong = np.flatnonzero(metals != register_.is_metal)
+    sums, dose = register_.sums.copy(), register_.dose_e_per_a2.copy()
+    sums[:, wrong], dose[:, wrong] = 0.0, 0.0
+    return replace(
+        register_,
+        grain=grains,
+        cell=cells,
+        is_metal=metals,
+        sums=sums,
+        dose_e_per_a2=dose,
+        watch=register_.watch.cleared(wrong),
+    )
 
 
 def _site_numbers(
@@ -131,6 +184,7 @@ def _lengthened(
         sums=more(register_.sums, 0.0, axis=1),
         dose_e_per_a2=more(register_.dose_e_per_a2, 0.0, axis=1),
         taken_e_per_a2=more(register_.taken_e_per_a2, 0.0),
+        offered_e_per_a2=more(register_.offered_e_per_a2, 0.0, axis=1),
         watch=register_.watch.joined(empty_watch(sources, count)),
     )
 
@@ -145,5 +199,6 @@ def with_source(register_: Register, layer: Layer) -> Register:
         contexts=(*register_.contexts, layer.context),
         sums=np.concatenate([register_.sums, np.zeros((1, len(register_), 5), np.float32)]),
         dose_e_per_a2=np.concatenate([register_.dose_e_per_a2, np.zeros((1, len(register_)))]),
+        offered_e_per_a2=np.concatenate([register_.offered_e_per_a2, np.zeros((1, len(register_)))]),
         watch=register_.watch.with_source(),
     )

@@ -186,6 +186,23 @@ def _drift(reference: Sites, other: Sites, shifts: NDArray[np.int64]) -> NDArray
     return np.asarray(other.expected(middle) - reference.expected(middle + shifts))
 
 
+def agreement_nats(
+    known: NDArray[np.float64],
+    said: NDArray[np.float64],
+    is_metal: NDArray[np.bool_],
+    shares: NDArray[np.float64],
+) -> float:
+    """Log odds that n columns, each with two log likelihoods (n, 5), are the same and not drawn apart."""
+    weight = _shares_by_column(is_metal, shares)
+    first, second = (posterior_ratios(logs, is_metal, shares) for logs in (known, said))
+    return float(np.log((first * weight * second).sum(axis=1)).sum())
+
+
+def stage_is_right_nats() -> float:
+    """Log odds that the stage stands where it says."""
+    return math.log((1 - _STAGE_WRONG) / _STAGE_WRONG)
+
+
 def posterior_ratios(
     log_likelihood: NDArray[np.floating], is_metal: NDArray[np.bool_], shares: NDArray[np.float64]
 ) -> NDArray[np.float64]:

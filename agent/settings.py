@@ -224,6 +224,11 @@ class GoalSettings(Message):
         description="Know the columns in view to this entropy on average [nats].",
         examples=[0.01],
     )
+    defects_f1: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Find the defects in view to this F1, as the evidence lets expect it.",
+        examples=[0.98],
+    )
     defect: Defect | None = Field(
         default=None,
         description='Measure the concentration of "vac1", "vac2" or "dopant".',

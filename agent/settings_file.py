@@ -92,8 +92,8 @@ def _line(field: str, default: object, about: FieldInfo) -> str:
     """Return the line of one field in the template: its default, or an example if that is nothing."""
     if default is not None:
         return f"# {field} = {json.dumps(default)}"
-    examples = about.examples or [None]  # a test goes through the fields: none lacks an example
-    return f"# {field} = {json.dumps(examples[0])}   # an example: not set"
+    (example,) = about.examples or [None]
+    return f"# {field} = {json.dumps(example)}   # an example: not set"
 
 
 def _from_file(path: Path) -> tuple[_Tree, dict[str, str]]:

@@ -112,14 +112,15 @@ class _States:
         State of each of the columns that were sorted.
     probability : ndarray of shape (U, 5)
         Mean.
-    dose : ndarray of shape (U, K)
-        Mean, of each source.
+    dose, offered : ndarray of shape (U, K)
+        Mean, of each source: of what it spoke, and of all that went over the column.
     is_metal : ndarray of shape (U,)
     """
 
     of_column: NDArray[np.int64]
     probability: NDArray[np.float64]
     dose: NDArray[np.float64]
+    offered: NDArray[np.float64]
     is_metal: NDArray[np.bool_]
 
     @property
@@ -191,15 +192,19 @@ def column_gains(
         return gains
     states = _sort_columns(register, belief, unsure)
     separation = np.array([insight.separation(context, law) for context in contexts])  # (K, 3)
-    dose = np.zeros((len(states.dose), len(contexts)))
-    dose[:, : states.dose.shape[1]] = states.dose
+    dose, offered = (
+        np.pad(part, ((0, 0), (0, len(contexts) - part.shape[1]))) for part in (states.dose, states.offered)
+    )
     before = _reached(dose, separation, states.is_metal, law)
     alike: dict[tuple[tuple[Source, ...], float], NDArray[np.float64]] = {}
     for number, candidate in enumerate(candidates):
         key = (candidate.sources, candidate.dose_e_per_a2)
         if key not in alike:  # another box changes nothing about a column
-            more = dose.copy()
-            more[:, [known.index(source) for source in candidate.sources]] += candidate.dose_e_per_a2
+            more, next_dose = dose.copy(), candidate.dose_e_per_a2
+            for place in (known.index(source) for source in candidate.sources):
+                # A source that was silent on a column before may be so again (foreign, undecided, not found).
+                spoken = (dose[:, place] + next_dose) / (offered[:, place] + next_dose + 1e-9)
+                more[:, place] += next_dose * np.minimum(spoken, 1.0)
             step = np.maximum(_reached(more, separation, states.is_metal, law) - before, 0.0)
             # Of alike columns each is told the same part of its entropy.
             part = _expected_information(states, step) / np.maximum(states.entropy_nats, 1e-30)
@@ -211,6 +216,7 @@ def column_gains(
 def _sort_columns(register: Register, belief: Belief, chosen: NDArray[np.int64]) -> _States:
     """Put together those of the chosen columns that are alike; states are of the chosen, in their order."""
     is_metal, all_dose = register.is_metal[chosen], register.dose_e_per_a2[:, chosen]
+    offered = np.maximum(register.offered_e_per_a2[:, chosen], all_dose)
     chance = belief.probability[chosen]
     logs = np.log(np.maximum(chance, 1e-12))
     first = np.where(
@@ -223,7 +229,7 @@ def _sort_columns(register: Register, belief: Belief, chosen: NDArray[np.int64])
     for odds in (first, second):
         bin_ = np.rint(np.clip(odds, -_MOST_ODDS, _MOST_ODDS) / _ODDS_BIN).astype(np.int64)
         key = key * 64 + bin_ + 32
-    for row in all_dose:
+    for row in (*all_dose, *np.where(offered > 1.01 * all_dose, offered, 0.0)):
         exposure = np.rint(np.log10(np.maximum(row, 1.0)) / _DOSE_BIN).astype(np.int64)
         _, key = np.unique(key * 128 + exposure, return_inverse=True)
     used, of_column = np.unique(key, return_inverse=True)
@@ -232,10 +238,14 @@ def _sort_columns(register: Register, belief: Belief, chosen: NDArray[np.int64])
     def mean(values: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.bincount(of_column, values, len(used)) / count
 
+    def means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array([mean(row) for row in rows]).reshape(len(rows), len(used)).T
+
     return _States(
         of_column,
         np.stack([mean(column) for column in chance.T], axis=1),
-        np.array([mean(row) for row in all_dose]).reshape(len(all_dose), len(used)).T,
+        means(all_dose),
+        means(offered),
         mean(is_metal.astype(np.float64)) > 0.5,
     )
 

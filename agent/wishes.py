@@ -1,5 +1,6 @@
 """From all that is known to the one thing that is worth asking for next, with its reason and its promise."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,8 @@ class Outlook:
         That scans brought which could be read.
     read_whole : frozenset of Source
         Of which a frame of the whole field was read: windows are read within it.
+    needed_nats : float
+        Until the goals are reached: a scan is worth no more.
     """
 
     register: Register
@@ -71,6 +74,7 @@ class Outlook:
     least_electrons: float
     least_dose_e_per_a2: float
     read_whole: frozenset[Source]
+    needed_nats: float = math.inf
 
 
 def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | None, str]:
@@ -88,6 +92,7 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
         allowed=rules.limits.detectors,
         energies_kev=_energies(outlook, rules),
         insight=outlook.insight,
+        electrons_per_s=rules.policy.electrons_per_s,
     )
     if not offers:
         return None, "the instrument offers no scan whose dose and time are known"
@@ -106,6 +111,7 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
         Preferences(rules.policy.least_gain_nats, rules.policy.electrons_per_s, rules.policy.advantage),
         insight=outlook.insight,
         score=outlook.score,
+        needed_nats=outlook.needed_nats,
     )
     if choice is None:
         return None, f"no scan is expected to tell {rules.policy.least_gain_nats:g} nats"
@@ -117,13 +123,14 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
 def is_barred(offer: Offer, repeat: Repeat) -> bool:
     """Whether something to ask for is what must not be asked for again."""
     candidate, window = offer.candidate, offer.acquire.window
+    other = None if repeat.acquire is None else repeat.acquire.window
     if repeat.is_unreadable:  # by whichever detector
         is_fainter = candidate.dose_e_per_a2 <= repeat.dose_e_per_a2 * _ROUNDING
-        return is_fainter and candidate.electrons <= repeat.electrons * _ROUNDING
+        is_there = window is None or other is None or _shared(window, other) > 0
+        return is_fainter and is_there and candidate.electrons <= repeat.electrons * _ROUNDING
     names = {source.detector for source in candidate.sources}
     if names != set(repeat.detectors) or candidate.sources[0].energy_kev != repeat.energy_kev:
         return False
-    other = None if repeat.acquire is None else repeat.acquire.window
     if window is None or other is None:
         return window is other
     return _shared(window, other) > _SAME_WINDOW

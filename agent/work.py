@@ -1,6 +1,6 @@
 """The analysis of frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ from agent.settings import AnalysisSettings
 from drivers.contract.facts import Settled
 from drivers.contract.header import FrameHeader, Window
 from drivers.contract.maps import DefectMap, FrameReference, digest_pixels
-from models.analysis import analyse, load_analyser
+from models.analysis import analyse_of_scan, load_analyser
+from models.classify import Geometry
 from models.threads import use_threads
-from models.windows import Shift, cut_out, lay_into
+from models.windows import Shift, cut_out, lay_into, surroundings
 
 #: Fields whose last frame is kept, one a detector and setting, to read windows in.
 _FIELDS_KEPT = 4
@@ -20,18 +21,24 @@ _FIELDS_KEPT = 4
 
 @dataclass(frozen=True)
 class Field:
-    """The last frame of a whole field that could be read, its lattice constant [px], and its scan."""
+    """The last frame of a whole field that could be read.
+
+    With its lattice constant [px], the name of its scan, and when and how far it had moved at last.
+    """
 
     pixels: NDArray[np.float32]
     lattice_px: float
     group: str | None
+    at_s: float
+    moved: Shift = (0, 0)
 
 
 class ColumnAnalysis:
     """The analysis of `models.analysis`, with its weights loaded.
 
-    A window is read within the last frame of its field, if there is one: the maps of a session are the same
-    to the bit if its frames come in the same order.
+    A window is read within the last frame of its field, if there is one; detectors that were read in one scan
+    share what it shows of the lattice.  The maps of a session are the same to the bit if its frames come in
+    the same order.
 
     Parameters
     ----------
@@ -47,7 +54,8 @@ class ColumnAnalysis:
         self._threads = settings.threads
         self._analyser = load_analyser(settings.network, device=settings.device)
         self._fields: dict[tuple[Any, ...], Field] = {}
-        self._moved: tuple[str | None, str | None, Shift] | None = None
+        self._laid: tuple[str, str | None, Shift, Window] | None = None
+        self._shown: tuple[str, Geometry] | None = None
 
     def prepare(self) -> None:
         """Give this thread its number of workers: OpenMP keeps that number by thread."""
@@ -56,7 +64,7 @@ class ColumnAnalysis:
     def forget(self) -> None:
         """Forget all fields, as at the begin of a session."""
         self._fields.clear()
-        self._moved = None
+        self._laid = self._shown = None
 
     def run(self, pixels: NDArray[Any], settled: Settled, header: FrameHeader) -> DefectMap:
         """Make a map."""
@@ -68,28 +76,63 @@ class ColumnAnalysis:
         )
         key = _key(settled, header)
         if header.window is not None and key in self._fields:
-            laid = self._lay(self._fields[key], pixels, header.window, _group(header))
-            return cut_out(analyse(laid, settled, self._analyser), header.window, frame)
-        made = analyse(pixels, settled, self._analyser, frame=frame)
+            laid, place = self._lay(key, pixels, header.window, header)
+            return cut_out(self._read(laid, settled, header, None), place, frame)
+        made = self._read(pixels, settled, header, frame)
         if header.window is None:
             self._fields.pop(key, None)
             self._fields[key] = Field(
-                np.asarray(pixels, np.float32), made.header.scale.lattice_px, _group(header)
+                np.asarray(pixels, np.float32),
+                made.header.scale.lattice_px,
+                _group(header),
+                header.monotonic_s,
             )
             while len(self._fields) > _FIELDS_KEPT:
                 self._fields.pop(next(iter(self._fields)))
         return made
 
+    def _read(
+        self, pixels: NDArray[Any], settled: Settled, header: FrameHeader, frame: FrameReference | None
+    ) -> DefectMap:
+        """Read a frame; its columns are where another detector of the same scan has shown them."""
+        group = _group(header)
+        known = self._shown[1] if self._shown is not None and self._shown[0] == group else None
+        made, shown = analyse_of_scan(pixels, settled, self._analyser, frame=frame, geometry=known)
+        if group is not None and known is None:
+            is_sure = bool(shown.decision.is_decided[0])  # of the largest grain; else the next may show it
+            self._shown = (group, shown) if is_sure else None
+        return made
+
     def _lay(
-        self, field: Field, pixels: NDArray[Any], place: Window, group: str | None
-    ) -> NDArray[np.float32]:
-        """Lay a window into its field; what the first detector of a scan told of the drift holds for all."""
-        shift = None
-        if self._moved is not None and group is not None and self._moved[:2] == (group, field.group):
-            shift = self._moved[2]
-        laid, moved = lay_into(field.pixels, pixels, place, field.lattice_px, shift)
-        self._moved = (group, field.group, moved)
-        return laid
+        self, key: tuple[Any, ...], pixels: NDArray[Any], window: Window, header: FrameHeader
+    ) -> tuple[NDArray[np.float32], Window]:
+        """Lay a window into what is around it in its field; returns that, and where the window lies in it.
+
+        The first detector of a scan decides for all what is around, and tells of the drift for those whose
+        field is of the same scan as its own.
+        """
+        field, shift, group = self._fields[key], None, _group(header)
+        rows, cols = field.pixels.shape
+        around = surroundings(window, (rows, cols), field.lattice_px)
+        if self._laid is not None and self._laid[0] == group:
+            around = self._laid[3]
+            shift = self._laid[2] if self._laid[1] == field.group else None
+        row, col = around.row_px, around.col_px
+        part = field.pixels[row : row + around.rows_px, col : col + around.cols_px]
+        place = window.model_copy(update={"row_px": window.row_px - row, "col_px": window.col_px - col})
+        laid, moved = lay_into(
+            part,
+            pixels,
+            place,
+            field.lattice_px,
+            shift,
+            expected=field.moved,
+            elapsed_s=max(header.monotonic_s - field.at_s, 0.0),
+        )
+        self._fields[key] = replace(field, moved=moved, at_s=header.monotonic_s)
+        if group is not None:
+            self._laid = (group, field.group, moved, around)
+        return laid, place
 
 
 def _group(header: FrameHeader) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agent.assessment import Score
 from agent.belief import Belief
-from agent.boxes import Box, inner, is_inside, propose_boxes
+from agent.boxes import RIM_ANGSTROM, Box, densest_boxes
 from agent.insight import Insight
 from agent.register import Register
 from agent.value import Candidate, Worth, column_gains, weigh
@@ -22,17 +22,20 @@ from drivers.contract.instrument import (
 )
 from models.fusion import FusionLaw
 
-#: Doses that are weighed, over that of the last frame, and edges of windows over that of the field.
-_DOSES, _EDGES = (0.5, 1.0, 2.0, 4.0), (0.5, 0.25, 0.125)
+#: Doses that are weighed, over that of the last frame.
+_DOSES = (0.5, 1.0, 2.0, 4.0)
 
-#: Smaller windows than this are not asked for [Å], not counting their margin.
-_LEAST_EDGE_ANGSTROM = 10.0
+#: Narrower windows than this are not asked for [Å]: they show too few columns to be found again.
+_LEAST_EDGE_ANGSTROM = 9.0
 
-#: Windows of each size that are weighed.
+#: Windows that are weighed of each set of detectors.
 _WINDOWS = 2
 
-#: A window that is scanned is wider by this on every side [Å]: the columns at its edge need their neighbours.
-_MARGIN_ANGSTROM = 6.0
+#: A window is wider by this on every side than what it is for [Å]: columns need what is around them.
+MARGIN_ANGSTROM = RIM_ANGSTROM + 0.4
+
+#: From a request to the evidence of its frame, beside the scan itself [s].
+_ROUND_TRIP_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def list_offers(
     allowed: Sequence[str],
     energies_kev: Sequence[float] = (),
     insight: Insight | None = None,
+    electrons_per_s: float = 1e6,
 ) -> list[Offer]:
     """List what the instrument can do next without moving the stage.
 
@@ -137,6 +141,8 @@ def list_offers(
         Detectors that may be used.
     energies_kev : sequence of float
         Beam energies that may be gone over to.
+    electrons_per_s : float
+        Dose that a second of waiting counts as.
 
     Returns
     -------
@@ -161,14 +167,16 @@ def list_offers(
         plain = Candidate(contexts, dose, field_box, 0.0)
         windows: list[Window | None] = [None]
         if capabilities.can_scan_windows and is_known:
-            gain = column_gains(register, belief, [plain], law, insight=insight)[0]
-            gain = gain * is_inside(register.position_angstrom, inner(field_box))
-            edge = min(field_box[2] - field_box[0], field_box[3] - field_box[1])
-            for part in _EDGES:
-                if part * edge < _LEAST_EDGE_ANGSTROM:
-                    continue
-                boxes = propose_boxes(register.position_angstrom, gain, field_box, part * edge, _WINDOWS)
-                windows += [window_of(box, field_box, shape) for box in boxes]
+            boxes = densest_boxes(
+                register.position_angstrom,
+                column_gains(register, belief, [plain], law, insight=insight)[0],
+                field_box,
+                _WINDOWS,
+                margin_angstrom=MARGIN_ANGSTROM,
+                least_edge_angstrom=_LEAST_EDGE_ANGSTROM,
+                free_area=electrons_per_s * _ROUND_TRIP_S / dose,
+            )
+            windows += [window_of(box, field_box, shape) for box in boxes]
         for factor, window in itertools.product(_DOSES, windows):
             dwell_us = (header.dwell_us or 0.0) * factor
             low, high = capabilities.dwell_us_range or (0.0, math.inf)
@@ -228,8 +236,12 @@ def choose(
     *,
     insight: Insight | None = None,
     score: Score | None = None,
+    needed_nats: float = math.inf,
 ) -> Choice | None:
-    """Choose the offer of most information for its dose and time; None if none is worth asking for."""
+    """Choose the offer of most information for its dose and time; None if none is worth asking for.
+
+    What an offer tells beyond the nats that are needed is worth nothing: near a goal a small scan is enough.
+    """
     worths = weigh(register, belief, [offer.candidate for offer in offers], law, insight=insight, score=score)
     pairs = [
         (offer, worth)
@@ -241,7 +253,9 @@ def choose(
 
     def rate(pair: tuple[Offer, Worth]) -> float:
         candidate = pair[0].candidate
-        return pair[1].gain_nats / (candidate.electrons + preferences.electrons_per_s * candidate.seconds)
+        seconds = candidate.seconds + _ROUND_TRIP_S
+        worth = min(pair[1].gain_nats, max(needed_nats, preferences.least_gain_nats))
+        return worth / (candidate.electrons + preferences.electrons_per_s * seconds)
 
     best = max(pairs, key=rate)
     staying = [pair for pair in pairs if pair[0].switch is None]
@@ -260,26 +274,34 @@ def choose(
 def _detector_sets(
     capabilities: Capabilities, state: InstrumentState, allowed: Sequence[str]
 ) -> list[tuple[Detector, ...]]:
-    """Detectors that can be read, alone or at once; those of now where they cannot be switched."""
+    """Detectors that can be read, alone or at once; those of now where they cannot be switched.
+
+    Fewer detectors tell less for the same dose: they are no offer where they would have to be switched to.
+    """
     known = [detector for detector in capabilities.detectors if detector.name in allowed]
     sets = [
         chosen
         for count in range(1, min(capabilities.max_simultaneous, len(known)) + 1)
         for chosen in itertools.combinations(known, count)
     ]
-    if SwitchDetector.model_fields["kind"].default in capabilities.commands:
-        return sets
-    present = tuple(detector.name for detector in state.detectors)
-    return [chosen for chosen in sets if {detector.name for detector in chosen} == set(present)]
+    present = {detector.name for detector in state.detectors}
+    names = [{detector.name for detector in chosen} for chosen in sets]
+    if SwitchDetector.model_fields["kind"].default not in capabilities.commands:
+        return [chosen for chosen, name in zip(sets, names, strict=True) if name == present]
+    return [
+        chosen
+        for chosen, name in zip(sets, names, strict=True)
+        if name == present or not any(name < other for other in names)
+    ]
 
 
 def window_of(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:
-    """A box and a margin around it, in pixels of the grid of the field."""
+    """A box in pixels of the grid of the field."""
     edges = []
     for axis in range(2):
         size = field_box[axis + 2] - field_box[axis]
-        low = (box[axis] - _MARGIN_ANGSTROM - field_box[axis]) / size * shape[axis]
-        high = (box[axis + 2] + _MARGIN_ANGSTROM - field_box[axis]) / size * shape[axis]
+        low = (box[axis] - field_box[axis]) / size * shape[axis]
+        high = (box[axis + 2] - field_box[axis]) / size * shape[axis]
         edges.append((max(0, math.floor(low)), min(shape[axis], math.ceil(high))))
     (row, last_row), (col, last_col) = edges
     return Window(row_px=row, col_px=col, rows_px=last_row - row, cols_px=last_col - col)

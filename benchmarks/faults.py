@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ from drivers.fault_trials import Trial, run_trial
 from drivers.faults import INSTRUMENT_FAULTS, LINK_FAULTS, Fault
 from drivers.microscope import Exposure
 
-#: Between two frames [s].
-PERIOD_S = 0.005
+#: Between two frames [s]: where the agent is killed, and where several trials share a process.
+PERIOD_S, TRIAL_PERIOD_S = 0.005, 0.02
 
 #: Faults of single messages, which both ways meet.
 SINGLE = ("missing", "duplicated", "reordered", "truncated", "altered")
@@ -56,9 +56,17 @@ PATIENCE_S = 60.0
 class Paced(FakeMicroscope):
     """A fake that takes a moment for every frame."""
 
+    period_s = PERIOD_S
+
     def take_frame(self, timeout_s: float) -> Exposure | None:
-        time.sleep(PERIOD_S)
+        time.sleep(self.period_s)
         return super().take_frame(timeout_s)
+
+
+class Slower(Paced):
+    """The same, in trials."""
+
+    period_s = TRIAL_PERIOD_S
 
 
 # --- the agent, as a process to be killed ------------------------------------------------------------------
@@ -302,19 +310,23 @@ def count_repeated(executed: list[Command], sent: list[Command]) -> int:
 # --- faults of the link and the instrument -----------------------------------------------------------------
 
 
-async def torture_faults(seeds: int, at_once: int, kinds: tuple[str, ...]) -> list[Trial]:
-    """Run every trial, some at a time: nearly all of their time is waiting."""
+async def torture_faults(
+    seeds: int, at_once: int, kinds: tuple[str, ...], keep: Callable[[dict[str, Any]], None]
+) -> None:
+    """Run every trial, some at a time, for most of their time is waiting; tells the figures as they grow."""
     gate = asyncio.Semaphore(at_once)
+    trials: list[Trial] = []
 
-    async def one(kind: str, seed: int) -> Trial:
+    async def one(kind: str, seed: int) -> None:
         rng = random.Random(f"{kind} {seed}")
         lasts_s = 7.0 if kind in LONG and seed % 5 == 4 else rng.uniform(0.2, 2.0)
         direction: Any = "both" if kind in SINGLE else "to_client"
         fault = Fault(kind=kind, lasts_s=lasts_s, share=rng.uniform(0.05, 0.5), direction=direction)
         async with gate:
-            return await run_trial(Paced, fault, seed)
+            trials.append(await run_trial(Slower, fault, seed))
+            keep(summarise(trials))
 
-    return await asyncio.gather(*(one(kind, seed) for kind in kinds for seed in range(seeds)))
+    await asyncio.gather(*(one(kind, seed) for seed in range(seeds) for kind in kinds))
 
 
 def summarise(trials: list[Trial]) -> dict[str, Any]:
@@ -461,7 +473,7 @@ def main(as_json: bool, words: list[str] | None = None) -> int:
             keep(torture_kills(folder, options.kills, options.seed))
         if options.seeds:
             kinds = tuple(options.kinds)
-            keep(summarise(asyncio.run(torture_faults(options.seeds, options.at_once, kinds))))
+            asyncio.run(torture_faults(options.seeds, options.at_once, kinds, keep))
         if options.disk_s:
             keep({"disk_full": torture_disk(folder, options.disk_s)})
         if options.connections:

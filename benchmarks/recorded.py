@@ -24,6 +24,7 @@ from drivers.contract.instrument import Capabilities, Command, InstrumentState
 from drivers.contract.maps import DefectMap
 from drivers.recording import Recording
 from drivers.replay import Options, ReplayMicroscope
+from models.analysis import analyse, load_analyser
 from models.scoring import Labels, score_map
 
 #: From the issue: fused is nowhere more than this below the better of the two.
@@ -105,11 +106,12 @@ def run_pair(recording: Recording, position: str, labelled: dict[str, Labels]) -
             scores.append(_fused_score(session, labelled))
         elif not session.carry_out_order():
             session.tick()
-    alone = {
-        header.detector.name: _plain(made, _labels_of(header, labelled))
-        for made, header in session.maps
-        if header.detector is not None
-    }
+    settled = {h.detector.name: (m.header.settled, h) for m, h in session.maps if h.detector is not None}
+    alone = {}
+    for frame in held:  # by itself, not where the other detector showed the columns to be
+        context, header = settled[frame.facts.detector.name if frame.facts.detector else ""]
+        made = analyse(frame.load(), context, load_analyser())
+        alone[context.context.detector.name] = _plain(made, _labels_of(header, labelled))
     before, after = scores[0], scores[-1]
     better = {name: max(_number(score[name]) for score in alone.values()) for name in ("kappa", "f1_vac1")}
     promised, realised = session.promises[0] if session.promises else (None, None)
@@ -149,6 +151,7 @@ def _fused_score(session: Recorded, labelled: dict[str, Labels]) -> dict[str, fl
     centre = (np.array(header.shape) - 1) / 2
     pixels = np.stack([columns["row_px"], columns["col_px"]], axis=1) - centre
     distance, row = cKDTree(register.position_angstrom).query(pixels * made.header.scale.pixel_size_angstrom)
+    distance = np.where(register.is_seen[row], distance, np.inf)
     known = distance < _SAME_ANGSTROM
     columns["cls"][known] = believe(register, session.law).probability[row[known]].argmax(axis=1)
     return _plain(DefectMap(made.header, columns), _labels_of(header, labelled))

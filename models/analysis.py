@@ -32,7 +32,7 @@ from drivers.contract.maps import (
 )
 from drivers.contract.materials import HOSTS, find_host
 from models.checkpoint import Weights, load_shipped, load_weights
-from models.classify import Classification, classify_columns
+from models.classify import Classification, Geometry, classify_columns
 from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
@@ -144,9 +144,40 @@ def analyse(
     InputError
         If the context is unknown, the array is no frame, or it shows no lattice.
     """
+    return analyse_of_scan(array, context, analyser, frame=frame)[0]
+
+
+def analyse_of_scan(
+    array: ArrayLike,
+    context: Context | Settled,
+    analyser: Analyser,
+    *,
+    frame: FrameReference | None = None,
+    geometry: Geometry | None = None,
+) -> tuple[DefectMap, Geometry]:
+    """`analyse` one of the frames that several detectors took in one pass of the beam.
+
+    Parameters
+    ----------
+    array, context, analyser, frame
+        As for `analyse`.
+    geometry : Geometry, optional
+        From another detector's frame: columns stand where it showed them.
+
+    Returns
+    -------
+    made : DefectMap
+    geometry : Geometry
+        For the scan's other frames.
+
+    Raises
+    ------
+    InputError
+        As for `analyse`.
+    """
     pixels = np.asarray(array)
     with threads_for(pixels.size) as helper:
-        return _analyse(pixels, context, analyser, frame, helper)
+        return _analyse(pixels, context, analyser, frame, geometry, helper)
 
 
 def _analyse(
@@ -154,14 +185,16 @@ def _analyse(
     context: Context | Settled,
     analyser: Analyser,
     frame: FrameReference | None,
+    geometry: Geometry | None,
     helper: Helper,
-) -> DefectMap:
-    """`analyse`, with the threads that this frame is worth."""
+) -> tuple[DefectMap, Geometry]:
+    """`analyse_of_scan`, with the threads that this frame is worth."""
     settled = context if isinstance(context, Settled) else as_settled(context)
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
     saturated = _saturated(pixels)
-    reading = read_columns(pixels, analyser.device, helper=helper)
+    lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
+    reading = read_columns(pixels, analyser.device, lattice=lattice, helper=helper)
     weighed = helper.start(
         lambda: weigh_contexts(reading.contrast, reading.lattice, context, is_doped=is_doped)
     )
@@ -169,7 +202,13 @@ def _analyse(
         lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
     )
     result = classify_columns(
-        reading, context, analyser.weights, analyser.familiar, is_doped=is_doped, helper=helper
+        reading,
+        context,
+        analyser.weights,
+        analyser.familiar,
+        is_doped=is_doped,
+        shown=shown,
+        helper=helper,
     )
     evidence = weighed()
     evidence.check_host()
@@ -193,7 +232,7 @@ def _analyse(
         ),
         flags=_flags(scale, columns, result, evidence) + _notes(approximated, saturated),
     )
-    return DefectMap(header, columns)
+    return DefectMap(header, columns), result.geometry
 
 
 def as_settled(context: Context, origin: str = "caller") -> Settled:

@@ -13,6 +13,7 @@ from models.contexts import context_number
 from models.contrasts import expected_contrast
 from models.encoding import encode_contrast
 from models.foreignness import Familiar, score_foreignness
+from models.lattice import Lattice
 from models.networks.catalogue import find_recipe
 from models.posterior import Posterior, infer_posterior, learn_prior, predict_logits
 from models.reading import Reading, read_columns
@@ -22,9 +23,18 @@ from models.sublattice import (
     SublatticeDecision,
     decide_by_contrast,
     is_brighter,
+    with_more_evidence,
 )
 from models.templates import find_templates
 from models.threads import Helper
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the columns of a frame are and which are metals: the same for all detectors of one scan."""
+
+    lattice: Lattice
+    decision: SublatticeDecision
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,11 @@ class Classification:
     is_decided: Tensor
     reading: Reading
     decision: SublatticeDecision
+
+    @property
+    def geometry(self) -> Geometry:
+        """For the other detectors of the same scan."""
+        return Geometry(self.reading.lattice, self.decision)
 
 
 def classify(
@@ -100,6 +115,7 @@ def classify_columns(
     familiar: Familiar,
     *,
     is_doped: bool = True,
+    shown: SublatticeDecision | None = None,
     helper: Helper | None = None,
 ) -> Classification:
     """Classify every column that was read.
@@ -116,6 +132,9 @@ def classify_columns(
         From `models.foreignness`.
     is_doped : bool
         Whether there may be dopants.  If not, the context's dopant stands for none, and no column is one.
+    shown : SublatticeDecision, optional
+        What another detector has shown of this lattice in the same pass of the beam.  Whether a sublattice
+        is the metal is then decided by both: under one of them it may be a tie.
     helper : Helper, optional
         Of who has threads for this frame.
 
@@ -126,6 +145,8 @@ def classify_columns(
     """
     helper = helper or Helper()
     decision = decide_by_contrast(reading.contrast, reading.lattice, _expected(context, is_doped))
+    if shown is not None:
+        decision = with_more_evidence(decision, shown)
     chosen = reading.covered.cpu().nonzero()[:, 0]
     moments, is_whole = reading.moments.cpu()[chosen], reading.whole.cpu()[chosen]
     is_metal = decision.is_metal(reading.lattice).cpu()[chosen]

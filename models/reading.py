@@ -57,6 +57,7 @@ def read_columns(
     device: torch.device | str = "cpu",
     *,
     with_edges: bool = True,
+    lattice: Lattice | None = None,
     helper: Helper | None = None,
 ) -> Reading:
     """Find all columns of a frame and describe each.
@@ -70,6 +71,8 @@ def read_columns(
         always unwrapped on the CPU.
     with_edges : bool
         Whether columns whose disc leaves the frame are described too; if not, `covered` is `whole`.
+    lattice : Lattice, optional
+        As another detector has shown it in the same pass of the beam; if not given, it is found.
     helper : Helper, optional
         Of who has threads for this frame already.
 
@@ -79,18 +82,15 @@ def read_columns(
         If the array is not a frame, or shows no hexagonal lattice.
     """
     if helper is not None:
-        return _read(standardise(array, device), helper, with_edges=with_edges)
+        return _read(standardise(array, device), lattice, helper, with_edges=with_edges)
     with threads_for(np.size(array)) as helper:
-        return _read(standardise(array, device), helper, with_edges=with_edges)
+        return _read(standardise(array, device), lattice, helper, with_edges=with_edges)
 
 
-def _read(frame: Tensor, helper: Helper, *, with_edges: bool) -> Reading:
+def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: bool) -> Reading:
     """`read_columns` of a standardised frame."""
-    vectors = lattice_vectors(frame)
-    estimate = lattice_constant_px(vectors)
     spectrum = torch.fft.rfft2(frame)
-    filtered = filter_columns(frame, estimate, spectrum)
-    lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
+    lattice = _find_lattice(frame, spectrum) if known is None else known
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
     contrast = helper.start(lambda: _contrast(frame, lattice, spectrum))
@@ -106,6 +106,14 @@ def _read(frame: Tensor, helper: Helper, *, with_edges: bool) -> Reading:
         moments[cut], covered[cut] = at_edges()
     image, of_columns = contrast()
     return Reading(lattice, image, disc, whole, covered, moments, of_columns)
+
+
+def _find_lattice(frame: Tensor, spectrum: Tensor) -> Lattice:
+    """Lattice of a standardised frame."""
+    vectors = lattice_vectors(frame)
+    estimate = lattice_constant_px(vectors)
+    filtered = filter_columns(frame, estimate, spectrum)
+    return fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
 
 
 def _contrast(frame: Tensor, lattice: Lattice, spectrum: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ known fraction of M.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -107,6 +107,17 @@ class SublatticeDecision:
     def is_metal(self, lattice: Lattice) -> Tensor:
         """Whether each site of the lattice is on the metal sublattice, shape (S,)."""
         return lattice.sublattice == self.metal.to(lattice.grain)[lattice.grain]
+
+
+def with_more_evidence(decision: SublatticeDecision, other: SublatticeDecision) -> SublatticeDecision:
+    """A decision about the grains of a lattice, with what another image of the same columns says of them."""
+    total = _for_one(decision) + _for_one(other)
+    return replace(decision, metal=(total > 0).long(), margin_nats=total.abs())
+
+
+def _for_one(decision: SublatticeDecision) -> Tensor:
+    """Log odds of sublattice 1 being the metal, shape (G,)."""
+    return torch.where(decision.metal == 1, decision.margin_nats, -decision.margin_nats)
 
 
 def decide_sublattice(image: Tensor, lattice: Lattice, expected: ExpectedContrast) -> SublatticeDecision:

@@ -21,14 +21,31 @@ _REACH = 0.6
 #: Both are smoothed by this part of a lattice constant before they are compared.
 _BLUR = 0.12
 
+#: How far the field is expected to have gone on since it was last laid about a window, standard deviation, as
+#: part of a lattice constant: at once, by each second, and at most.  Small windows alone may take one
+#: sublattice for the other, 0.58 away.
+_STILL, _DRIFT_PER_S, _MOST_DRIFT = 0.06, 0.15, 0.25
+
 #: Columns nearer to the window's edge than this part of a lattice constant are the field's, not the window's.
 _RIM = 0.35
 
 #: With fewer columns than this a window is not read.
-LEAST_COLUMNS = 12
+LEAST_COLUMNS = 4
 
+
+#: Of its field this many lattice constants around a window are read with it.
+_AROUND = 8.0
 
 Shift = tuple[int, int]
+
+
+def surroundings(place: Window, shape: tuple[int, int], lattice_px: float) -> Window:
+    """The part of a field of some shape that a window is read with."""
+    reach = int(np.ceil(_AROUND * lattice_px))
+    row, col = max(0, place.row_px - reach), max(0, place.col_px - reach)
+    end_row = min(shape[0], place.row_px + place.rows_px + reach)
+    end_col = min(shape[1], place.col_px + place.cols_px + reach)
+    return Window(row_px=row, col_px=col, rows_px=end_row - row, cols_px=end_col - col)
 
 
 def lay_into(
@@ -37,6 +54,9 @@ def lay_into(
     place: Window,
     lattice_px: float,
     shift: Shift | None = None,
+    *,
+    expected: Shift = (0, 0),
+    elapsed_s: float = 10.0,
 ) -> tuple[NDArray[np.float32], Shift]:
     """Lay a window into a frame of its field, which is brightened and moved to match.
 
@@ -51,6 +71,10 @@ def lay_into(
         Lattice constant.
     shift : tuple of int, optional
         How far (rows, columns) the field has to be moved, where another detector has told it.
+    expected : tuple of int
+        How far it had to be moved the last time.
+    elapsed_s : float
+        Since then.
 
     Returns
     -------
@@ -66,7 +90,7 @@ def lay_into(
     there = np.asarray(field, np.float64)
     there = there * (inside.mean() / max(float(there[rows, cols].mean()), 1e-12))
     padded = np.pad(there, reach, mode="symmetric")
-    down, right = shift or _shift(padded, inside, place, reach, lattice_px)
+    down, right = shift or _shift(padded, inside, place, lattice_px, expected, elapsed_s)
     height, width = there.shape
     laid = padded[reach - down : reach - down + height, reach - right : reach - right + width].copy()
     laid[rows, cols] = inside
@@ -77,18 +101,31 @@ def _shift(
     padded: NDArray[np.float64],
     window: NDArray[np.float64],
     place: Window,
-    reach: int,
     lattice_px: float,
+    expected: Shift,
+    elapsed_s: float,
 ) -> Shift:
     """How far (rows, columns) what the padded field shows has gone until the window was scanned."""
+    reach = int(np.ceil(_REACH * lattice_px))
     around = padded[
         place.row_px : place.row_px + place.rows_px + 2 * reach,
         place.col_px : place.col_px + place.cols_px + 2 * reach,
     ]
     sigma = _BLUR * lattice_px
     seen, known = gaussian_filter(window, sigma), gaussian_filter(around, sigma)
-    likeness = correlate(known - known.mean(), seen - seen.mean(), mode="valid", method="fft")
-    row, col = np.unravel_index(int(likeness.argmax()), likeness.shape)
+    seen, known = seen - seen.mean(), known - known.mean()
+    covariance = correlate(known, seen, mode="valid", method="fft")
+    every = np.ones_like(seen)
+    total, squares = (correlate(part, every, mode="valid", method="fft") for part in (known, known**2))
+    spread = np.maximum(squares - total**2 / seen.size, 1e-12) * (seen**2).sum()
+    likeness = np.clip(covariance / np.sqrt(np.maximum(spread, 1e-12)), 0.0, 0.999)
+    independent = seen.size / (4 * np.pi * sigma**2)
+    nats = -0.5 * independent * np.log1p(-(likeness**2))
+    moved = reach - np.arange(2 * reach + 1)
+    unseen = lattice_px * min(np.hypot(_STILL, _DRIFT_PER_S * elapsed_s), _MOST_DRIFT)
+    rows, cols = ((moved - way) / unseen for way in expected)
+    nats -= (rows[:, None] ** 2 + cols**2) / 2
+    row, col = np.unravel_index(int(nats.argmax()), nats.shape)
     return reach - int(row), reach - int(col)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from agent.belief import believe
-from agent.boxes import is_inside
+from agent.boxes import Box, is_inside
 from agent.settings import Rules
 from agent.sightings import field_box
 from benchmarks.rig.pump import Pump
@@ -47,7 +47,8 @@ class Look:
     entropy_nats : float
         Mean over the columns in the field.
     f1 : float
-        Of the defects (both vacancies and dopants) in the field, by all evidence.
+        Of the defects (both vacancies and dopants) in the field, by all evidence; those that stand where no
+        scan has shown a column are missed.
     columns : int
     lost : int
         Chalcogens that the beam has taken so far.
@@ -112,10 +113,13 @@ class Lab(Pump):
 
     def look(self) -> Look:
         """Compare what is known with what is so."""
+        if self.view is None:
+            entropy, area = float("nan"), (self.instrument.settings.fov_nm * 10) ** 2
+            return Look(self.electrons / area, self.now_s, entropy, 0.0, 0, self.instrument.lost_chalcogens)
         _confidence, said, truth, entropy = self.compare()
         defects = [ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT]
         right = sum(int(((said == one) & (truth == one)).sum()) for one in defects)
-        claimed, there = np.isin(said, defects).sum(), np.isin(truth, defects).sum()
+        claimed, there = np.isin(said, defects).sum(), np.isin(truth, defects).sum() + self._unseen(defects)
         settings = self.instrument.settings
         return Look(
             self.electrons / (settings.fov_nm * 10) ** 2,
@@ -126,6 +130,26 @@ class Lab(Pump):
             self.instrument.lost_chalcogens,
         )
 
+    def _unseen(self, classes: list[ColumnClass]) -> int:
+        """Columns of some classes in the field that are not in the register."""
+        box, register = self._counted_box(), self.weigher.mind.register
+        low, high = np.array(box[:2]) - self._drifted, np.array(box[2:]) - self._drifted
+        crystal = self.instrument.specimen.crystal.region(low, high).crystal
+        spots = crystal.positions[np.isin(crystal.classes, classes)]
+        spots = spots[is_inside(spots, (*low, *high))]
+        if not len(register) or not len(spots):
+            return len(spots)
+        seen = register.position_angstrom[register.is_seen]
+        distance = cKDTree(seen - self._drifted).query(spots)[0]
+        return int((distance >= _SAME_ANGSTROM).sum())
+
+    def _counted_box(self) -> Box:
+        """The field without its rim."""
+        assert self.view is not None
+        low_row, low_col, high_row, high_col = field_box(*self.view)
+        rim = _RIM_ANGSTROM
+        return (low_row + rim, low_col + rim, high_row - rim, high_col - rim)
+
     def compare(
         self,
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -135,8 +159,7 @@ class Lab(Pump):
             none = np.zeros(0)
             return none, none.astype(int), none.astype(int), none
         belief = believe(register, self.law)
-        box = np.array(field_box(*self.view)) + np.array([1, 1, -1, -1]) * _RIM_ANGSTROM
-        inside = is_inside(register.position_angstrom, tuple(box))
+        inside = is_inside(register.position_angstrom, self._counted_box()) & register.is_seen
         spots = register.position_angstrom[inside] - self._drifted
         region = self.instrument.specimen.crystal.region(spots.min(axis=0) - 5, spots.max(axis=0) + 5)
         distance, nearest = cKDTree(region.crystal.positions).query(spots)

@@ -11,7 +11,7 @@ import numpy as np
 from agent.belief import believe
 from agent.boxes import propose_boxes
 from agent.sightings import field_box
-from agent.worth import list_offers, window_of
+from agent.worth import MARGIN_ANGSTROM, list_offers, window_of
 from benchmarks.rig.lab import Lab
 from drivers.contract.instrument import AcquireImage, Command, SwitchDetector
 
@@ -77,7 +77,10 @@ def windows(*names: str) -> Policy:
         edge = WINDOW * (box[2] - box[0])
         entropy = believe(register, lab.law).entropy_nats
         boxes = propose_boxes(register.position_angstrom, entropy, box, edge, 1)
-        window = window_of(boxes[0], box, lab.view[1].shape) if boxes else None
+        wide = tuple(
+            edge + side * MARGIN_ANGSTROM for edge, side in zip(boxes[0], (-1, -1, 1, 1), strict=True)
+        )
+        window = window_of(wide, box, lab.view[1].shape)
         return (*_switch(lab, *names), AcquireImage(window=window))
 
     return scan

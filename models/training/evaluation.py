@@ -27,6 +27,9 @@ _TEMPERATURES = torch.exp(torch.linspace(-1.2, 1.8, 61))
 #: A context's own columns count against this many of all contexts, so that one odd frame cannot mislead.
 _SHARED_COLUMNS = 3000
 
+#: Against so many no context's own columns count.
+_ALL_SHARED = 10**12
+
 #: Least dose of the reference noise, log10 of electrons a square ångström; the greatest is the data's, 5.5.
 REFERENCE_DOSE = 4.5
 
@@ -43,7 +46,7 @@ def all_logits(network: nn.Module, samples: Samples, *, batch: int = 16384) -> T
     return torch.cat(rows)
 
 
-def fit_calibration(logits: Tensor, samples: Samples, *, is_told_spread: bool = True) -> Calibration:
+def fit_calibration(logits: Tensor, samples: Samples, *, knows_context: bool = True) -> Calibration:
     """Calibration that makes held-out columns most likely: powers of all contexts, then temperatures.
 
     Parameters
@@ -52,14 +55,17 @@ def fit_calibration(logits: Tensor, samples: Samples, *, is_told_spread: bool = 
         Of the network.
     samples : Samples
         The columns.
-    is_told_spread : bool
-        Whether the network will be told the spread around a column.
+    knows_context : bool
+        If not, one temperature is fitted to all contexts, and none to the spread, which an alignment to the
+        context tells.
     """
-    power = torch.zeros(2)
-    if is_told_spread:
+    power, shared = torch.zeros(2), _SHARED_COLUMNS
+    if not knows_context:
+        shared = _ALL_SHARED
+    else:
         power = torch.stack([_fit_power(logits, samples, samples.is_metal == side) for side in (False, True)])
     logits = logits / noise_factor(power, samples.is_metal, samples.spread)[:, None]
-    return Calibration(fit_temperatures(logits, samples), power)
+    return Calibration(fit_temperatures(logits, samples, shared_columns=shared), power)
 
 
 def _fit_power(logits: Tensor, samples: Samples, chosen: Tensor) -> Tensor:

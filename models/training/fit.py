@@ -128,7 +128,7 @@ def train(
         return card
     network.cpu()
     card["data"] = read_card(training.dataset)
-    card["figures"], calibration = _figures(network, parts, is_told_spread=recipe.flag == "metal")
+    card["figures"], calibration = _figures(network, parts, knows_context=recipe.flag == "metal")
     save_weights(training.out / f"{training.name}.safetensors", training.name, network, calibration, card)
     checkpoint.unlink(missing_ok=True)
     return card
@@ -230,11 +230,11 @@ def _one_epoch(
 
 
 def _figures(
-    network: nn.Module, parts: dict[Part, Samples], *, is_told_spread: bool
+    network: nn.Module, parts: dict[Part, Samples], *, knows_context: bool
 ) -> tuple[dict[str, Any], Calibration]:
     """Figures of train and test parts, calibrated on neither; and the calibration."""
     held = parts["calibration"]
-    calibration = fit_calibration(all_logits(network, held), held, is_told_spread=is_told_spread)
+    calibration = fit_calibration(all_logits(network, held), held, knows_context=knows_context)
     figures: dict[str, Any] = {}
     for part in ("train", "test"):
         samples = parts[part]

@@ -1,8 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from agent.goals import ColumnsGoal, ConcentrationGoal, DoseLimit, Goal, Knowledge, judge
+from agent.goals import (
+    ColumnsGoal,
+    ConcentrationGoal,
+    DoseLimit,
+    FindGoal,
+    Goal,
+    Knowledge,
+    MeanGoal,
+    judge,
+    needed_nats,
+)
 
 
 def knowledge(entropy, attainable=None, dose=1e4, dopants=0.0, doubt=0.0):
@@ -81,3 +93,28 @@ def test_goals_travel_as_json_and_refuse_nonsense():
     for bad in ('{"kind": "columns", "fraction": 1.5}', '{"kind": "dose"}', '{"kind": "fame"}'):
         with pytest.raises(ValidationError):
             adapter.validate_json(bad)
+
+
+def test_defects_are_found_once_the_posteriors_expect_it():
+    sure = knowledge(np.zeros(400), dopants=0.5)
+    assert judge([FindGoal()], sure).status == "reached"
+    assert judge([FindGoal()], sure).standings[0].value == pytest.approx(1.0)
+    some_missed = replace(sure, unseen_defects=10.0, unseen_nats=3.0)
+    verdict = judge([FindGoal()], some_missed)
+    assert verdict.status == "not_yet"
+    assert verdict.standings[0].value == pytest.approx(1 - 10 / 210)
+    assert "0.952" in verdict.standings[0].sentence
+
+
+def test_goals_say_how_many_nats_they_still_need():
+    entropy = np.array([0.0, 0.1, 0.2, 0.5])
+    held = knowledge(entropy)
+    assert needed_nats([ColumnsGoal(most_entropy_nats=0.1)], held) == pytest.approx(0.1 + 0.4)
+    assert needed_nats([ColumnsGoal(most_entropy_nats=0.1, fraction=0.75)], held) == pytest.approx(0.1)
+    assert needed_nats([MeanGoal(most_entropy_nats=0.1)], held) == pytest.approx(0.4)
+    assert needed_nats([DoseLimit(most_e_per_a2=1e5)], held) == np.inf
+    assert needed_nats([], held) == np.inf
+    missed = replace(knowledge(np.full(400, 0.01), dopants=0.5), unseen_defects=10.0, unseen_nats=3.0)
+    part = 1 - 0.02 * 210 / 10
+    assert needed_nats([FindGoal()], missed) == pytest.approx(part * 7.0)
+    assert needed_nats([FindGoal()], replace(missed, unseen_defects=1.0)) == 0.0

@@ -5,7 +5,7 @@ import pytest
 
 from agent.assessment import Score
 from agent.belief import Belief, believe
-from agent.boxes import is_inside, propose_boxes
+from agent.boxes import densest_boxes, inner, is_inside, propose_boxes
 from agent.evidence import Steadiness, enter
 from agent.insight import Insight, learn_insight
 from agent.register import empty_register
@@ -170,6 +170,55 @@ def test_boxes_are_put_where_the_gain_is():
         assert max(high_row, high_column) <= 50.0
         assert high_row - low_row == pytest.approx(25.0)
     assert propose_boxes(position, np.zeros(2000), (-50.0, -50.0, 50.0, 50.0), 25.0, 3) == []
+
+
+def test_small_boxes_are_put_around_what_is_in_doubt():
+    rng = np.random.default_rng(0)
+    position = rng.uniform(-50, 50, (2000, 2))
+    gain = np.zeros(2000)
+    lone = np.linalg.norm(position, axis=1).argmin()
+    pair = np.argsort(np.linalg.norm(position - (30.0, -20.0), axis=1))[:2]
+    gain[lone], gain[pair] = 0.3, 0.3
+    boxes = densest_boxes(
+        position, gain, (-50.0, -50.0, 50.0, 50.0), 3, margin_angstrom=3.4, least_edge_angstrom=9.0
+    )
+    assert len(boxes) == 2
+    assert is_inside(position[pair], inner(boxes[0])).all()
+    assert is_inside(position[[lone]], inner(boxes[1])).all()
+    for low_row, low_column, high_row, high_column in boxes:
+        assert min(high_row - low_row, high_column - low_column) >= 9.0 - 1e-9
+        assert max(high_row - low_row, high_column - low_column) < 13.0
+
+
+def test_boxes_stay_inside_the_field_and_grow_where_much_is_in_doubt():
+    rng = np.random.default_rng(0)
+    position = rng.uniform(-50, 50, (2000, 2))
+    field = (-50.0, -50.0, 50.0, 50.0)
+    edge = np.where(position[:, 0] > 30.0, 0.5, 0.0)
+    (box,) = densest_boxes(position, edge, field, 1, margin_angstrom=3.4, least_edge_angstrom=9.0)
+    assert box[0] >= -50.0
+    assert box[2] <= 50.0
+    assert (box[2] - box[0]) * (box[3] - box[1]) > 1000.0
+    dear = densest_boxes(
+        position, edge, field, 1, margin_angstrom=3.4, least_edge_angstrom=9.0, free_area=1e4
+    )
+    assert edge[is_inside(position, dear[0])].sum() >= edge[is_inside(position, box)].sum()
+    assert (
+        densest_boxes(position, edge, (0.0, 0.0, 9.0, 9.0), 1, margin_angstrom=3.4, least_edge_angstrom=9.0)
+        == []
+    )
+
+
+def test_columns_that_stayed_silent_are_promised_less_each_time(known, law, contexts):
+    register, belief = known
+    candidate = Candidate((contexts.haadf,), 4e3, EVERYWHERE, 1.0)
+    gains = [
+        column_gains(
+            replace(register, offered_e_per_a2=register.dose_e_per_a2 + times * 4e3), belief, [candidate], law
+        ).sum()
+        for times in (0, 1, 4)
+    ]
+    assert gains[0] > 1.2 * gains[1] > 1.44 * gains[2]
 
 
 def test_nothing_known_and_nothing_asked_are_no_errors(known, law, contexts):

@@ -5,9 +5,9 @@ import pytest
 
 from agent.settings import AnalysisSettings
 from agent.work import ColumnAnalysis
-from drivers.contract.context import HAADF, Context, Specimen
+from drivers.contract.context import HAADF, MAADF, Context, Specimen
 from drivers.contract.errors import InputError
-from drivers.contract.header import Window
+from drivers.contract.header import Simultaneous, Window
 from models.analysis import as_settled
 
 PLACE = Window(row_px=60, col_px=50, rows_px=48, cols_px=52)
@@ -68,3 +68,22 @@ def test_the_same_frames_in_the_same_order_give_the_same_maps(analysis, frames):
     for one, other in zip(*said, strict=True):
         assert one.header == other.header
         assert one.columns.tobytes() == other.columns.tobytes()
+
+
+def test_detectors_of_one_scan_share_what_it_shows_of_the_lattice(analysis, frames):
+    analysis.forget()
+    (whole, header), _ = frames
+    rng = np.random.default_rng(5)
+    faint = rng.poisson(0.004 * whole).astype(np.float32)  # shows no lattice by itself
+    context = SETTLED.context.model_copy(update={"detector": MAADF})
+
+    def of_scan(index, group="scan-1"):
+        told = Simultaneous(group=group, index=index, count=2)
+        return header.model_copy(update={"simultaneous": told})
+
+    first = analysis.run(whole, SETTLED, of_scan(0))
+    second = analysis.run(faint, as_settled(context), of_scan(1))
+    for name in ("row_px", "col_px", "sublattice", "grain"):
+        assert (first.columns[name] == second.columns[name]).all()
+    with pytest.raises(InputError):
+        analysis.run(faint, as_settled(context), of_scan(0, "scan-2"))

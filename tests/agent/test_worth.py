@@ -129,3 +129,20 @@ def test_dear_time_is_not_spent_waiting_for_a_detector(known, offers, law):
     assert cheap.offer.switch is not None
     assert dear.offer.switch is None
     assert dear.worth.candidate.seconds < cheap.worth.candidate.seconds
+
+
+def test_near_a_goal_a_small_scan_is_enough(known, offers, law):
+    register, belief = known()
+    listed = offers(register, belief)
+    plain = Preferences(least_gain_nats=0.01, electrons_per_s=0.0)
+    free, near = (
+        choose(listed, register, belief, law, plain, needed_nats=needed) for needed in (float("inf"), 0.05)
+    )
+    assert near.worth.candidate.electrons <= free.worth.candidate.electrons
+    assert near.offer.acquire.window is not None
+
+
+def test_fewer_detectors_than_can_be_read_at_once_are_not_switched_to(known, offers):
+    register, belief = known()
+    sets = {tuple(s.detector for s in offer.candidate.sources) for offer in offers(register, belief)}
+    assert sets == {("HAADF",), ("HAADF", "MAADF")}

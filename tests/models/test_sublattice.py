@@ -6,7 +6,14 @@ import torch
 
 from drivers.contract.errors import InputError
 from models.reading import read_columns
-from models.sublattice import LEAST_MARGIN_NATS, ExpectedContrast, decide_sublattice, measure_contrast
+from models.sublattice import (
+    LEAST_MARGIN_NATS,
+    ExpectedContrast,
+    SublatticeDecision,
+    decide_sublattice,
+    measure_contrast,
+    with_more_evidence,
+)
 
 SHAPE = (300, 300)
 TIE = ExpectedContrast(metal=1.0, vacancy1=0.55, vacancy2=0.15, dopant=0.4)
@@ -60,3 +67,14 @@ def test_contrast_is_proportional_to_the_height_of_a_column(make_honeycomb, draw
 def test_a_metal_without_contrast_cannot_be_looked_for(metal):
     with pytest.raises(InputError, match="positive contrast of M over X2"):
         ExpectedContrast(metal=metal, vacancy1=0.5, vacancy2=0.1)
+
+
+def test_what_one_detector_decides_holds_where_the_other_has_a_tie():
+    def decision(for_one):
+        nats = torch.tensor(for_one, dtype=torch.float64)
+        return SublatticeDecision((nats > 0).long(), nats.abs(), nats, 0 * nats, torch.ones(2))
+
+    both = with_more_evidence(decision([0.5, -0.3]), decision([-20.0, 9.0]))
+    assert both.metal.tolist() == [0, 1]
+    assert both.margin_nats.tolist() == pytest.approx([19.5, 8.7])
+    assert both.is_decided.all()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from drivers.contract.header import Window
-from models.windows import lay_into
+from models.windows import lay_into, surroundings
 
 PLACE = Window(row_px=40, col_px=50, rows_px=30, cols_px=36)
 LATTICE = 12.0
@@ -46,3 +46,19 @@ def test_a_window_in_the_corner_is_laid_in_too():
     place = Window(row_px=98, col_px=0, rows_px=30, cols_px=36)
     laid, _ = lay_into(picture(), picture()[98:, :36], place, LATTICE)
     np.testing.assert_allclose(laid, picture(), rtol=1e-5)
+
+
+def test_a_window_that_shows_little_stays_where_the_last_one_was():
+    rng = np.random.default_rng(3)
+    place = Window(row_px=60, col_px=60, rows_px=8, cols_px=8)
+    noise = rng.poisson(10.0, (8, 8)).astype(float)
+    for expected in ((0, 0), (2, -3)):
+        _, moved = lay_into(picture(), noise, place, LATTICE, expected=expected, elapsed_s=0.05)
+        assert np.abs(np.subtract(moved, expected)).max() <= 2
+
+
+def test_a_window_is_read_with_what_is_around_it():
+    around = surroundings(PLACE, (1000, 70), LATTICE)
+    assert (around.row_px, around.col_px) == (0, 0)
+    assert around.rows_px == PLACE.row_px + PLACE.rows_px + 8 * LATTICE
+    assert around.cols_px == 70

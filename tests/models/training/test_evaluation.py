@@ -51,7 +51,17 @@ def test_the_power_of_the_spread_is_found_on_the_sublattice_it_is_of_and_left_ou
     samples = samples_of(label, torch.zeros(len(label)), spread)
     sure = logits * (spread / 0.1)[:, None] ** 0.8  # too sure where it is noisy
     assert fit_calibration(sure, samples).power.tolist() == pytest.approx([0.8, 0.0], abs=0.05)
-    assert fit_calibration(sure, samples, is_told_spread=False).power.tolist() == [0.0, 0.0]
+    assert fit_calibration(sure, samples, knows_context=False).power.tolist() == [0.0, 0.0]
+
+
+def test_a_network_that_does_not_know_the_context_has_one_temperature_for_all():
+    logits, label = calibrated(576 * 200)
+    context = torch.arange(576).repeat_interleave(200)
+    factor = torch.where(context % 2 == 0, 2.0, 0.8)
+    samples = samples_of(label, context)
+    temperature = fit_calibration(logits * factor[:, None], samples, knows_context=False).temperature
+    assert len(temperature.unique()) == 1
+    assert 0.8 < float(temperature[0]) < 2.0
 
 
 def test_figures_of_a_perfect_classifier_are_perfect():

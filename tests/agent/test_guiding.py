@@ -1,0 +1,108 @@
+"""Small scans, found by where they stand; and what faint frames break or leave out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from agent.evidence import Steadiness, enter
+from agent.register import empty_register
+
+STEADY = Steadiness(drift_sigma_angstrom_per_s=0.5)
+
+
+def part_of(scan, keep, **changes):
+    """Some of a scan's columns."""
+    (layer,) = scan.layers
+    layer = replace(layer, log_likelihood=layer.log_likelihood[keep], is_usable=layer.is_usable[keep])
+    known = {"positions_angstrom": scan.positions_angstrom[keep], "is_metal": scan.is_metal[keep]}
+    return replace(scan, **known | {"grain": scan.grain[keep], "layers": (layer,)} | changes)
+
+
+def near(scan, place, edge):
+    return np.abs(scan.positions_angstrom - place).max(axis=1) < edge / 2
+
+
+@pytest.fixture
+def whole(make_specimen, law):
+    specimen = make_specimen(0, 100.0)
+    scan, seen = specimen.look((0.0, 0.0), 90.0)
+    scan = replace(scan, stage_angstrom=(0.0, 0.0))
+    register, entry = enter(empty_register(), scan, law, STEADY)
+    names = np.full(len(register), -1)
+    names[entry.row[entry.row >= 0]] = seen[entry.row >= 0]
+    return specimen, register, names
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0), (21.0, -17.0), (-30.0, 30.0)])
+@pytest.mark.parametrize("edge", [8.0, 12.0])
+def test_a_few_columns_are_found_where_they_stood(whole, law, place, edge):
+    specimen, register, names = whole
+    scan, seen = specimen.look((0.3, -0.2), 90.0, dose=2e3, taken_s=0.5)
+    keep = near(scan, place, edge)
+    register, entry = enter(register, part_of(scan, keep, stage_angstrom=(0.0, 0.0)), law, STEADY)
+    assert entry.is_entered
+    assert entry.new == 0
+    assert (names[entry.row[entry.row >= 0]] == seen[keep][entry.row >= 0]).all()
+    np.testing.assert_allclose(entry.drift_angstrom, (-0.3, 0.2), atol=0.2)
+
+
+def test_a_few_columns_that_may_have_gone_anywhere_are_left_out(whole, law):
+    specimen, register, _ = whole
+    scan, _ = specimen.look((0.0, 0.0), 90.0, taken_s=60.0)
+    after, entry = enter(register, part_of(scan, near(scan, (0.0, 0.0), 8.0)), law, STEADY)
+    assert not entry.is_entered
+    assert after is register
+
+
+def test_a_grain_with_its_sublattices_the_other_way_round_is_left_out_and_said(whole, law):
+    specimen, register, _ = whole
+    scan, _ = specimen.look((0.0, 0.0), 90.0, taken_s=1.0)
+    logs = np.where(scan.is_metal[:, None], [0, -9, -9, -np.inf, -np.inf], [-np.inf, -np.inf, -np.inf, 0, -9])
+    layer = replace(scan.layers[0], log_likelihood=logs)
+    wrong = replace(scan, is_metal=~scan.is_metal, layers=(layer,), stage_angstrom=(0.0, 0.0))
+    after, entry = enter(register, wrong, law, STEADY)
+    assert not entry.is_entered
+    assert "the other way round" in entry.doubts[0]
+    assert len(after) == len(register)
+
+
+def test_what_a_faint_frame_broke_into_two_grains_becomes_one(make_specimen, law):
+    specimen = make_specimen(0, 100.0)
+    scan, _ = specimen.look((0.0, 0.0), 90.0, dose=2e3)
+    apart = near(scan, (25.0, 25.0), 20.0)
+    register, _ = enter(empty_register(), replace(scan, grain=apart.astype(np.int64)), law, STEADY)
+    assert np.bincount(register.grain).min() > 50
+    count, dose = len(register), register.dose_e_per_a2.sum()
+    again, _ = specimen.look((0.0, 0.0), 90.0, dose=2e3, taken_s=1.0)
+    register, _ = enter(register, again, law, STEADY)
+    assert len(np.unique(register.grain)) == 1
+    assert len(register) <= count + 20  # no column twice
+    distance = cKDTree(register.position_angstrom).query(register.position_angstrom, k=2)[0][:, 1]
+    assert distance.min() > 1.0
+    assert register.dose_e_per_a2.sum() == pytest.approx(2 * dose, rel=0.03)  # and nothing is forgotten
+
+
+def test_holes_are_filled_with_columns_that_no_scan_has_shown(make_specimen, law):
+    specimen = make_specimen(0, 100.0)
+    scan, seen = specimen.look((0.0, 0.0), 80.0)
+    hole = near(scan, (5.0, 5.0), 11.0) | (np.random.default_rng(0).random(len(seen)) < 0.03)
+    register, entry = enter(empty_register(), part_of(scan, ~hole), law, STEADY)
+    unseen = ~register.is_seen
+    assert entry.new == register.is_seen.sum()
+    distance, nearest = cKDTree(specimen.position).query(register.position_angstrom[unseen])
+    assert distance.max() < 0.5
+    assert (specimen.is_metal[nearest] == register.is_metal[unseen]).all()
+    assert np.isin(nearest, seen[hole]).mean() > 0.95  # nothing beyond the field
+    assert unseen.sum() > 0.8 * hole.sum()
+    again, entry = enter(register, replace(scan, taken_s=1.0), law, STEADY)
+    assert entry.new >= 0.95 * unseen.sum()
+    assert again.is_seen.sum() >= 0.99 * len(seen)
+
+
+def test_beyond_an_edge_of_the_specimen_nothing_is_expected(make_specimen, law):
+    scan, _ = make_specimen(0, 100.0).look((0.0, 0.0), 80.0)
+    keep = scan.positions_angstrom @ np.array([0.6, 0.8]) < 10.0
+    register, _ = enter(empty_register(), part_of(scan, keep), law, STEADY)
+    assert (~register.is_seen).sum() < 0.01 * keep.sum()
