@@ -98,6 +98,9 @@ class Loop:
     state: State = field(default_factory=State)
     frames: dict[FrameRef, Frame] = field(default_factory=dict)
     timings: dict[FrameRef, Timing] = field(default_factory=dict)
+    """Of the frames that are held, until their analysis begins."""
+    analysed: dict[FrameRef, Timing] = field(default_factory=dict)
+    """Of the maps that are not published yet."""
 
     def __post_init__(self) -> None:
         self.inbox: asyncio.Queue[Inbound] = asyncio.Queue()
@@ -222,7 +225,7 @@ class Loop:
         loop = asyncio.get_running_loop()
         while True:
             job = await self.jobs.get()
-            held, timing = self.frames[job.frame], self.timings[job.frame]
+            held, timing = self.frames[job.frame], self.timings.pop(job.frame)
             self.meanwhile = 0
             timing.begun_s = self.clock()
             try:
@@ -241,6 +244,7 @@ class Loop:
                 header=defect_map.header,
                 analysis_s=timing.analysed_s - timing.begun_s,
             )
+            self.analysed[job.frame] = timing
             if self.weigher is not None:
                 self.weigher.hold(job.frame, defect_map, held.header)
             self.inbox.put_nowait(Inbound(mapped, defect_map.columns, defect_map))
@@ -299,7 +303,7 @@ class Loop:
                 self.unrecorded -= 1
                 self.room.notify_all()
         if isinstance(event, FrameMapped) and step.defect_map is not None and step.packed is not None:
-            timing = self.timings.pop(event.frame)
+            timing = self.analysed.pop(event.frame)
             timing.recorded_s = recorded_s
             self.herald.publish_map(step.defect_map, step.packed, self.frames.get(event.frame), timing)
             await self._let_go(event.frame)
@@ -322,6 +326,7 @@ class Loop:
             return
         async with self.room:
             self.frames.pop(frame, None)
+            self.timings.pop(frame, None)
             self.room.notify_all()
 
     async def _blank(self) -> None:

@@ -107,6 +107,11 @@ class Watched:
         """Bytes of all sessions."""
         return sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
 
+    def _by_tenth(self, name: str) -> list[float]:
+        """Means of the ten parts of a run, in MiB."""
+        parts = np.array_split([sample[name] for sample in self.samples], 10)
+        return [round(float(part.mean()) / 2**20, 1) for part in parts if part.size]
+
     def figures(self) -> dict[str, Any]:
         """What grew between the second quarter and the last, and by how much a frame."""
         self._is_over.set()
@@ -126,6 +131,7 @@ class Watched:
         early, late = parts
         return {
             "memory_mib": [round(mean(part, "memory") / 2**20, 1) for part in parts],
+            "memory_mib_by_tenth": self._by_tenth("memory"),
             "memory_most_mib": round(max(sample["memory"] for sample in self.samples) / 2**20, 1),
             "memory_growth": round(mean(late, "memory") / mean(early, "memory") - 1, 4),
             "descriptors": [round(mean(part, "descriptors"), 1) for part in parts],
@@ -160,7 +166,7 @@ class Audience:
 
     def __init__(self, address: str, count: int, dead: int) -> None:
         self._context = zmq.Context()
-        self._sockets = [self._connect(address) for _ in range(count)]
+        self._sockets = [self._connect(address, is_dead=number < dead) for number in range(count)]
         self._live = self._sockets[dead:]
         self.gaps = 0
         self.heard = 0
@@ -169,10 +175,12 @@ class Audience:
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
-    def _connect(self, address: str) -> "zmq.Socket[bytes]":
+    def _connect(self, address: str, *, is_dead: bool) -> "zmq.Socket[bytes]":
         listener = self._context.socket(zmq.SUB)
         listener.setsockopt(zmq.LINGER, 0)
-        listener.setsockopt(zmq.RCVHWM, 1000)
+        listener.setsockopt(zmq.RCVHWM, 1 if is_dead else 1000)
+        if is_dead:  # so that what the agent keeps for it is full early, and growth after that is another's
+            listener.setsockopt(zmq.RCVBUF, 8192)
         listener.connect(address)
         listener.subscribe("map")
         return listener

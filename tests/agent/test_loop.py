@@ -304,6 +304,21 @@ async def test_few_frames_are_held_however_many_come(make):
     assert max(held) <= 8
 
 
+async def test_nothing_is_kept_of_frames_that_are_done_with(make):
+    """Mapped, skipped, refused, not readable, or sent twice."""
+    ended = SessionEnded(session=make.SESSION, next_sequence=101, is_aborted=False, reason="all shown")
+    sent = [
+        *frames(make, 40),
+        *frames(make, 2, 38),
+        *frames(make, 1, 40, energy_kev=60.0),
+        *frames(make, 2, 99),
+    ]
+    async with asyncio.timeout(20), stage(make, [make.link_made().link, *sent, ended]) as s:
+        await s.loop.run(make.opened(rules(when_behind="newest", end_with_source=True)))
+    assert s.loop.state.counts.skipped > 0
+    assert (s.loop.frames, s.loop.timings, s.loop.analysed) == ({}, {}, {})
+
+
 async def test_an_instrument_that_never_waits_is_held_up_until_the_analysis_is_done(make):
     may_end = threading.Event()
 
