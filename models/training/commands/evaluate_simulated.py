@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames",
         type=count,
-        default=6,
-        help="fields of each of the 576 contexts (6), and a third contaminated",
+        default=12,
+        help="fields of each of the 576 contexts (12), and a third below carbon",
     )
     parser.add_argument("--fields", type=Path, help="folder to keep the fields in, or to find them")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fields")
