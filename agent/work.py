@@ -55,7 +55,7 @@ class ColumnAnalysis:
         self._analyser = load_analyser(settings.network, device=settings.device)
         self._fields: dict[tuple[Any, ...], Field] = {}
         self._laid: tuple[str, str | None, Shift, Window] | None = None
-        self._shown: tuple[str, Geometry] | None = None
+        self._shown: tuple[str, Window | None, Geometry] | None = None
 
     def prepare(self) -> None:
         """Give this thread its number of workers: OpenMP keeps that number by thread."""
@@ -76,9 +76,11 @@ class ColumnAnalysis:
         )
         key = _key(settled, header)
         if header.window is not None and key in self._fields:
-            laid, place = self._lay(key, pixels, header.window, header)
-            return cut_out(self._read(laid, settled, header, None), place, frame)
-        made = self._read(pixels, settled, header, frame)
+            laid, around = self._lay(key, pixels, header.window, header)
+            row, col = header.window.row_px - around.row_px, header.window.col_px - around.col_px
+            place = header.window.model_copy(update={"row_px": row, "col_px": col})
+            return cut_out(self._read(laid, settled, header, None, around), place, frame)
+        made = self._read(pixels, settled, header, frame, None)
         if header.window is None:
             self._fields.pop(key, None)
             self._fields[key] = Field(
@@ -92,21 +94,29 @@ class ColumnAnalysis:
         return made
 
     def _read(
-        self, pixels: NDArray[Any], settled: Settled, header: FrameHeader, frame: FrameReference | None
+        self,
+        pixels: NDArray[Any],
+        settled: Settled,
+        header: FrameHeader,
+        frame: FrameReference | None,
+        around: Window | None,
     ) -> DefectMap:
-        """Read a frame; its columns are where another detector of the same scan has shown them."""
+        """Read a frame, or a window in what is around it.
+
+        Its columns are where another detector of the same scan has shown them, if on the same grid.
+        """
         group = _group(header)
-        known = self._shown[1] if self._shown is not None and self._shown[0] == group else None
+        known = self._shown[2] if self._shown is not None and self._shown[:2] == (group, around) else None
         made, shown = analyse_of_scan(pixels, settled, self._analyser, frame=frame, geometry=known)
         if group is not None and known is None:
             is_sure = bool(shown.decision.is_decided[0])  # of the largest grain; else the next may show it
-            self._shown = (group, shown) if is_sure else None
+            self._shown = (group, around, shown) if is_sure else None
         return made
 
     def _lay(
         self, key: tuple[Any, ...], pixels: NDArray[Any], window: Window, header: FrameHeader
     ) -> tuple[NDArray[np.float32], Window]:
-        """Lay a window into what is around it in its field; returns that, and where the window lies in it.
+        """Lay a window into what is around it in its field; returns that, and where in the field it lies.
 
         The first detector of a scan decides for all what is around, and tells of the drift for those whose
         field is of the same scan as its own.
@@ -132,7 +142,7 @@ class ColumnAnalysis:
         self._fields[key] = replace(field, moved=moved, at_s=header.monotonic_s)
         if group is not None:
             self._laid = (group, field.group, moved, around)
-        return laid, place
+        return laid, around
 
 
 def _group(header: FrameHeader) -> str | None:
