@@ -18,7 +18,8 @@ from drivers.contract.instrument import AcquireImage, Command, SwitchEnergy
 Step = tuple[State, tuple[Action, ...]]
 
 #: Requests one after another whose frames told nothing; after so many only a new map leads to another.
-_MOST_IN_VAIN = 3
+#: Small windows may hit what cannot be read there, and cost little.
+_MOST_IN_VAIN, _MOST_WINDOWS_IN_VAIN = 3, 12
 
 #: Times of commands that are kept: as many as may be allowed in a minute.
 _SENT_KEPT = 600
@@ -181,7 +182,9 @@ def end(state: State, request: Request) -> Step:
         score, vain = score.scored(promise.plain_nats, 0.0), vain + 1
     elif request.status == "scored":
         vain = 0
-    is_again = promise is not None and request.status in ("failed", "unscored") and vain < _MOST_IN_VAIN
+    window = any(isinstance(one, AcquireImage) and one.window for one in request.wish.commands)
+    most = _MOST_WINDOWS_IN_VAIN if window else _MOST_IN_VAIN
+    is_again = promise is not None and request.status in ("failed", "unscored") and vain < most
     evidence = replace(evidence, score=score, vain=vain, is_stale=evidence.is_stale or is_again)
     state = replace(state, evidence=evidence)
     return state, (AnnounceRequest(request=request),)
