@@ -18,7 +18,8 @@ from drivers.contract.instrument import AcquireImage, Command, SwitchEnergy
 Step = tuple[State, tuple[Action, ...]]
 
 #: Requests one after another whose frames told nothing; after so many only a new map leads to another.
-_MOST_IN_VAIN = 3
+#: Small windows here and there cost little, and what cannot be read in one place may be in the next.
+_MOST_IN_VAIN, _MOST_WINDOWS_IN_VAIN = 3, 12
 
 #: Times of commands that are kept: as many as may be allowed in a minute.
 _SENT_KEPT = 600
@@ -181,10 +182,20 @@ def end(state: State, request: Request) -> Step:
         score, vain = score.scored(promise.plain_nats, 0.0), vain + 1
     elif request.status == "scored":
         vain = 0
-    is_again = promise is not None and request.status in ("failed", "unscored") and vain < _MOST_IN_VAIN
+    most = _MOST_WINDOWS_IN_VAIN if _is_elsewhere(request.wish, evidence.repeats) else _MOST_IN_VAIN
+    is_again = promise is not None and request.status in ("failed", "unscored") and vain < most
     evidence = replace(evidence, score=score, vain=vain, is_stale=evidence.is_stale or is_again)
     state = replace(state, evidence=evidence)
     return state, (AnnounceRequest(request=request),)
+
+
+def _is_elsewhere(wish: Wish, repeats: tuple[Repeat, ...]) -> bool:
+    """Whether a wish is for a window that has not been in vain so often before."""
+    acquire = wish.then or _acquired(wish)
+    if acquire is None or acquire.window is None:
+        return False
+    same = [r for r in repeats if r.is_unreadable and r.acquire and r.acquire.window == acquire.window]
+    return len(same) < _MOST_IN_VAIN
 
 
 def _acquired(wish: Wish) -> AcquireImage | None:

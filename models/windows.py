@@ -30,7 +30,7 @@ _STILL, _DRIFT_PER_S, _MOST_DRIFT = 0.06, 0.15, 0.25
 _RIM = 0.35
 
 #: With fewer columns than this a window is not read.
-LEAST_COLUMNS = 4
+LEAST_COLUMNS = 2
 
 
 #: Of its field this many lattice constants around a window are read with it.
