@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.belief import believe
-from agent.boxes import Box, propose_boxes
+from agent.boxes import Box
 from agent.evidence import Steadiness, enter
 from agent.register import Register, empty_register
 from agent.scans import Layer, Scan
 from agent.value import Candidate, weigh
+from benchmarks.rig.squares import propose_boxes
 from drivers.contract.context import DETECTORS, Context, Specimen
 from models.fusion import ON_METAL, FusionLaw, load_shipped_law
 

@@ -8,7 +8,6 @@ whole, and the defects, if there are enough, gather at one depth.  No label ente
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ _DEPTH_SCALE = 0.06
 _MOST_EFFECTIVE = 200.0
 
 #: Some whole columns scatter this many times as far as most: real frames have heavy tails.
-_TAIL_WIDTH = 2.5
+TAIL_WIDTH = 2.5
 
 #: Columns of a sublattice that count as much as the context's expectation of where its common column lies.
 _LEAST_COLUMNS = 4.0
@@ -199,7 +198,7 @@ def _density(
         Expected depths of the defects.
     """
     centres = np.asarray(scale)[..., None] * np.array([0.0, 0.0, *defects])
-    width = np.array([1.0, _TAIL_WIDTH, *[1.0] * len(defects)])[:, None] * spread
+    width = np.array([1.0, TAIL_WIDTH, *[1.0] * len(defects)])[:, None] * spread
     distance = (depth - centres[..., None]) / width
     return np.asarray(np.exp(-0.5 * distance * distance) / (width * math.sqrt(2 * math.pi)))
 
@@ -212,8 +211,7 @@ def _fit_shares(
     counts = np.bincount(number, minlength=len(_BINS)).astype(np.float64)
     bins, counts = _BINS[counts > 0], counts[counts > 0]
     density = _density(bins, np.exp(log_depths), spread, defects)  # (D, K, B)
-    share = np.full(density.shape[:2], _START_RARE)
-    share[:, 0] = 1 - _START_RARE * (1 + len(defects))
+    share = np.tile(Mixture.start(spread, defects).shares, (len(log_depths), 1))
     for _ in range(_SHARE_ROUNDS):
         total = np.matmul(share[:, None], density)[:, 0] + _STRAY
         share = share * np.matmul(density, (counts / total)[..., None])[..., 0] / max(len(depth), 1)
@@ -236,8 +234,6 @@ class Mixture:
     scale : float
         Depth of the frame's defects over the expected one.
     """
-
-    TAIL_WIDTH: ClassVar[float] = _TAIL_WIDTH
 
     shares: NDArray[np.float64]
     spread: NDArray[np.float64] | float

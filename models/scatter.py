@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.alignment import Mixture
+from models.alignment import TAIL_WIDTH, Mixture
 from models.calibration import USUAL_SPREAD
 from models.encoding import CONTRAST_FEATURES
 from models.normalise import gaussian_matrix
@@ -86,7 +86,7 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
         parts = mixture.parts(depth - centre[used])
         core, tail = parts[:2]
         # In the tail columns scatter farther by a known factor.
-        weight = core + tail / Mixture.TAIL_WIDTH**2
+        weight = core + tail / TAIL_WIDTH**2
         centre = near_by.mean(weight, depth * weight, 0.0)
         square = (depth - centre[used]) ** 2 * weight
         usual = square.sum() / max((core + tail).sum(), 1e-9)

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 
 from agent.belief import believe
-from agent.boxes import propose_boxes
 from agent.sightings import field_box
 from agent.worth import MARGIN_ANGSTROM, list_offers, window_of
 from benchmarks.rig.lab import Lab
+from benchmarks.rig.squares import propose_boxes
 from drivers.contract.instrument import AcquireImage, Command, SwitchDetector
 
 #: What to do, given the session, the number of scans so far, and a generator.

@@ -5,12 +5,13 @@ import pytest
 
 from agent.assessment import Score
 from agent.belief import Belief, believe
-from agent.boxes import densest_boxes, inner, is_inside, propose_boxes
+from agent.boxes import densest_boxes, inner, is_inside
 from agent.evidence import Steadiness, enter
 from agent.insight import Insight, learn_insight
 from agent.register import empty_register
 from agent.scans import Source
 from agent.value import Candidate, attainable_entropy, column_gains, weigh
+from benchmarks.rig.squares import propose_boxes
 
 EVERYWHERE = (-1e3, -1e3, 1e3, 1e3)
 

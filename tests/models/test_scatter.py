@@ -46,41 +46,38 @@ def test_the_same_column_is_a_vacancy_in_a_quiet_frame_and_less_so_in_a_noisy_on
     assert odds[0] > odds[1] > odds[2] > 0
 
 
-def test_the_same_column_is_less_surely_a_vacancy_where_its_surroundings_are_noisy():
-    templates = find_templates(WSE2)
-    rng = torch.Generator().manual_seed(3)
+def two_sides(probes, seed, *, spread, offset, probe):
+    """Centres, spreads and a vacancy's odds at two probes: in the left part of a frame, and in the rest.
+
+    Spread and offset are given for both parts; the probes are as deep as one another.
+    """
+    templates, rng = find_templates(WSE2), torch.Generator().manual_seed(seed)
     number = torch.arange(4000)
     at = torch.stack([number // 100, number % 100], dim=1).double()
-    noise = torch.where(at[:, 1] < 30, 0.3, 0.1)
-    depth = noise * torch.randn(4000, generator=rng, dtype=torch.float64)
-    probes = [20 * 100 + 10, 20 * 100 + 80]
-    depth[probes] = 0.8
+    is_left = at[:, 1] < 30
+    noise = torch.randn(4000, generator=rng, dtype=torch.float64)
+    depth = torch.where(is_left, *offset) + torch.where(is_left, *spread) * noise
+    depth[probes] = probe
     common = templates.common
     moments = templates.whole[common, 0] + depth[:, None] * templates.first[common, 0]
     contrast = encode_contrast(moments.float(), torch.zeros(4000, dtype=torch.bool))
     scatter = find_scatter(contrast, torch.ones(4000, dtype=torch.bool), at, templates)
-    assert scatter.spread[probes].tolist() == pytest.approx([0.3, 0.1], rel=0.2)
     pooled = pool_scatter(torch.zeros(4000, 5), contrast, scatter, templates)
-    noisy, quiet = (pooled[probes, 1] - pooled[probes, 0]).tolist()
+    odds = pooled[probes, 1] - pooled[probes, 0]
+    return scatter.centre[probes].tolist(), scatter.spread[probes].tolist(), odds.tolist()
+
+
+def test_the_same_column_is_less_surely_a_vacancy_where_its_surroundings_are_noisy():
+    probes = [20 * 100 + 10, 20 * 100 + 80]
+    _, spread, (noisy, quiet) = two_sides(probes, 3, spread=(0.3, 0.1), offset=(0.0, 0.0), probe=0.8)
+    assert spread == pytest.approx([0.3, 0.1], rel=0.2)
     assert 0 < noisy < quiet
 
 
 def test_a_patch_whose_columns_all_lie_deeper_holds_no_more_vacancies_for_that():
-    templates = find_templates(WSE2)
-    rng = torch.Generator().manual_seed(4)
-    number = torch.arange(4000)
-    at = torch.stack([number // 100, number % 100], dim=1).double()
-    offset = torch.where(at[:, 1] < 30, 0.25, 0.0)
-    depth = offset + 0.1 * torch.randn(4000, generator=rng, dtype=torch.float64)
-    probes = [20 * 100 + 12, 20 * 100 + 80]  # as deep, in the patch and outside
-    depth[probes] = 0.6
-    common = templates.common
-    moments = templates.whole[common, 0] + depth[:, None] * templates.first[common, 0]
-    contrast = encode_contrast(moments.float(), torch.zeros(4000, dtype=torch.bool))
-    scatter = find_scatter(contrast, torch.ones(4000, dtype=torch.bool), at, templates)
-    assert scatter.centre[probes].tolist() == pytest.approx([0.25, 0.0], abs=0.06)
-    pooled = pool_scatter(torch.zeros(4000, 5), contrast, scatter, templates)
-    inside, outside = (pooled[probes, 1] - pooled[probes, 0]).tolist()
+    probes = [20 * 100 + 12, 20 * 100 + 80]
+    centre, _, (inside, outside) = two_sides(probes, 4, spread=(0.1, 0.1), offset=(0.25, 0.0), probe=0.6)
+    assert centre == pytest.approx([0.25, 0.0], abs=0.06)
     assert inside < 0 < outside
 
 
