@@ -121,9 +121,10 @@ class DataStream:
         return self._settle()
 
     def ask_for_lost(self, heartbeat: Heartbeat) -> Resume | None:
-        """Return what to ask if the bridge has frames that should have come and did not."""
+        """Return what to ask, after a silence, for frames that should have come and did not."""
         has_credit = len(self._in_hand) < self._credits
-        return self._resume() if heartbeat.next_sequence > self.expected and has_credit else None
+        is_missing = heartbeat.next_sequence > self.expected and has_credit
+        return self._resume() if is_missing or self._sequencer.is_resting else None
 
     def hear(self, parts: Sequence[Buffer]) -> Heard:
         """Take one message, whatever it is."""
@@ -140,8 +141,8 @@ class DataStream:
                 self._sequencer.resumed(message.number, message.next_sequence)
                 return Heard()
             case Dropped():
-                self._sequencer.pass_over(message.last_sequence)
-                return Heard((message,), self._settle())
+                is_passed_over = self._sequencer.pass_over(message.last_sequence)
+                return Heard((message,), self._settle()) if is_passed_over else Heard()
             case SessionStarted():
                 return self._hear_start(message)
             case SessionEnded():
@@ -171,13 +172,17 @@ class DataStream:
 
     def _hear_end(self, ended: SessionEnded) -> Heard:
         """Take the end, unless frames before it are still to come."""
-        is_early = self.is_resuming or ended.next_sequence > self.expected
-        if is_early and not ended.is_aborted:
-            may_ask = not self.is_resuming and self._sequencer.may_retry(None)
-            if may_ask or self.is_resuming:
-                return Heard((), (self._resume(),) if may_ask else ())
-        was_over, self._has_ended = self._has_ended, True
-        return Heard(() if was_over else (ended,), is_over=True)
+        passed: list[Passed] = []
+        if not ended.is_aborted and (self._sequencer.is_out_of_date or ended.next_sequence > self.expected):
+            step = self._sequencer.retry(None)
+            if step != "skip":
+                return Heard((), (self._resume(),) if step == "resume" else ())
+        if not self._has_ended:
+            if ended.next_sequence > self.expected:
+                passed.append(self._give_up(self.expected, ended.next_sequence, "did not come before the end"))
+            passed.append(ended)
+        self._has_ended = True
+        return Heard(tuple(passed), is_over=True)
 
     def _place(self, content: Frame | Rejected, sequence: int | None, parts: Sequence[Buffer]) -> Heard:
         """Take something that has its place in the sequence, or say that it is out of place."""
@@ -187,20 +192,12 @@ class DataStream:
         step, error = self._sequencer.judge(sequence)
         passed: list[Passed] = []
         if step == "skip" and error is not None:
-            passed.append(
-                Dropped(
-                    session=self.session,
-                    first_sequence=first,
-                    last_sequence=sequence - 1,
-                    count=sequence - first,
-                    reason=error.reason[:500],
-                )
-            )
+            passed.append(self._give_up(first, sequence, error.reason))
         elif error is not None:
             passed.append(rejected(error, parts, session=self.session))
         if step == "resume":
             return Heard(tuple(passed), (self._resume(),))
-        if step == "ignore":
+        if step in ("rest", "ignore"):
             return Heard(tuple(passed))
         passed.append(content)
         if isinstance(content, Frame):
@@ -215,10 +212,23 @@ class DataStream:
         is_altered = sequence is None or isinstance(error, ALTERED)
         if not is_altered:
             return self._place(announcement, sequence, parts)
-        passed = () if self.is_resuming else (announcement,)
-        if self._sequencer.may_retry(sequence):
-            return Heard(passed, (self._resume(),))
-        return Heard(passed, self._settle())
+        passed: list[Passed] = [] if self._sequencer.is_out_of_date else [announcement]
+        step = self._sequencer.retry(sequence)
+        if step == "resume":
+            return Heard(tuple(passed), (self._resume(),))
+        if step == "skip" and sequence is not None:
+            passed.append(self._give_up(sequence, sequence + 1, "its bytes came altered as often as it was sent"))
+        return Heard(tuple(passed), self._settle())
+
+    def _give_up(self, first: int, end: int, reason: str) -> Dropped:
+        """Announce frames that are asked for no more."""
+        return Dropped(
+            session=self.session,
+            first_sequence=first,
+            last_sequence=end - 1,
+            count=end - first,
+            reason=reason[:500],
+        )
 
     def _resume(self) -> Resume:
         """Ask for every frame from the next one on."""
@@ -232,7 +242,7 @@ class DataStream:
 
     def _settle(self) -> tuple[Message, ...]:
         """Give back the credits of all that is safe."""
-        if not self._token or self.is_resuming:
+        if not self._token or self._sequencer.is_out_of_date:
             return ()
         position = min(self._in_hand, default=self.expected)
         return (Acknowledge(token=self._token, next_sequence=position),)

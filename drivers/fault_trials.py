@@ -43,7 +43,7 @@ class Trial:
         From the end of the fault until every frame of before had come, and a command was confirmed;
         None if that did not happen in time.
     lost : list of int
-        Frames that never came and were not announced as dropped or rejected either.
+        Frames that never came and were not announced as dropped either.
     repeated : int
         Frames that came twice or out of order.
     executed_twice : int

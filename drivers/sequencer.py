@@ -5,10 +5,15 @@ from typing import Literal
 
 from drivers.contract.errors import SequenceError
 
-#: How often one and the same frame is asked for again.
+#: How often one and the same frame is asked for again at once.
 MAX_TIMES = 5
 
-Step = Literal["take", "resume", "skip", "ignore"]
+#: How often it is asked for after that, each time after a silence: a burst of noise outlasts any number of
+#: questions that follow one another within milliseconds.
+MAX_RESTS = 3
+
+Retry = Literal["resume", "rest", "skip"]
+Step = Literal["take", "ignore"] | Retry
 
 
 @dataclass
@@ -16,8 +21,8 @@ class Sequencer:
     """Follows the sequence numbers of one session.
 
     A frame that is not the next one, or whose bytes were altered, makes the client ask for all from the
-    missing one on (`Resume`), some times at most.  What comes before the answer (`Resumed`) is out of date
-    and comes again.
+    missing one on (`Resume`), some times at once and some more after a rest.  What comes before the answer
+    (`Resumed`), or in the rest, is out of date and comes again.
     """
 
     expected: int = 0
@@ -25,13 +30,20 @@ class Sequencer:
     """Requests to resume so far; the answer to the last one counts."""
     answered: int = 0
     """The last request that was answered."""
+    is_resting: bool = False
+    """Whether to wait for a silence before the next request."""
     _asked_for: int = -1
     _times: int = 0
 
     @property
     def is_resuming(self) -> bool:
-        """Whether what comes now is out of date."""
+        """Whether a request has no answer yet."""
         return self.answered < self.asked
+
+    @property
+    def is_out_of_date(self) -> bool:
+        """Whether what comes now will come again."""
+        return self.is_resuming or self.is_resting
 
     def judge(self, sequence: int) -> tuple[Step, SequenceError | None]:
         """Say what to do with a frame of this number, and what is wrong with it if anything is.
@@ -39,11 +51,11 @@ class Sequencer:
         Returns
         -------
         step : str
-            ``"take"`` it; ``"resume"``: ask again from `expected`; ``"skip"``: take it, and what it skips
-            is lost; ``"ignore"`` it.
+            ``"take"`` it; ``"resume"``: ask again from `expected`; ``"rest"``: do so after a silence;
+            ``"skip"``: take it, and what it skips is lost; ``"ignore"`` it.
         error : SequenceError or None
         """
-        if self.is_resuming:
+        if self.is_out_of_date:
             return "ignore", None
         if sequence == self.expected:
             self.expected += 1
@@ -54,8 +66,9 @@ class Sequencer:
                 "number each frame of a session once, counting up; it was not used twice",
             )
         missing = _range(self.expected, sequence)
-        if self._may_ask():
-            return "resume", SequenceError(
+        step = self._retry()
+        if step != "skip":
+            return step, SequenceError(
                 f"expected frame {self.expected}, found {sequence}: {missing} skipped, or put out of order",
                 "none: the bridge is asked for them again",
             )
@@ -65,23 +78,31 @@ class Sequencer:
             "number the frames of a session without gaps, and announce what is dropped",
         )
 
-    def may_retry(self, sequence: int | None) -> bool:
-        """Whether to ask again for a frame whose bytes were altered; if not, it counts as come."""
-        if self.is_resuming or (sequence is not None and sequence != self.expected):
-            return False
-        if self._may_ask():
-            return True
-        if sequence is not None:
-            self.expected = sequence + 1
-        return False
+    def retry(self, sequence: int | None) -> Retry | Literal["ignore"]:
+        """Say what to do about something whose bytes were altered, a frame of this number if that is known.
 
-    def pass_over(self, sequence: int) -> None:
-        """Count a frame that cannot be used as come."""
-        if not self.is_resuming:
+        Returns
+        -------
+        str
+            ``"resume"`` and ``"rest"`` as `judge` does; ``"skip"``: it was asked for often enough, and
+            counts as come if its number is known; ``"ignore"``: it is not the one to ask for.
+        """
+        if self.is_out_of_date or (sequence is not None and sequence != self.expected):
+            return "ignore"
+        step = self._retry()
+        if step == "skip" and sequence is not None:
+            self.expected = sequence + 1
+        return step
+
+    def pass_over(self, sequence: int) -> bool:
+        """Count a frame that cannot be used as come, and say whether it was so."""
+        if not self.is_out_of_date:
             self.expected = max(self.expected, sequence + 1)
+        return not self.is_out_of_date
 
     def ask(self) -> int:
         """Return the number of a new request to resume; what comes before its answer is out of date."""
+        self.is_resting = False
         self.asked += 1
         return self.asked
 
@@ -91,11 +112,14 @@ class Sequencer:
             self.answered = number
             self.expected = next_sequence
 
-    def _may_ask(self) -> bool:
+    def _retry(self) -> Retry:
         if self._asked_for != self.expected:
             self._asked_for, self._times = self.expected, 0
         self._times += 1
-        return self._times <= MAX_TIMES
+        if self._times <= MAX_TIMES:
+            return "resume"
+        self.is_resting = self._times <= MAX_TIMES + MAX_RESTS
+        return "rest" if self.is_resting else "skip"
 
 
 def _range(first: int, end: int) -> str:

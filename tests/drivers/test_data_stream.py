@@ -164,23 +164,89 @@ def test_an_aborted_session_is_over_whatever_is_missing():
     stream.connect("token")
     heard = stream.hear(pack(SessionEnded(session="s-1", next_sequence=2, is_aborted=True)))
     assert heard.is_over
+    dropped, end = heard.passed
+    assert (dropped.first_sequence, dropped.last_sequence) == (0, 1)
+    assert isinstance(end, SessionEnded)
     assert not stream.hear(pack(SessionEnded(session="s-1", next_sequence=2, is_aborted=True))).passed
+
+
+def answers_to(stream, heard):
+    """What is asked, after a silence if need be."""
+    return heard.answers or (stream.ask_for_lost(heartbeat()),)
 
 
 def test_a_gap_that_stays_is_announced_as_dropped():
     stream = DataStream(4, 1000)
     stream.begin("s-1", 0)
     passed, question = [], stream.connect("token")
-    for _ in range(8):
+    for _ in range(12):
         stream.hear(pack(Resumed(session="s-1", next_sequence=0, number=question.number)))
         heard = stream.hear(packed_frame(3))
         passed += heard.passed
         if isinstance(passed[-1], Frame):
             break
-        (question,) = heard.answers
+        (question,) = answers_to(stream, heard)
     assert isinstance(passed[0], Rejected)
     assert (passed[-2].first_sequence, passed[-2].last_sequence, passed[-2].count) == (0, 2, 3)
     assert passed[-1].header.sequence == 3
+
+
+def altered_frame(number):
+    *parts, pixels = packed_frame(number)
+    return [*parts, bytes([pixels[0] ^ 1]) + pixels[1:]]
+
+
+def test_a_burst_of_noise_is_outlasted():
+    stream = DataStream(4, 1000)
+    stream.begin("s-1", 0)
+    resume(stream)
+    heard = stream.hear(altered_frame(0))
+    while heard.answers:  # all at once, as quickly as the bridge answers
+        (question,) = heard.answers
+        stream.hear(pack(Resumed(session="s-1", next_sequence=0, number=question.number)))
+        heard = stream.hear(altered_frame(0))
+    assert not stream.hear(packed_frame(1)).passed
+    question = stream.ask_for_lost(heartbeat())
+    stream.hear(pack(Resumed(session="s-1", next_sequence=0, number=question.number)))
+    assert stream.hear(packed_frame(0)).passed[0].header.sequence == 0
+
+
+def test_a_frame_that_is_always_altered_is_announced_as_dropped():
+    stream = DataStream(4, 1000)
+    stream.begin("s-1", 0)
+    passed, question = [], stream.connect("token")
+    for _ in range(12):
+        stream.hear(pack(Resumed(session="s-1", next_sequence=0, number=question.number)))
+        heard = stream.hear(altered_frame(0))
+        passed += heard.passed
+        if isinstance(passed[-1], Dropped):
+            break
+        (question,) = answers_to(stream, heard)
+    assert (passed[-1].first_sequence, passed[-1].last_sequence) == (0, 0)
+    assert stream.hear(packed_frame(1)).passed[0].header.sequence == 1
+
+
+def test_an_end_that_is_altered_often_still_comes():
+    stream = DataStream(4, 1000)
+    stream.begin("s-1", 0)
+    question = stream.connect("token")
+    topic, header = pack(SessionEnded(session="s-1", next_sequence=0, is_aborted=False))
+    for _ in range(8):
+        stream.hear(pack(Resumed(session="s-1", next_sequence=0, number=question.number)))
+        heard = stream.hear([topic, bytes([header[0] ^ 1]) + header[1:]])
+        (question,) = heard.answers or (stream.ask_for_lost(heartbeat()),)
+    stream.hear(pack(Resumed(session="s-1", next_sequence=0, number=question.number)))
+    assert stream.hear([topic, header]).is_over
+
+
+def test_a_drop_that_will_come_again_is_passed_on_once():
+    stream = DataStream(4, 1000)
+    stream.begin("s-1", 0)
+    question = stream.connect("token")
+    dropped = pack(Dropped(session="s-1", first_sequence=0, last_sequence=1, count=2, reason="too late"))
+    assert not stream.hear(dropped).passed
+    stream.hear(pack(Resumed(session="s-1", next_sequence=0, number=question.number)))
+    assert len(stream.hear(dropped).passed) == 1
 
 
 def test_what_is_in_hand_stays_unsafe_over_a_new_connection():

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.sequencer import MAX_TIMES, Sequencer
+from drivers.sequencer import MAX_RESTS, MAX_TIMES, Sequencer
 
 
 def test_frames_in_order_are_taken():
@@ -44,21 +44,44 @@ def test_only_the_answer_to_the_last_request_counts_and_once():
     assert sequencer.expected == 5
 
 
+def go_through(sequencer, step):
+    """Ask and be answered, if the step says so."""
+    if step in ("resume", "rest"):
+        sequencer.resumed(sequencer.ask(), sequencer.expected)
+
+
 def test_a_bridge_that_skips_for_good_does_not_stop_the_stream():
     sequencer = Sequencer(expected=4)
     steps = []
-    for _ in range(MAX_TIMES + 1):
+    for _ in range(MAX_TIMES + MAX_RESTS + 1):
         step, error = sequencer.judge(6)
         steps.append(step)
-    assert steps == ["resume"] * MAX_TIMES + ["skip"]
+        go_through(sequencer, step)
+    assert steps == ["resume"] * MAX_TIMES + ["rest"] * MAX_RESTS + ["skip"]
     assert "did not come" in error.reason
     assert sequencer.judge(7) == ("take", None)
 
 
 def test_an_altered_frame_is_asked_for_again_and_passed_over_in_the_end():
     sequencer = Sequencer(expected=4)
-    assert [sequencer.may_retry(4) for _ in range(MAX_TIMES + 1)] == [True] * MAX_TIMES + [False]
+    steps = []
+    for _ in range(MAX_TIMES + MAX_RESTS + 1):
+        steps.append(sequencer.retry(4))
+        go_through(sequencer, steps[-1])
+    assert steps == ["resume"] * MAX_TIMES + ["rest"] * MAX_RESTS + ["skip"]
     assert sequencer.expected == 5
+
+
+def test_nothing_that_comes_in_a_rest_is_used():
+    sequencer = Sequencer(expected=4)
+    for _ in range(MAX_TIMES):
+        go_through(sequencer, sequencer.retry(4))
+    assert sequencer.retry(4) == "rest"
+    assert sequencer.judge(4) == ("ignore", None)
+    assert sequencer.retry(4) == "ignore"
+    assert not sequencer.pass_over(4)
+    sequencer.resumed(sequencer.ask(), 4)
+    assert sequencer.judge(4) == ("take", None)
 
 
 @given(st.lists(st.integers(0, 12), max_size=60))
@@ -69,6 +92,5 @@ def test_no_number_is_taken_twice_or_out_of_order(numbers):
         step, _ = sequencer.judge(number)
         if step in ("take", "skip"):
             taken.append(number)
-        if step == "resume":
-            sequencer.resumed(sequencer.ask(), sequencer.expected)
+        go_through(sequencer, step)
     assert taken == sorted(set(taken))
