@@ -179,7 +179,8 @@ class DataStream:
                 return Heard((), (self._resume(),) if step == "resume" else ())
         if not self._has_ended:
             if ended.next_sequence > self.expected:
-                passed.append(self._give_up(self.expected, ended.next_sequence, "did not come before the end"))
+                reason = "did not come before the end"
+                passed.append(self._give_up(self.expected, ended.next_sequence, reason))
             passed.append(ended)
         self._has_ended = True
         return Heard(tuple(passed), is_over=True)
@@ -217,7 +218,8 @@ class DataStream:
         if step == "resume":
             return Heard(tuple(passed), (self._resume(),))
         if step == "skip" and sequence is not None:
-            passed.append(self._give_up(sequence, sequence + 1, "its bytes came altered as often as it was sent"))
+            reason = "its bytes came altered as often as it was sent"
+            passed.append(self._give_up(sequence, sequence + 1, reason))
         return Heard(tuple(passed), self._settle())
 
     def _give_up(self, first: int, end: int, reason: str) -> Dropped:
