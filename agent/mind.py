@@ -17,7 +17,7 @@ from agent.evidence import Entry, Steadiness, enter
 from agent.goals import Knowledge, goals_of, judge, needed_nats
 from agent.insight import Insight, learn_insight
 from agent.register import Register, empty_register
-from agent.scans import Scan, Source, join_scans
+from agent.scans import Scan, Source, join_scans, muted
 from agent.settings import Rules
 from agent.sightings import field_box, read_map
 from agent.value import attainable_entropy
@@ -31,6 +31,12 @@ from models.fusion import FusionLaw
 
 #: A dose beyond which no source says anything more [e/Å²].
 _ENDLESS = 1e9
+
+#: What a map that makes no sense may raise.
+_UNUSABLE = (InputError, ValueError, ArithmeticError, LookupError)
+
+#: Frames among which one that comes again is known for what it is.
+_REMEMBERED = 1000
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Mind:
         Name of the scan whose further detectors' maps are awaited.
     waiting : tuple of Scan
         Its maps so far.
+    pixels : tuple of str
+        Digests of the newest frames' pixels: a frame that is played twice is one observation.
     least_electrons, least_dose_e_per_a2 : float
         That scans brought which could be entered: fainter or much smaller ones might not be read.
     read_whole : frozenset of Source
@@ -61,6 +69,7 @@ class Mind:
     drift_angstrom: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     group: str | None = None
     waiting: tuple[Scan, ...] = ()
+    pixels: tuple[str, ...] = ()
     least_electrons: float = math.inf
     least_dose_e_per_a2: float = math.inf
     read_whole: frozenset[Source] = frozenset()
@@ -106,11 +115,21 @@ def consider(
     """
     try:
         scan = read_map(defect_map, header, means.law)
+        is_repeated = defect_map.header.frame.sha256 in mind.pixels
+        if is_repeated:
+            scan = muted(scan)
+        mind = _remember(_with_left_over(mind, header, means), defect_map)
         mind, whole = _gather(mind, scan, header)
         if whole is None:
             return mind, Assessment(is_entered=False, is_complete=False, remark="other detectors are awaited")
+        if is_repeated and len(whole.layers) == 1:
+            return mind, _with(
+                Assessment(is_entered=False, columns=int(mind.register.is_seen.sum())),
+                mind,
+                remark="this frame was seen before, pixel for pixel: it says nothing new",
+            )
         return _enter(mind, whole, defect_map, header, situation, means)
-    except (InputError, ValueError, ArithmeticError, LookupError) as error:
+    except _UNUSABLE as error:
         return mind, Assessment(is_entered=False, doubts=(str(error),), remark="the map could not be entered")
 
 
@@ -126,17 +145,45 @@ def reconsider(mind: Mind, situation: Situation, means: Means) -> Assessment:
 
 
 def _gather(mind: Mind, scan: Scan, header: FrameHeader) -> tuple[Mind, Scan | None]:
-    """Join the maps of one pass of the beam; None until they are complete.
-
-    A scan of which some maps never come is forgotten when the next one's first comes.
-    """
+    """Join the maps of one pass of the beam; None until they are complete."""
     group = header.simultaneous
     if group is None:
-        return replace(mind, group=None, waiting=()), scan
-    waiting = (*mind.waiting, scan) if mind.group == group.group else (scan,)
+        return mind, scan
+    waiting = (*mind.waiting, scan)
     if len(waiting) < group.count:
         return replace(mind, group=group.group, waiting=waiting), None
     return replace(mind, group=None, waiting=()), join_scans(waiting)
+
+
+def _remember(mind: Mind, defect_map: DefectMap) -> Mind:
+    """Note a frame's pixels."""
+    return replace(mind, pixels=(*mind.pixels, defect_map.header.frame.sha256)[-_REMEMBERED:])
+
+
+def _with_left_over(mind: Mind, header: FrameHeader, means: Means) -> Mind:
+    """Enter what came of an earlier scan whose other detectors' maps never did, as of a rejected frame."""
+    group = header.simultaneous
+    if not mind.waiting or (group is not None and group.group == mind.group):
+        return mind
+    maps, mind = mind.waiting, replace(mind, group=None, waiting=())
+    try:
+        scan = join_scans(maps)
+        register, entry = enter(mind.register, scan, means.law, _steadiness(means))
+    except _UNUSABLE:
+        return mind
+    if not entry.is_entered:
+        return mind
+    belief = believe(register, means.law)
+    return replace(
+        mind,
+        register=register,
+        insight=learn_insight(mind.insight, scan, _probability_of(entry, belief), means.law),
+        drift_angstrom=mind.drift_angstrom + entry.drift_angstrom,
+    )
+
+
+def _steadiness(means: Means) -> Steadiness:
+    return Steadiness(drift_sigma_angstrom_per_s=means.rules.policy.drift_angstrom_per_s)
 
 
 def _enter(
@@ -150,8 +197,7 @@ def _enter(
     """Enter a whole scan, and say what follows."""
     law, before = means.law, mind.register
     known = believe(before, law)
-    steadiness = Steadiness(drift_sigma_angstrom_per_s=means.rules.policy.drift_angstrom_per_s)
-    register, entry = enter(before, scan, law, steadiness)
+    register, entry = enter(before, scan, law, _steadiness(means))
     belief = believe(register, law)
     box = field_box(defect_map, header)
     view = np.flatnonzero(is_inside(register.position_angstrom, box) & register.is_seen)
@@ -166,10 +212,12 @@ def _enter(
     )
     if not entry.is_entered:
         return mind, _with(assessment, mind, remark="the map could not be entered")
-    mind = Mind(
-        register,
-        learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
-        mind.drift_angstrom + entry.drift_angstrom,
+    mind = replace(
+        mind,
+        register=register,
+        insight=learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
+        drift_angstrom=mind.drift_angstrom + entry.drift_angstrom,
+        outlook=None,
         least_electrons=_least_electrons(mind, scan, defect_map, header),
         least_dose_e_per_a2=_least_dose(mind, scan, header),
         read_whole=mind.read_whole | {one.source for one in scan.layers if header.window is None},

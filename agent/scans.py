@@ -93,6 +93,12 @@ def join_layers(first: Scan, second: Scan) -> Scan:
     return replace(first, layers=first.layers + layers)
 
 
+def muted(scan: Scan) -> Scan:
+    """Scan that shows where its columns are and says nothing of what they are."""
+    layers = (replace(one, is_usable=np.zeros_like(one.is_usable)) for one in scan.layers)
+    return replace(scan, layers=tuple(layers))
+
+
 def silence(is_metal: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Log likelihoods that say nothing, (S, 5)."""
     return np.where(is_metal[:, None] == ON_METAL, 0.0, -np.inf)

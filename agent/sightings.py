@@ -32,12 +32,11 @@ def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw) -> Scan
     logs = likelihoods(
         columns["p"].astype(np.float64), np.array(defect_map.header.prior, np.float64), is_metal
     )
-    dose = header.dose_e_per_a2 or law.half_dose_e_per_a2
     mute = defect_map.is_flagged(ColumnFlag.UNDECIDED) | defect_map.is_flagged(ColumnFlag.FOREIGN)
     layer = Layer(
         context=context,
-        dose_e_per_a2=dose,
-        log_likelihood=calibrate(logs, is_metal, context.detector.name, dose, law),
+        dose_e_per_a2=header.dose_e_per_a2 or law.half_dose_e_per_a2,
+        log_likelihood=calibrate(logs, is_metal, context.detector.name, header.dose_e_per_a2 or None, law),
         is_usable=~mute,
     )
     return Scan(

@@ -1,17 +1,20 @@
 """From maps to what is asked for next, on a made-up specimen that obeys the law."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from agent.assessment import Situation
+from agent.belief import believe
 from agent.mind import Means, Mind, consider, reconsider
 from agent.requests import Repeat
 from agent.settings import GoalSettings, LimitSettings, PolicySettings, Rules
 from drivers.contract.context import HAADF, MAADF
 from drivers.contract.header import Simultaneous
 from drivers.contract.instrument import AcquireImage, Capabilities
-from drivers.contract.maps import DefectMap
+from drivers.contract.maps import DefectMap, FrameReference
 from models.analysis import as_settled
 
 CAN = Capabilities(
@@ -29,7 +32,7 @@ PIXEL, EDGE = 0.3, 100.0
 @pytest.fixture
 def look(make, make_specimen, contexts):
     """Maps of a made-up specimen, as the analysis would make them."""
-    specimen = make_specimen(4, 130.0)
+    specimen, numbers = make_specimen(4, 130.0), itertools.count()
 
     def taken(detector="HAADF", number=0, dose=1e4, **facts):
         context = getattr(contexts, detector.lower())
@@ -43,7 +46,11 @@ def look(make, make_specimen, contexts):
         place = scan.positions_angstrom / PIXEL + (shape - 1) / 2
         columns["row_px"], columns["col_px"] = place.T
         header = make.map_header(0.1, detector, len(columns)).model_copy(
-            update={"prior": tuple(prior / prior.sum()), "settled": as_settled(context)}
+            update={
+                "prior": tuple(prior / prior.sum()),
+                "settled": as_settled(context),
+                "frame": FrameReference(shape=(16, 16), sha256=f"{next(numbers):064x}"),
+            }
         )
         known = {"dose_e_per_a2": dose, "dwell_us": 4.0, "detector": context.detector} | facts
         frame = make.header_of(number, **known).model_copy(update={"shape": (shape, shape)})
@@ -109,6 +116,32 @@ def test_detectors_that_read_one_scan_are_entered_together(make, look, law):
     assert told.is_complete
     assert len(mind.register.sources) == 2
     assert mind.register.taken_e_per_a2.max() == 1e4, "one pass of the beam"
+
+
+def test_a_frame_that_is_played_again_is_one_observation(make, look, law):
+    """As a recording does that answers a request with what it holds."""
+    again = look()
+    mind, _ = consider(Mind(), *again, situation(make), means_of(law))
+    known = believe(mind.register, law)
+    mind, told = consider(mind, *again, situation(make), means_of(law))
+    assert not told.is_entered
+    assert "pixel for pixel" in told.remark
+    np.testing.assert_array_equal(believe(mind.register, law).probability, known.probability)
+    first, second = (Simultaneous(group="g", index=index, count=2) for index in range(2))
+    header = again[1].model_copy(update={"simultaneous": first})
+    mind, _ = consider(mind, again[0], header, situation(make), means_of(law))
+    mind, told = consider(mind, *look("MAADF", 1, simultaneous=second), situation(make), means_of(law))
+    assert told.is_entered
+    assert mind.register.dose_e_per_a2.max(axis=1).tolist() == [1e4, 1e4], "each detector once"
+
+
+def test_a_scan_of_which_one_detector_is_missing_is_entered_by_the_other(make, look, law):
+    first = Simultaneous(group="g", index=0, count=2)
+    mind, told = consider(Mind(), *look(simultaneous=first), situation(make), means_of(law))
+    assert not told.is_complete
+    mind, told = consider(mind, *look(number=1), situation(make), means_of(law))
+    assert told.is_entered
+    assert mind.register.dose_e_per_a2.max() == 2e4, "both scans"
 
 
 def test_goals_that_are_reached_or_cannot_be_end_the_asking(make, look, law):
