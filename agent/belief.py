@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 
 from agent.register import Register
 from agent.scans import Scan, silence
-from models.fusion import ON_METAL, START_SHARES, FusionLaw, source_weights, strengths
+from models.fusion import ON_METAL, START_SHARES, FusionLaw, said, source_weights
 
 #: The shares that the specimen is expected to have count as much as this many columns of a sublattice.
 _SHARE_COLUMNS = 20.0
@@ -38,8 +38,7 @@ def fused_likelihood(register_: Register, law: FusionLaw) -> NDArray[np.float64]
     if not register_.sources:
         return silence(register_.is_metal)
     dose = register_.dose_e_per_a2
-    reached = strengths(dose.T, register_.is_metal, register_.contexts, law)
-    weights = source_weights(reached, law.correlation).T  # (K, C)
+    weights = source_weights(said(dose, law).T, law.correlation).T  # (K, C)
     per_source = weights / (dose + law.half_dose_e_per_a2)
     logs = np.einsum("kc,kcl->cl", per_source, register_.sums.astype(np.float64))
     return np.where(register_.is_metal[:, None] == ON_METAL, logs, -np.inf)
@@ -77,9 +76,8 @@ def _learn_shares(logs: NDArray[np.float64], start: NDArray[np.float64]) -> NDAr
 
 def fused_layers(scan: Scan, law: FusionLaw) -> NDArray[np.float64]:
     """What a scan's layers say together, as one observation, (S, 5); nothing of columns none may speak of."""
-    dose = np.stack([layer.dose_e_per_a2 * layer.is_usable for layer in scan.layers], axis=1)
-    reached = strengths(dose, scan.is_metal, [layer.context for layer in scan.layers], law)
-    weights = source_weights(reached, law.correlation)
+    strength = np.stack([said(layer.dose_e_per_a2, law) * layer.is_usable for layer in scan.layers], axis=1)
+    weights = source_weights(strength, law.correlation)
     total = silence(scan.is_metal)
     for layer, weight in zip(scan.layers, weights.T, strict=True):
         total = total + np.nan_to_num(layer.log_likelihood, neginf=0.0) * weight[:, None]

@@ -9,15 +9,14 @@ then n frames of a source, with doses d1 ... dn and D in all, say together
 
 l_i being the log likelihoods of one frame: many faint frames add up, many bright ones are averaged.  A source
 of total dose D says the part q = D / (D + h) of all that it could ever say.  What two sources are off by is
-correlated by r, so each is weighted by what is its own (generalised least squares over the square roots of q
-times the squared separation that the source could ever reach; never below zero).  See docs/decisions/0060.
+correlated by r, so each is weighted by what is its own (generalised least squares over the square roots of q;
+never below zero).  See docs/decisions/0060.
 
 NumPy only, so that the agent can import it.
 """
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -149,27 +148,6 @@ def said(dose_e_per_a2: NDArray[np.floating] | float, law: FusionLaw) -> NDArray
     """Part of what a source can ever say that it has said by a total dose."""
     dose = np.asarray(dose_e_per_a2, np.float64)
     return np.asarray(dose / (dose + law.half_dose_e_per_a2))
-
-
-def strengths(
-    dose_e_per_a2: NDArray[np.floating],
-    is_metal: NDArray[np.bool_],
-    contexts: Sequence[Context],
-    law: FusionLaw,
-) -> NDArray[np.float64]:
-    """Squared separations (C, K) that sources have reached of columns by their total doses (C, K).
-
-    Of the first vacancy from the whole column on the chalcogen's sublattice, of the dopant from the metal on
-    the other.
-
-    Raises
-    ------
-    InputError
-        If the law holds no figures of a context.
-    """
-    ever = np.array([law.separation(context) for context in contexts]).reshape(-1, len(PAIRS))
-    of_column = np.where(is_metal[:, None], ever[:, 2], ever[:, 0])
-    return np.asarray(said(dose_e_per_a2, law) * of_column)
 
 
 def source_weights(strength: NDArray[np.floating], correlation: float) -> NDArray[np.float64]:

@@ -146,11 +146,11 @@ def fit(table: Table) -> FusionLaw:
         ** _best(lambda x: _loss_of(fitting, repeats, replace(law, half_dose_e_per_a2=10**x)), (3.0, 6.0)),
     )
     pairs = [[0, 1], [0, 3], [1, 2], [0, 8], [1, 9], [0, 9], [1, 8]]
-    separations, transfer = _fit_separations(fitting, law)
-    law = replace(law, separations=separations, transfer=transfer)
-    return replace(
+    law = replace(
         law, correlation=_best(lambda x: _loss_of(fitting, pairs, replace(law, correlation=x)), (0.0, 0.9))
     )
+    separations, transfer = _fit_separations(fitting, law)
+    return replace(law, separations=separations, transfer=transfer)
 
 
 def _best(loss: Any, bounds: tuple[float, float]) -> float:
@@ -216,31 +216,17 @@ def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.flo
     for slot in slots:
         # A series changes its energy with its last scan.
         total.setdefault((slot % 2, int(slot >= 8)), []).append(slot)
-    sums, doses, ever = [], [], []
+    sums, doses = [], []
     for members in total.values():
         dose = table.dose[:, members]
         weight = (dose + law.half_dose_e_per_a2) / (dose.sum(axis=1, keepdims=True) + law.half_dose_e_per_a2)
         with np.errstate(invalid="ignore"):
             sums.append((table.logs[:, members] * weight[:, :, None]).sum(axis=1))
         doses.append(dose.sum(axis=1))
-        ever.append(_separations_at(table.context[:, members[0]], table.is_metal, law))
-    reached = said(np.stack(doses, axis=1), law) * np.stack(ever, axis=1)
-    weights = source_weights(reached, law.correlation)
+    weights = source_weights(said(np.stack(doses, axis=1), law), law.correlation)
     with np.errstate(invalid="ignore"):
         fused = (np.stack(sums, axis=1) * weights[:, :, None]).sum(axis=1)
     return np.where(table.is_metal[:, None] == ON_METAL, fused, -np.inf)
-
-
-def _separations_at(
-    context: NDArray[np.int64], is_metal: NDArray[np.bool_], law: FusionLaw
-) -> NDArray[np.float64]:
-    """Squared separation (C,) that a source could ever reach of each column; 1 as long as none is known."""
-    if not law.separations:
-        return np.ones(len(context))
-    numbers, place = np.unique(context, return_inverse=True)
-    contexts = reference_contexts()
-    ever = np.array([law.separation(contexts[number]) for number in numbers])[place]
-    return np.asarray(np.where(is_metal, ever[:, 2], ever[:, 0]))
 
 
 def calibrated(table: Table, law: FusionLaw) -> Table:
