@@ -22,7 +22,7 @@ from models.patches import kernel_prefilter, sample_coefficients
 Floats = TypeVar("Floats", bound=np.floating)
 
 #: Standard deviations of the Gaussian windows of background and gain over the lattice constant.
-_BACKGROUND_SCALE, _GAIN_SCALE = 2.5, 3.5
+_BACKGROUND_SCALE, _GAIN_SCALE = 1.75, 3.5
 
 #: Part of the lattice constant that the frame is blurred by before it is sampled, against noise of pixels.
 _BLUR_SCALE = 0.1

@@ -85,7 +85,7 @@ RULES = Rules(
     goals=GoalSettings(defects_f1=0.99),
 )
 
-_MOST_SCANS = 250
+_MOST_SCANS = 400
 
 #: A session ends once its F1 has stayed above this for so many scans: what comes after decides no figure.
 _ENOUGH, _STAYED = 0.99, 3
