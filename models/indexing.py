@@ -9,6 +9,7 @@ shear, drift and strain may add up to any number of periods across the frame.
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from torch import Tensor
 from torch.nn.functional import conv2d
+
+Number = TypeVar("Number", np.float32, np.int64)
 
 #: Edge of a tile over the lattice constant.
 _TILE_SCALE = 1.5
@@ -28,6 +31,14 @@ _LEAST_COHERENCE = 0.35
 #: Most change of phase from tile to tile: a strain or rotation of 0.07 against the mean lattice.  What
 #: differs by more is another grain, with a mean lattice of its own.
 _MOST_PHASE_STEP = 0.18
+
+#: Least part of that phasor along the phase that the tiles around it let expect, for the tile to join them:
+#: over the median length in their region, so that in a clear frame none does, and at least.  Some thirty
+#: random maxima reach the latter by chance in one tile of a hundred, along both axes.
+_LEAST_IN_PHASE, _LEAST_IN_PHASE_OF_ANY = 0.4, 0.15
+
+#: Times that a region takes in the tiles around it.
+_ROUNDS = 8
 
 #: A region of the lattice holds at least this many tiles.
 _LEAST_TILES = 4
@@ -80,7 +91,8 @@ def index_maxima(positions: Tensor, basis: Tensor, shape: tuple[int, int]) -> li
     tile = (positions / tile_px).long()
     tile_number = tile[:, 0].clamp(0, rows - 1) * columns + tile[:, 1].clamp(0, columns - 1)
     phase, coherence = _tile_phases(coordinates, tile_number, (rows, columns))
-    offsets, region = _unwrap(phase.cpu().numpy(), coherence.cpu().numpy())
+    phases, coherences = phase.cpu().numpy(), coherence.cpu().numpy()
+    offsets, region = _join_in_phase(*_unwrap(phases, coherences), phases, coherences)
     offset = torch.from_numpy(offsets).to(positions).reshape(-1, 2)[tile_number]
     of_region = torch.from_numpy(region).to(positions.device).flatten()[tile_number]
     index = torch.round(coordinates - offset).long()
@@ -142,6 +154,67 @@ def _unwrap(
         region[visited] = new
         offsets[visited] = _integrate(flat_phase, visited, parent)
     return offsets.reshape(phase.shape), region.reshape(coherence.shape)
+
+
+def _join_in_phase(
+    offsets: NDArray[np.float32],
+    region: NDArray[np.int64],
+    phase: NDArray[np.float32],
+    coherence: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Let regions take in tiles that are too noisy to be trusted by themselves and in phase with them.
+
+    A faint frame has such tiles everywhere.  In a clear one they lie in vacuum, in a grain turned against the
+    mean lattice, or on its boundary.
+
+    Parameters
+    ----------
+    offsets, region
+        From `_unwrap`.
+    phase : ndarray of shape (R, C, 2)
+    coherence : ndarray of shape (R, C)
+
+    Returns
+    -------
+    offsets, region
+        As before, where they were known.
+    """
+    offsets, region = offsets.copy(), region.copy()
+    usual = [float(np.median(coherence[region == k])) for k in range(int(region.max()) + 1)]
+    least = np.maximum(
+        _LEAST_IN_PHASE * np.array([*usual, np.inf]), _LEAST_IN_PHASE_OF_ANY
+    )  # the last: of none
+    for _ in range(_ROUNDS):
+        free = np.argwhere(region < 0)
+        if not len(free) or len(free) == region.size:
+            break
+        near = _around(region, -1)[:, *free.T]  # (8, F)
+        joined = near.max(axis=0)  # of several regions the smaller: the larger need not be the right one
+        known = (near == joined) & (near >= 0)
+        count = known.sum(axis=0)
+        expected = (
+            np.einsum("kf,kfc->fc", known.astype(np.float32), _around(offsets, 0.0)[:, *free.T])
+            / np.maximum(count, 1)[:, None]
+        )
+        aside = phase[tuple(free.T)] - expected
+        aside -= np.round(aside)
+        in_phase = (coherence[tuple(free.T)][:, None] * np.cos(2 * np.pi * aside)).min(axis=1)
+        takes = (count >= 2) & (in_phase > least[joined]) & (coherence[tuple(free.T)] < _LEAST_COHERENCE)
+        if not takes.any():
+            break
+        place = tuple(free[takes].T)
+        # Half of the way from what is expected to what was seen: both are noisy.
+        offsets[place] = expected[takes] + aside[takes] / 2
+        region[place] = joined[takes]
+    return offsets, region
+
+
+def _around(values: NDArray[Number], beyond: float) -> NDArray[Number]:
+    """What the eight tiles around each hold, shape (8, R, C, ...)."""
+    rows, columns = values.shape[:2]
+    wide = np.pad(values, ((1, 1), (1, 1), *[(0, 0)] * (values.ndim - 2)), constant_values=beyond)
+    steps = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+    return np.stack([wide[i : i + rows, j : j + columns] for i, j in steps])
 
 
 def _integrate(
