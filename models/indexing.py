@@ -40,6 +40,9 @@ _LEAST_IN_PHASE, _LEAST_IN_PHASE_OF_ANY = 0.4, 0.15
 #: Times that a region takes in the tiles around it.
 _ROUNDS = 8
 
+#: Pairs of neighbouring tiles by which two regions are told to be one.
+_LEAST_CONTACTS = 2
+
 #: A region of the lattice holds at least this many tiles.
 _LEAST_TILES = 4
 
@@ -93,6 +96,7 @@ def index_maxima(positions: Tensor, basis: Tensor, shape: tuple[int, int]) -> li
     phase, coherence = _tile_phases(coordinates, tile_number, (rows, columns))
     phases, coherences = phase.cpu().numpy(), coherence.cpu().numpy()
     offsets, region = _join_in_phase(*_unwrap(phases, coherences), phases, coherences)
+    offsets, region = _merge_in_phase(offsets, region)
     offset = torch.from_numpy(offsets).to(positions).reshape(-1, 2)[tile_number]
     of_region = torch.from_numpy(region).to(positions.device).flatten()[tile_number]
     index = torch.round(coordinates - offset).long()
@@ -207,6 +211,44 @@ def _join_in_phase(
         offsets[place] = expected[takes] + aside[takes] / 2
         region[place] = joined[takes]
     return offsets, region
+
+
+def _merge_in_phase(
+    offsets: NDArray[np.float32], region: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Make one of regions that touch after tiles have joined them, and whose phases agree where they do."""
+    offsets, region = offsets.copy(), region.copy()
+    merged = True
+    while merged:
+        merged = False
+        for first, second, difference in _contacts(offsets, region):
+            shift = np.round(np.median(difference, axis=0))
+            apart = np.abs(difference - shift).max(axis=1)
+            if len(apart) < _LEAST_CONTACTS or apart.mean() > _MOST_PHASE_STEP:
+                continue
+            own = region == second
+            offsets[own] -= shift
+            region[own] = first
+            region[region > second] -= 1
+            merged = True
+            break
+    return offsets, region
+
+
+def _contacts(
+    offsets: NDArray[np.float32], region: NDArray[np.int64]
+) -> list[tuple[int, int, NDArray[np.float32]]]:
+    """Regions that touch, the larger first, and by how much the second's offsets are larger there, (n, 2)."""
+    pairs: dict[tuple[int, int], list[NDArray[np.float32]]] = {}
+    for one, other, step in (
+        (region[:, 1:], region[:, :-1], offsets[:, 1:] - offsets[:, :-1]),
+        (region[1:], region[:-1], offsets[1:] - offsets[:-1]),
+    ):
+        for row, column in np.argwhere((one != other) & (one >= 0) & (other >= 0)):
+            low, high = sorted((int(one[row, column]), int(other[row, column])))
+            sign = 1 if one[row, column] == high else -1
+            pairs.setdefault((low, high), []).append(sign * step[row, column])
+    return [(low, high, np.array(steps)) for (low, high), steps in sorted(pairs.items())]
 
 
 def _around(values: NDArray[Number], beyond: float) -> NDArray[Number]:

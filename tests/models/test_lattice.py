@@ -181,3 +181,21 @@ def test_the_fit_is_the_same_on_every_call(make_honeycomb, draw, rng):
     first, second = fit(image), fit(image)
     assert torch.equal(first.positions, second.positions)
     assert torch.equal(first.sublattice, second.sublattice)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_faint_lattice_holds_together_and_vacuum_stays_empty(make_honeycomb, draw, seed):
+    """Tiles that are too noisy by themselves join what they are in phase with."""
+    shape, rng = (320, 320), np.random.default_rng(seed)
+    truth, middle = make_honeycomb(shape, lattice_px=10.0), np.array([100.0, 200.0])
+    hole = np.linalg.norm(truth.positions - middle, axis=1) < 40
+    clear = draw(truth.dimmed(np.flatnonzero(hole), 0.0), shape, sigma_px=1.4)
+    lattice = fit(clear + rng.normal(0, 0.8, shape))
+    missed = match(lattice, truth)[0]
+    there = ~hole & ((truth.positions > 5) & (truth.positions < 315)).all(axis=1)
+    assert np.mean(missed[there] < 3) > 0.93
+    assert len(lattice.vectors) == 1
+    assert (np.linalg.norm(lattice.positions.numpy() - middle, axis=1) > 30).all()
+    _, nearest = cKDTree(truth.positions).query(lattice.positions.numpy())
+    same = (truth.sublattice[nearest] == lattice.sublattice.numpy()).mean()
+    assert max(same, 1 - same) > 0.99
