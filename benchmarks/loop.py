@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.rig.figures import draw, summarise
 from benchmarks.rig.policies import POLICIES
 from benchmarks.rig.runs import CASES, RULES, work
+from sim_microscope.workers import worker_pool
 
 #: From the issue.
 LIMITS = {
@@ -105,7 +106,10 @@ def _run_all(
                 progress.advance(bar)
             return
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        with ProcessPoolExecutor(jobs) as pool:
+        pool = worker_pool(jobs)
+        try:
             for future in as_completed([pool.submit(work, task) for task in tasks]):
                 yield future.result()
                 progress.advance(bar)
+        finally:  # stopped half-way, do not work off the rest
+            pool.shutdown(cancel_futures=True)
