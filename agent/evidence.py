@@ -107,11 +107,10 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
     known = fused_likelihood(register_, law)
     guided = guide(register_, known, scan.positions_angstrom, scan.is_metal, fused, shares, expectation)
     if guided is not None:
-        moved = _moved(register_, scan, guided.drift_angstrom)
-        return _enter_rows(
-            moved, scan, law, guided.row, Entry(guided.row, 0, _NONE, (), (), guided.drift_angstrom)
-        )
+        moved, scan, drift = _moved(register_, scan, guided.drift_angstrom, expectation)
+        return _enter_rows(moved, scan, law, guided.row, Entry(guided.row, 0, _NONE, (), (), drift))
     counted, doubts = _count_grains(register_, scan)
+    foreseen = expectation
     found: list[tuple[Sites, int, Registration | None]] = []
     grains = int(register_.grain.max(initial=-1)) + 1
     is_placed = len(register_) == 0
@@ -135,7 +134,7 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
             grains += 1
         else:
             doubts.append(best[1].doubt if best else "the lattice is turned against all that was seen before")
-    return _enter_found(register_, scan, law, found, tuple(doubts))
+    return _enter_found(register_, scan, law, found, tuple(doubts), foreseen)
 
 
 def _count_grains(register_: Register, scan: Scan) -> tuple[list[Sites], list[str]]:
@@ -168,8 +167,10 @@ def _expect(register_: Register, scan: Scan, steadiness: Steadiness) -> Expectat
     still = steadiness.scan_sigma_angstrom if is_still else steadiness.stage_sigma_angstrom
     # A drift that was watched goes on much as it was.
     unseen = _MEMORY_S / (_MEMORY_S + register_.watched_s)
-    spread = np.hypot(still, steadiness.drift_sigma_angstrom_per_s * max(unseen, _LEAST_UNSEEN) * elapsed)
-    return Expectation(register_.velocity_angstrom_per_s * elapsed, float(spread))
+    drifted = steadiness.drift_sigma_angstrom_per_s * max(unseen, _LEAST_UNSEEN) * elapsed
+    spread = float(np.linalg.norm([still, register_.astray_angstrom, drifted]))
+    own = steadiness.scan_sigma_angstrom if is_still else 0.0
+    return Expectation(register_.velocity_angstrom_per_s * elapsed, spread, own)
 
 
 def _lattice_of(register_: Register, grain: int) -> Sites:
@@ -228,6 +229,7 @@ def _enter_found(
     law: FusionLaw,
     found: list[tuple[Sites, int, Registration | None]],
     doubts: tuple[str, ...],
+    expectation: Expectation,
 ) -> tuple[Register, Entry]:
     """Enter the grains whose place is known."""
     row = np.full(len(scan.grain), -1, np.int64)
@@ -237,7 +239,7 @@ def _enter_found(
     before, drift = len(register_), np.zeros(2)
     if registrations:
         drift = max(registrations, key=lambda result: result.shared).drift_angstrom
-        register_ = _moved(register_, scan, drift)
+        register_, scan, drift = _moved(register_, scan, drift, expectation)
     for sites, grain, result in found:
         cell = sites.cell + (0 if result is None else np.array(result.shift))
         if before:
@@ -299,19 +301,39 @@ def _extent(scan: Scan) -> Box:
     return (float(low_row), float(low_column), float(high_row), float(high_column))
 
 
-def _moved(register_: Register, scan: Scan, drift: NDArray[np.float64]) -> Register:
-    """Register with its columns where the specimen now is, and the velocity that took it there."""
+def _moved(
+    register_: Register, scan: Scan, shown_angstrom: NDArray[np.float64], expectation: Expectation
+) -> tuple[Register, Scan, NDArray[np.float64]]:
+    """Register with its columns where the specimen now is, and the velocity that took it there.
+
+    Of what a scan shows beyond what was expected a part is its own: the beam is never quite where it should
+    be, and a small faint scan shows all its columns some tenths of an ångström aside.  Followed in
+    full, a hundred such scans would lead the register astray.
+
+    Returns
+    -------
+    register : Register
+    scan : Scan
+        Without what is its own.
+    drift : ndarray of shape (2,)
+        How far the specimen has gone.
+    """
     elapsed = scan.taken_s - register_.scanned_s
+    aside = shown_angstrom - expectation.drift_angstrom
+    drift = expectation.drift_angstrom + expectation.lasting * aside
     before = register_.velocity_angstrom_per_s
     velocity = before
     if elapsed > 0:  # over some seconds: two scans soon after each other say little of a velocity
         velocity = before + elapsed / (elapsed + _MEMORY_S) * (drift / elapsed - before)
-    return replace(
+    register_ = replace(
         register_,
         position_angstrom=register_.position_angstrom + drift,
         velocity_angstrom_per_s=velocity,
         watched_s=register_.watched_s + max(elapsed, 0.0),
+        astray_angstrom=expectation.own_angstrom * expectation.lasting**0.5,
     )
+    own = shown_angstrom - drift
+    return register_, replace(scan, positions_angstrom=scan.positions_angstrom - own), drift
 
 
 def _with_evidence(

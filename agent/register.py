@@ -46,6 +46,8 @@ class Register:
         Where the stage said that it was at the last scan.
     watched_s : float
         How long the drift has been watched.
+    astray_angstrom : float
+        How far, along each axis, the columns may stand off their positions all together (standard deviation).
     """
 
     grain: NDArray[np.int64]
@@ -65,6 +67,7 @@ class Register:
     velocity_angstrom_per_s: NDArray[np.float64]
     stage_angstrom: tuple[float, float] | None = None
     watched_s: float = 0.0
+    astray_angstrom: float = 0.0
 
     def __len__(self) -> int:
         return len(self.grain)

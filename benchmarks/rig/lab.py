@@ -99,12 +99,14 @@ class Lab(Pump):
         self.instrument.execute(command, self.now_s)
         self.now_s += self.instrument.settles_in_s(self.now_s)
         if isinstance(command, AcquireImage):
+            before = self.instrument.specimen.drift.at(self.now_s).copy()
             end_s = self.instrument.begin_scan(self.now_s)
             assert end_s is not None, "the scan could not begin"
             self.now_s = end_s
             frames = self.instrument.end_scan()
             self.scans += 1
-            self._drifted = self.instrument.specimen.drift.at(end_s).copy()
+            # A frame shows its columns where they were as the beam went over them: in the mean, half-way.
+            self._drifted = (before + self.instrument.specimen.drift.at(end_s)) / 2
             dose = frames[0].facts.dose_e_per_a2 or 0.0
             area = frames[0].pixels.size * (frames[0].facts.pixel_size_angstrom or 0.0) ** 2
             self.electrons += dose * area

@@ -45,7 +45,31 @@ def test_a_few_columns_are_found_where_they_stood(whole, law, place, edge):
     assert entry.is_entered
     assert entry.new == 0
     assert (names[entry.row[entry.row >= 0]] == seen[keep][entry.row >= 0]).all()
-    np.testing.assert_allclose(entry.drift_angstrom, (-0.3, 0.2), atol=0.2)
+    # In part: the rest may be the scan's own.
+    assert 0.1 < entry.drift_angstrom @ (-0.3, 0.2) / np.hypot(0.3, 0.2) ** 2 < 1.0
+
+
+def test_a_specimen_that_has_gone_is_followed(whole, law):
+    specimen, register, _ = whole
+    gone = np.zeros(2)
+    for number in range(1, 25):
+        scan, _ = specimen.look((0.3, -0.2), 90.0, dose=1e4, taken_s=0.5 * number)
+        scan = part_of(scan, near(scan, (5.0, 5.0), 14.0), stage_angstrom=(0.0, 0.0))
+        register, entry = enter(register, scan, law, STEADY)
+        gone += entry.drift_angstrom
+    np.testing.assert_allclose(gone, (-0.3, 0.2), atol=0.15)
+
+
+def test_scans_that_are_each_a_little_off_do_not_lead_astray(whole, law):
+    """As small faint ones are: all of their columns aside by the same."""
+    specimen, register, _ = whole
+    rng, start, astray = np.random.default_rng(1), register.position_angstrom.copy(), []
+    for number in range(1, 81):
+        scan, _ = specimen.look(tuple(rng.normal(0, 0.4, 2)), 90.0, dose=2e3, taken_s=0.2 * number)
+        scan = part_of(scan, near(scan, rng.uniform(-30, 30, 2), 12.0), stage_angstrom=(0.0, 0.0))
+        register, _ = enter(register, scan, law, Steadiness(drift_sigma_angstrom_per_s=0.3))
+        astray.append(np.linalg.norm(np.median(register.position_angstrom[: len(start)] - start, axis=0)))
+    assert max(astray) < 0.4
 
 
 def test_a_few_columns_that_may_have_gone_anywhere_are_left_out(whole, law):
