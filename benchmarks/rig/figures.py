@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.rig.policies import WHOLE_FIELD
+from benchmarks.rig.policies import POLICIES, WHOLE_FIELD
 
 #: Places in a `Look`.
 DOSE, SECONDS, ENTROPY, F1, _, LOST = range(6)
@@ -118,6 +118,7 @@ def draw(sessions: list[Session], path: Path) -> Path:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter
 
     names = list(dict.fromkeys(session["case"] for session in sessions))
     figure, axes = pyplot.subplots(1, len(names), figsize=(4 * len(names), 3.5), sharey=True, squeeze=False)
@@ -129,9 +130,13 @@ def draw(sessions: list[Session], path: Path) -> Path:
             style = {"linewidth": 2.5, "color": "black"} if policy == "agent" else {"linewidth": 1.2}
             axis.step(doses, curve(runs, doses, F1), where="post", label=policy, **style)
         axis.set(title=name, xscale="log", xlabel="dose [e/Å²]", ylim=(0.6, 1.0))
+        axis.xaxis.set_minor_formatter(
+            NullFormatter()
+        )  # on less than a decade its labels run into one another
+        axis.axhline(F1_WANTED, color="grey", linewidth=0.8, linestyle=":")
     axes[0][0].set_ylabel("F1 of the defects")
-    axes[0][-1].legend(fontsize=7)
-    figure.tight_layout()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=len(POLICIES) + 1)
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
