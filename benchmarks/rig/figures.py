@@ -130,9 +130,7 @@ def draw(sessions: list[Session], path: Path) -> Path:
             style = {"linewidth": 2.5, "color": "black"} if policy == "agent" else {"linewidth": 1.2}
             axis.step(doses, curve(runs, doses, F1), where="post", label=policy, **style)
         axis.set(title=name, xscale="log", xlabel="dose [e/Å²]", ylim=(0.6, 1.0))
-        axis.xaxis.set_minor_formatter(
-            NullFormatter()
-        )  # on less than a decade its labels run into one another
+        axis.xaxis.set_minor_formatter(NullFormatter())  # they would run into one another
         axis.axhline(F1_WANTED, color="grey", linewidth=0.8, linestyle=":")
     axes[0][0].set_ylabel("F1 of the defects")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=len(POLICIES) + 1)
