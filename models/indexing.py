@@ -193,7 +193,8 @@ def _join_in_phase(
         if not len(free) or len(free) == region.size:
             break
         near = _around(region, -1)[:, *free.T]  # (8, F)
-        joined = near.max(axis=0)  # of several regions the smaller: the larger need not be the right one
+        count = np.where(near >= 0, (near[:, None] == near).sum(axis=1), 0)
+        joined = np.take_along_axis(near, count.argmax(axis=0)[None], axis=0)[0]  # that it touches most
         known = (near == joined) & (near >= 0)
         count = known.sum(axis=0)
         expected = (
