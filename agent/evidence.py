@@ -167,7 +167,9 @@ def _expect(register_: Register, scan: Scan, steadiness: Steadiness) -> Expectat
     still = steadiness.scan_sigma_angstrom if is_still else steadiness.stage_sigma_angstrom
     # A drift that was watched goes on much as it was.
     unseen = _MEMORY_S / (_MEMORY_S + register_.watched_s)
-    drifted = steadiness.drift_sigma_angstrom_per_s * max(unseen, _LEAST_UNSEEN) * elapsed
+    # A velocity stays wrong for some seconds: many short scans together foresee no better than a long one.
+    lasting = (elapsed * max(elapsed, _MEMORY_S)) ** 0.5
+    drifted = steadiness.drift_sigma_angstrom_per_s * max(unseen, _LEAST_UNSEEN) * lasting
     spread = float(np.linalg.norm([still, register_.astray_angstrom, drifted]))
     own = steadiness.scan_sigma_angstrom if is_still else 0.0
     return Expectation(register_.velocity_angstrom_per_s * elapsed, spread, own)

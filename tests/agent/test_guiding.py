@@ -69,7 +69,7 @@ def test_scans_that_are_each_a_little_off_do_not_lead_astray(whole, law):
         scan = part_of(scan, near(scan, rng.uniform(-30, 30, 2), 12.0), stage_angstrom=(0.0, 0.0))
         register, _ = enter(register, scan, law, Steadiness(drift_sigma_angstrom_per_s=0.3))
         astray.append(np.linalg.norm(np.median(register.position_angstrom[: len(start)] - start, axis=0)))
-    assert max(astray) < 0.4
+    assert max(astray) < 0.6  # followed in full, they lead 1.3 Å astray
 
 
 def test_a_few_columns_that_may_have_gone_anywhere_are_left_out(whole, law):
