@@ -77,6 +77,8 @@ def windows(*names: str) -> Policy:
         edge = WINDOW * (box[2] - box[0])
         entropy = believe(register, lab.law).entropy_nats
         boxes = propose_boxes(register.position_angstrom, entropy, box, edge, 1)
+        if not boxes:  # nothing is in doubt
+            return (*_switch(lab, *names), AcquireImage())
         wide = tuple(
             edge + side * MARGIN_ANGSTROM for edge, side in zip(boxes[0], (-1, -1, 1, 1), strict=True)
         )
