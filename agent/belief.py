@@ -8,7 +8,16 @@ from scipy.special import logsumexp
 
 from agent.register import Register
 from agent.scans import Scan, silence
-from models.fusion import ON_METAL, START_SHARES, FusionLaw, said, source_weights
+from drivers.contract.context import ColumnClass
+from models.fusion import (
+    ON_METAL,
+    START_SHARES,
+    FusionLaw,
+    SourceErrors,
+    said,
+    source_errors,
+    source_weights,
+)
 
 #: The shares that the specimen is expected to have count as much as this many columns of a sublattice.
 _SHARE_COLUMNS = 20.0
@@ -26,19 +35,43 @@ class Belief:
     entropy_nats : ndarray of shape (C,)
     shares : ndarray of shape (5,)
         Of the classes within their sublattice, as learnt from all evidence.
+    correlation : float
+        Of what two sources are off by, as the columns show it.
     """
 
     probability: NDArray[np.float64]
     entropy_nats: NDArray[np.float64]
     shares: NDArray[np.float64]
+    correlation: float
 
 
 def fused_likelihood(register_: Register, law: FusionLaw) -> NDArray[np.float64]:
     """Log likelihoods (C, 5) of all evidence of each column by the law; -inf for the other sublattice."""
+    return _fuse(register_, law)[0]
+
+
+def _fuse(register_: Register, law: FusionLaw) -> tuple[NDArray[np.float64], float]:
+    """`fused_likelihood`, and the correlation of the sources' errors that it rests on."""
+    equal = SourceErrors(np.ones(len(register_.sources)), law.correlation)
+    first = _weighted(register_, law, equal)
+    if len(register_.sources) < 2:
+        return first, law.correlation
+    with np.errstate(divide="ignore"):
+        is_whole = (first + np.log(START_SHARES)).argmax(axis=1) == ColumnClass.X2
+    sums, dose = register_.sums[:, is_whole].astype(np.float64), register_.dose_e_per_a2[:, is_whole]
+    ratio = (sums[:, :, ColumnClass.VAC1] - sums[:, :, ColumnClass.X2]) / (dose + law.half_dose_e_per_a2)
+    errors = source_errors(np.where(dose > 0, ratio, np.nan).T, said(dose, law).T, law)
+    return _weighted(register_, law, errors), errors.correlation
+
+
+def _weighted(register_: Register, law: FusionLaw, errors: SourceErrors) -> NDArray[np.float64]:
+    """Sum over the sources, each weighted for what is its own, (C, 5)."""
     if not register_.sources:
         return silence(register_.is_metal)
     dose = register_.dose_e_per_a2
-    weights = source_weights(said(dose, law).T, law.correlation).T  # (K, C)
+    # Whole chalcogen columns show nothing of how well metals are told.
+    strength = np.where(register_.is_metal[:, None], 1.0, errors.strength)
+    weights = source_weights(said(dose, law).T * strength, errors.correlation).T  # (K, C)
     per_source = weights / (dose + law.half_dose_e_per_a2)
     logs = np.einsum("kc,kcl->cl", per_source, register_.sums.astype(np.float64))
     return np.where(register_.is_metal[:, None] == ON_METAL, logs, -np.inf)
@@ -46,7 +79,7 @@ def fused_likelihood(register_: Register, law: FusionLaw) -> NDArray[np.float64]
 
 def believe(register_: Register, law: FusionLaw) -> Belief:
     """Posteriors of all columns, under shares learnt from all of them (expectation maximisation)."""
-    logs = fused_likelihood(register_, law)
+    logs, correlation = _fuse(register_, law)
     shares = START_SHARES.copy()
     for metal in (False, True):
         chosen, classes = register_.is_metal == metal, np.flatnonzero(metal == ON_METAL)
@@ -57,7 +90,7 @@ def believe(register_: Register, law: FusionLaw) -> Belief:
     total -= logsumexp(total, axis=1, keepdims=True)
     probability = np.exp(total)
     entropy = -(probability * np.where(probability > 0, total, 0.0)).sum(axis=1)
-    return Belief(probability, entropy, shares)
+    return Belief(probability, entropy, shares, correlation)
 
 
 def _learn_shares(logs: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -195,7 +195,7 @@ def column_gains(
     dose, offered = (
         np.pad(part, ((0, 0), (0, len(contexts) - part.shape[1]))) for part in (states.dose, states.offered)
     )
-    before = _reached(dose, separation, states.is_metal, law)
+    before = _reached(dose, separation, states.is_metal, belief.correlation, law)
     alike: dict[tuple[tuple[Source, ...], float], NDArray[np.float64]] = {}
     for number, candidate in enumerate(candidates):
         key = (candidate.sources, candidate.dose_e_per_a2)
@@ -205,7 +205,8 @@ def column_gains(
                 # A source that was silent on a column before may be so again (foreign, undecided, not found).
                 spoken = (dose[:, place] + next_dose) / (offered[:, place] + next_dose + 1e-9)
                 more[:, place] += next_dose * np.minimum(spoken, 1.0)
-            step = np.maximum(_reached(more, separation, states.is_metal, law) - before, 0.0)
+            reached = _reached(more, separation, states.is_metal, belief.correlation, law)
+            step = np.maximum(reached - before, 0.0)
             # Of alike columns each is told the same part of its entropy.
             part = _expected_information(states, step) / np.maximum(states.entropy_nats, 1e-30)
             alike[key] = np.minimum(part, 1.0)[states.of_column] * belief.entropy_nats[unsure]
@@ -254,6 +255,7 @@ def _reached(
     dose: NDArray[np.float64],
     separation: NDArray[np.float64],
     is_metal: NDArray[np.bool_],
+    correlation: float,
     law: FusionLaw,
 ) -> NDArray[np.float64]:
     """Squared separations (U, 2) that sources reach together.
@@ -264,7 +266,7 @@ def _reached(
     reached = np.zeros((len(dose), 2))
     for rows, pairs in ((is_metal, (2, 2)), (~is_metal, (0, 1))):
         for place, pair in enumerate(pairs):
-            reached[rows, place] = joint_separation(part[rows] * separation[:, pair], law.correlation)
+            reached[rows, place] = joint_separation(part[rows] * separation[:, pair], correlation)
     return reached
 
 

@@ -10,7 +10,8 @@ then n frames of a source, with doses d1 ... dn and D in all, say together
 l_i being the log likelihoods of one frame: many faint frames add up, many bright ones are averaged.  A source
 of total dose D says the part q = D / (D + h) of all that it could ever say.  What two sources are off by is
 correlated by r, so each is weighted by what is its own (generalised least squares over the square roots of q;
-never below zero).  See docs/decisions/0060.
+never below zero).  How far it is correlated the whole columns of a specimen show themselves: under carbon, or
+where one scan is jittery, all sources stray together.  See docs/decisions/0060 and 0083.
 
 NumPy only, so that the agent can import it.
 """
@@ -41,6 +42,15 @@ ON_METAL = np.array([label in (ColumnClass.METAL, ColumnClass.DOPANT) for label 
 #: Shares of the classes within their sublattice to start from, as in `models.posterior`.
 START_SHARES = np.array([1 - 0.035 - 0.0035, 0.035, 0.0035, 1 - 0.001, 0.001])
 
+#: Whole columns that count as much as the law's own figures, beside those that show a specimen's.
+_LAW_COLUMNS = 50.0
+
+#: No source that speaks is taken for weaker than this, over the mean.
+_LEAST_STRENGTH = 0.1
+
+#: Columns far out, which decide, stray together more than most do by this factor; and the most that is believed.
+_FAR_OUT, _MOST_CORRELATION = 1.3, 0.9
+
 #: No frame says more than this for or against a class of a column [nats].
 MOST_NATS = 25.0
 
@@ -56,7 +66,7 @@ class FusionLaw:
     half_dose_e_per_a2 : float
         Dose at which a source has said half of what it can ever say.
     correlation : float
-        Of what two sources are off by.
+        Of what two sources are off by, until columns show it (`source_errors`).
     log10_doses : ndarray of shape (N,)
         Doses [log10 of e/Å²] that `scales` are given at.
     scales : dict of str to ndarray of shape (2, N)
@@ -179,6 +189,55 @@ def source_weights(strength: NDArray[np.floating], correlation: float) -> NDArra
             break
         active &= ~lowest
     return np.asarray(np.maximum(weights, 0.0))
+
+
+@dataclass(frozen=True)
+class SourceErrors:
+    """What a specimen's whole columns show of its K sources.
+
+    Parameters
+    ----------
+    strength : ndarray of shape (K,)
+        Squared separation that each claims for an endless dose, over their mean.
+    correlation : float
+        Of what two sources are off by; 0 to 0.9.
+    """
+
+    strength: NDArray[np.float64]
+    correlation: float
+
+
+def source_errors(ratio: NDArray[np.floating], part: NDArray[np.floating], law: FusionLaw) -> SourceErrors:
+    """Learn from whole columns how sure sources are and how far they stray together.
+
+    Parameters
+    ----------
+    ratio : ndarray of shape (n, K)
+        Log likelihood of VAC1 over that of X2 by each source, of n columns that are taken for X2; nan where a
+        source said nothing.  Calibrated ones of a separation v are -v / 2 in the mean.
+    part : ndarray of shape (n, K)
+        What each source has said of what it can (`said`).
+    law : FusionLaw
+        Equal sources and its correlation count as `_LAW_COLUMNS` columns.
+    """
+    seen = np.isfinite(ratio)
+    count = seen.sum(axis=0)
+    claimed = -2 * np.where(seen, ratio, 0.0).sum(axis=0) / np.maximum((part * seen).sum(axis=0), 1e-9)
+    usual = float((count * claimed).sum() / max(count.sum(), 1))
+    if usual <= 0:
+        return SourceErrors(np.ones(ratio.shape[1]), law.correlation)
+    strength = np.maximum((count * claimed / usual + _LAW_COLUMNS) / (count + _LAW_COLUMNS), _LEAST_STRENGTH)
+    total, columns, pairs = 0.0, 0.0, 0
+    for first in range(ratio.shape[1]):
+        for second in range(first):
+            both = ratio[:, [first, second]][seen[:, [first, second]].all(axis=1)].astype(np.float64)
+            if len(both) < 2 or not (both.std(axis=0) > 0).all():
+                continue
+            total += len(both) * _FAR_OUT * float(np.corrcoef(both.T)[0, 1])
+            columns, pairs = columns + len(both), pairs + 1
+    pairs = max(pairs, 1)
+    correlation = (total / pairs + _LAW_COLUMNS * law.correlation) / (columns / pairs + _LAW_COLUMNS)
+    return SourceErrors(strength, float(np.clip(correlation, 0.0, _MOST_CORRELATION)))
 
 
 def joint_separation(separation: NDArray[np.floating], correlation: float) -> NDArray[np.float64]:

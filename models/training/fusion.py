@@ -10,7 +10,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
 from torch import Tensor
 
-from drivers.contract.context import DETECTORS, Context
+from drivers.contract.context import DETECTORS, ColumnClass, Context
 from drivers.contract.errors import InputError
 from models.channel import separation_seen
 from models.checkpoint import Weights
@@ -19,10 +19,12 @@ from models.contrasts import expected_contrast, x2_contrast
 from models.fusion import (
     ON_METAL,
     PAIRS,
+    START_SHARES,
     FusionLaw,
     context_key,
     likelihoods,
     said,
+    source_errors,
     source_weights,
 )
 from models.posterior import predict_logits
@@ -193,12 +195,14 @@ def _fit_scale(
 
 
 def _loss_of(table: Table, choices: list[list[int]], law: FusionLaw) -> float:
-    """Cross entropy of what slots say together, mean over choices of slots."""
+    """Cross entropy of what slots say together by the law's own figures, mean over choices of slots."""
     losses = []
     for slots in choices:
         seen = table.take(_all_seen(table, slots))
         if len(seen.label):
-            losses.append(cross_entropy(fuse_slots(seen, slots, law), seen.label))
+            sources = _by_source(seen, slots, law)
+            fused = _weighted(seen, sources, np.ones_like(sources.part), law.correlation)
+            losses.append(cross_entropy(fused, seen.label))
     return float(np.mean(losses))
 
 
@@ -207,11 +211,40 @@ def _all_seen(table: Table, slots: list[int]) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(table.dose[:, slots]).any(axis=1))
 
 
+@dataclass(frozen=True)
+class _Sources:
+    """What each of K sources says of C columns: log likelihoods (C, K, 5), and the part said of all (C, K)."""
+
+    logs: NDArray[np.float64]
+    part: NDArray[np.float64]
+
+
 def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.float64]:
     """What slots of a calibrated table say together of each column by the law, (C, 5).
 
-    Slots of one context are frames of one source; every slot must have seen every column.
+    Slots of one context are frames of one source; every slot must have seen every column.  How far sources
+    stray together is learnt from each series, as `agent.belief` learns it from a session.
     """
+    sources = _by_source(table, slots, law)
+    fused = _weighted(table, sources, np.ones_like(sources.part), law.correlation)
+    if sources.part.shape[1] < 2:
+        return fused
+    is_whole = (fused + np.log(START_SHARES)).argmax(axis=1) == ColumnClass.X2
+    with np.errstate(invalid="ignore"):
+        ratio = sources.logs[:, :, ColumnClass.VAC1] - sources.logs[:, :, ColumnClass.X2]
+    for series in np.unique(table.series):
+        own = table.series == series
+        errors = source_errors(ratio[own & is_whole], sources.part[own & is_whole], law)
+        some = table.take(own)
+        strength = np.where(some.is_metal[:, None], 1.0, errors.strength)
+        fused[own] = _weighted(
+            some, _Sources(sources.logs[own], sources.part[own]), strength, errors.correlation
+        )
+    return fused
+
+
+def _by_source(table: Table, slots: list[int], law: FusionLaw) -> _Sources:
+    """Frames of one source taken together."""
     total: dict[tuple[int, int], list[int]] = {}
     for slot in slots:
         # A series changes its energy with its last scan.
@@ -223,9 +256,16 @@ def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.flo
         with np.errstate(invalid="ignore"):
             sums.append((table.logs[:, members] * weight[:, :, None]).sum(axis=1))
         doses.append(dose.sum(axis=1))
-    weights = source_weights(said(np.stack(doses, axis=1), law), law.correlation)
+    return _Sources(np.stack(sums, axis=1), said(np.stack(doses, axis=1), law))
+
+
+def _weighted(
+    table: Table, sources: _Sources, strength: NDArray[np.float64], correlation: float
+) -> NDArray[np.float64]:
+    """Sum over sources of some strength (C, K), each weighted for what is its own, (C, 5)."""
+    weights = source_weights(sources.part * strength, correlation)
     with np.errstate(invalid="ignore"):
-        fused = (np.stack(sums, axis=1) * weights[:, :, None]).sum(axis=1)
+        fused = (sources.logs * weights[:, :, None]).sum(axis=1)
     return np.where(table.is_metal[:, None] == ON_METAL, fused, -np.inf)
 
 

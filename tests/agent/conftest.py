@@ -270,6 +270,7 @@ class MadeUpSpecimen:
         shares: tuple[float, ...] = (0.95, 0.04, 0.01, 0.99, 0.01),
         turn_deg: float = 17.0,
         lattice_angstrom: float = 3.3,
+        correlation: float = LAW.correlation,
     ) -> None:
         self.rng = np.random.default_rng(seed)
         angle = np.deg2rad(turn_deg + np.array([0.0, 60.0]))
@@ -290,8 +291,7 @@ class MadeUpSpecimen:
         )
         common = self.rng.normal(size=count)
         self.error = {
-            name: np.sqrt(LAW.correlation) * common
-            + np.sqrt(1 - LAW.correlation) * self.rng.normal(size=count)
+            name: np.sqrt(correlation) * common + np.sqrt(1 - correlation) * self.rng.normal(size=count)
             for name in ("HAADF", "MAADF")
         }
 

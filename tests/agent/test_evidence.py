@@ -106,6 +106,22 @@ def test_two_detectors_read_at_once_are_one_observation(make_specimen, law, cont
         join_scans([])
 
 
+def test_detectors_that_stray_together_are_believed_less(make_specimen, law, contexts):
+    """Under carbon both detectors are off by the same: agreement of the two proves little."""
+    doubts, errors = {}, {}
+    for correlation in (0.0, 0.9):
+        specimen = make_specimen(11, 170.0, shares=(0.85, 0.1, 0.05, 0.95, 0.05), correlation=correlation)
+        looks = [((0.0, 0.0), context, 2e5) for context in (contexts.haadf, contexts.maadf)]
+        register, identity, _ = followed(specimen, law, looks)
+        belief, chalcogen = believe(register, law), ~register.is_metal
+        doubts[correlation] = belief.entropy_nats[chalcogen].mean()
+        label = specimen.label[identity][chalcogen]
+        errors[correlation] = calibration_error(belief.probability[chalcogen], label)
+        assert belief.correlation == pytest.approx(min(1.3 * correlation * 2e5 / 2.2e5, 0.9), abs=0.15)
+    assert doubts[0.9] > 1.3 * doubts[0.0]
+    assert max(errors.values()) < 0.02
+
+
 def test_what_cannot_be_placed_is_left_out_and_said(make_specimen, law, contexts):
     register, _ = enter(empty_register(), make_specimen(0, 100.0).look((0.0, 0.0), 60.0)[0], law, STEADY)
     stranger, _ = make_specimen(1, 100.0).look((0.0, 0.0), 60.0, taken_s=30.0)

@@ -228,7 +228,8 @@ def test_nothing_known_and_nothing_asked_are_no_errors(known, law, contexts):
     candidate = Candidate((contexts.haadf,), 1e4, EVERYWHERE, 1.0)
     assert weigh(nothing, believe(nothing, law), [candidate], law)[0].gain_nats == 0.0
     assert weigh(register, belief, [], law) == []
-    sure = Belief(np.eye(5)[np.where(register.is_metal, 3, 0)], np.zeros(len(register)), belief.shares)
+    classes = np.eye(5)[np.where(register.is_metal, 3, 0)]
+    sure = Belief(classes, np.zeros(len(register)), belief.shares, law.correlation)
     assert weigh(register, sure, [candidate], law)[0].gain_nats == 0.0
 
 

@@ -19,6 +19,7 @@ from models.fusion import (
     likelihoods,
     load_shipped_law,
     said,
+    source_errors,
     source_weights,
 )
 
@@ -75,6 +76,40 @@ def test_a_faint_source_takes_nothing_from_a_strong_one():
 def test_what_a_source_has_said_rises_to_all_it_can(law):
     half = law.half_dose_e_per_a2
     np.testing.assert_allclose(said(np.array([0.0, half, 1e12]), law), [0.0, 0.5, 1.0])
+
+
+def made_up_ratios(rng, count, correlation, separations):
+    """Calibrated log ratios (count, 2) of whole columns whose errors are correlated."""
+    covariance = np.array([[1.0, correlation], [correlation, 1.0]])
+    roots = np.sqrt(separations)
+    return rng.multivariate_normal(np.zeros(2), covariance, count) * roots - roots**2 / 2
+
+
+def test_whole_columns_show_how_sure_sources_are_and_how_far_they_stray_together(law):
+    rng = np.random.default_rng(8)
+    part = np.full((4000, 2), 0.5)
+    for correlation in (0.0, 0.3, 0.6):
+        shown = source_errors(made_up_ratios(rng, 4000, correlation, (20.0, 40.0)), part, law)
+        assert shown.correlation == pytest.approx(1.3 * correlation, abs=0.06)
+        assert shown.strength[1] / shown.strength[0] == pytest.approx(2.0, rel=0.06)
+    assert source_errors(made_up_ratios(rng, 4000, 0.95, (20.0, 40.0)), part, law).correlation == 0.9
+    # A source of twice the dose claims more, but is no stronger.
+    twice = source_errors(made_up_ratios(rng, 4000, 0.3, (20.0, 40.0)), part * [1.0, 2.0], law)
+    np.testing.assert_allclose(twice.strength, 1.0, rtol=0.05)
+
+
+def test_few_columns_leave_the_law_s_own_figures(law):
+    rng = np.random.default_rng(9)
+    for ratio in (np.zeros((0, 3)), np.full((20, 3), np.nan), np.zeros((20, 3))):
+        shown = source_errors(ratio, np.full(ratio.shape, 0.5), law)
+        assert shown.correlation == pytest.approx(law.correlation)
+        np.testing.assert_allclose(shown.strength, 1.0)
+    some = made_up_ratios(rng, 10, 0.9, (20.0, 40.0))
+    assert source_errors(some, np.full((10, 2), 0.5), law).correlation < 0.5
+    # Columns that only one source has seen say nothing of two.
+    apart = made_up_ratios(rng, 400, 0.0, (30.0, 30.0))
+    apart[:200, 0], apart[200:, 1] = np.nan, np.nan
+    assert source_errors(apart, np.full((400, 2), 0.5), law).correlation == pytest.approx(law.correlation)
 
 
 def test_frames_split_in_two_say_the_same():
