@@ -48,7 +48,7 @@ _LAW_COLUMNS = 50.0
 #: No source that speaks is taken for weaker than this, over the mean.
 _LEAST_STRENGTH = 0.1
 
-#: Columns far out, which decide, stray together more than most do by this factor; and the most that is believed.
+#: Columns far out, which decide, stray together more than most by this factor; and the most that is believed.
 _FAR_OUT, _MOST_CORRELATION = 1.3, 0.9
 
 #: No frame says more than this for or against a class of a column [nats].

@@ -213,7 +213,7 @@ def _all_seen(table: Table, slots: list[int]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Sources:
-    """What each of K sources says of C columns: log likelihoods (C, K, 5), and the part said of all (C, K)."""
+    """What each of K sources says of C columns: log likelihoods (C, K, 5), part said of all (C, K)."""
 
     logs: NDArray[np.float64]
     part: NDArray[np.float64]
