@@ -176,7 +176,7 @@ def analyse_of_scan(
         As for `analyse`.
     """
     pixels = np.asarray(array)
-    with threads_for(pixels.size) as helper:
+    with threads_for(pixels.size, analyser.device) as helper:
         return _analyse(pixels, context, analyser, frame, geometry, helper)
 
 
@@ -193,13 +193,13 @@ def _analyse(
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
     saturated = _saturated(pixels)
+    reference = helper.start(
+        lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
+    )
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
     reading = read_columns(pixels, analyser.device, lattice=lattice, helper=helper)
     weighed = helper.start(
         lambda: weigh_contexts(reading.contrast, reading.lattice, context, is_doped=is_doped)
-    )
-    reference = helper.start(
-        lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
     )
     result = classify_columns(
         reading,
@@ -265,20 +265,20 @@ def _columns(result: Classification, pixel_size_angstrom: float) -> NDArray[np.v
     positions = result.positions.numpy()
     columns["row_px"], columns["col_px"] = positions.T
     columns["y_angstrom"], columns["x_angstrom"] = positions.T * pixel_size_angstrom
-    is_metal = result.decision.is_metal(lattice).cpu()[chosen].numpy()
+    is_metal = result.decision.is_metal(lattice)[chosen].numpy()
     columns["sublattice"] = np.where(is_metal, Sublattice.METAL, Sublattice.CHALCOGEN)
     columns["cls"] = result.posterior.label.numpy()
     columns["p"] = result.posterior.probability.numpy()
     columns["entropy_nats"] = result.posterior.entropy_nats.numpy()
     columns["foreign"] = result.foreignness.numpy()
-    columns["grain"] = lattice.grain.cpu()[chosen].numpy()
+    columns["grain"] = lattice.grain[chosen].numpy()
     flags = {
         ColumnFlag.UNDECIDED: ~result.is_decided.numpy(),
-        ColumnFlag.BOUNDARY: lattice.boundary.cpu()[chosen].numpy(),
+        ColumnFlag.BOUNDARY: lattice.boundary[chosen].numpy(),
         ColumnFlag.FOREIGN: columns["foreign"] > FOREIGN,
-        ColumnFlag.RIM: lattice.rim.cpu()[chosen].numpy(),
+        ColumnFlag.RIM: lattice.rim[chosen].numpy(),
         ColumnFlag.EDGE: ~result.is_whole.numpy(),
-        ColumnFlag.PREDICTED: ~lattice.measured.cpu()[chosen].numpy(),
+        ColumnFlag.PREDICTED: ~lattice.measured[chosen].numpy(),
     }
     for flag, applies in flags.items():
         columns["flags"] |= np.where(applies, np.uint8(flag), np.uint8(0))
@@ -316,7 +316,7 @@ def _scale(result: Classification, settled: Settled) -> Scale:
             f"name another host ({', '.join(HOSTS)}), or override a wrong calibration with "
             "--pixel-size-angstrom"
         )
-    stretch = torch.linalg.eigvalsh(result.reading.disc.cpu().double())
+    stretch = torch.linalg.eigvalsh(result.reading.disc.double())
     return Scale(
         lattice_px=lattice.lattice_px,
         pixel_size_angstrom=size,
@@ -328,7 +328,7 @@ def _scale(result: Classification, settled: Settled) -> Scale:
 def _grains(result: Classification) -> tuple[Grain, ...]:
     """Summary of every grain."""
     lattice, decision = result.reading.lattice, result.decision
-    sizes = torch.bincount(lattice.grain.cpu(), minlength=len(lattice.vectors)).tolist()
+    sizes = torch.bincount(lattice.grain, minlength=len(lattice.vectors)).tolist()
     found = []
     for number, size in enumerate(sizes):
         metal = int(decision.metal[number])

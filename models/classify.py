@@ -147,32 +147,32 @@ def classify_columns(
     decision = decide_by_contrast(reading.contrast, reading.lattice, _expected(context, is_doped))
     if shown is not None:
         decision = with_more_evidence(decision, shown)
-    chosen = reading.covered.cpu().nonzero()[:, 0]
-    moments, is_whole = reading.moments.cpu()[chosen], reading.whole.cpu()[chosen]
-    is_metal = decision.is_metal(reading.lattice).cpu()[chosen]
+    chosen = reading.covered.nonzero()[:, 0]
+    moments, is_whole = reading.moments[chosen], reading.whole[chosen]
+    is_metal = decision.is_metal(reading.lattice)[chosen]
     lattice, templates = reading.lattice, find_templates(context)
-    is_regular = is_whole & ~(lattice.boundary | lattice.rim).cpu()[chosen]
+    is_regular = is_whole & ~(lattice.boundary | lattice.rim)[chosen]
     aligned = align(moments, is_metal, is_regular, templates, is_doped=is_doped)
     by_metal = encode_contrast(aligned, is_metal)
     foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))
     if find_recipe(weights.card["network"]).flag == "metal":
-        at = lattice.positions.cpu()[chosen] / lattice.lattice_px
+        at = lattice.positions[chosen] / lattice.lattice_px
         scatter = find_scatter(by_metal, is_regular, at, templates)
         logits = predict_logits(weights, by_metal, context, scatter.spread)
         logits = pool_scatter(logits, by_metal, scatter, templates)
     else:
-        by_brightness = encode_contrast(moments, is_brighter(reading.contrast, reading.lattice).cpu()[chosen])
+        by_brightness = encode_contrast(moments, is_brighter(reading.contrast, reading.lattice)[chosen])
         logits = predict_logits(weights, by_brightness, context)
     if not is_doped:
         logits[:, ColumnClass.DOPANT] = -torch.inf
     prior = learn_prior(logits[is_regular]) if is_regular.any() else None
     return Classification(
         chosen=chosen,
-        positions=reading.lattice.positions.cpu()[chosen],
+        positions=reading.lattice.positions[chosen],
         is_whole=is_whole,
         posterior=infer_posterior(logits, prior=prior),
         foreignness=foreignness(),
-        is_decided=decision.is_decided[reading.lattice.grain.cpu()][chosen],
+        is_decided=decision.is_decided[reading.lattice.grain][chosen],
         reading=reading,
         decision=decision,
     )

@@ -45,7 +45,7 @@ def standardise(image: ArrayLike, device: torch.device | str = "cpu") -> Tensor:
             f"expected finite intensities, found {bad} of {array.size} pixels that are NaN or infinite; "
             "crop the frame to its recorded part, or replace dead pixels by the median of their neighbours"
         )
-    frame = torch.from_numpy(np.subtract(array, mean, dtype=np.float64).astype(np.float32)).to(device)
+    frame = _less(array, mean, device)
     deviation = float(frame.square().mean().sqrt())
     if deviation <= 1e-6 * abs(mean) or deviation == 0:
         raise InputError(
@@ -53,6 +53,15 @@ def standardise(image: ArrayLike, device: torch.device | str = "cpu") -> Tensor:
             "check that the detector was inserted and the beam unblanked"
         )
     return frame / deviation
+
+
+def _less(array: np.ndarray, mean: float, device: torch.device | str) -> Tensor:
+    """A frame less its mean, float32; on a GPU the difference is taken there, in the same float64."""
+    if torch.device(device).type == "cpu":
+        return torch.from_numpy(np.subtract(array, mean, dtype=np.float64).astype(np.float32))
+    narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4  # else torch may lack the type
+    pixels = torch.from_numpy(np.ascontiguousarray(array, np.float32 if narrow else np.float64))
+    return (pixels.to(device).double() - mean).float()
 
 
 def _check(array: np.ndarray) -> None:

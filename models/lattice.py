@@ -55,6 +55,11 @@ class Lattice:
         """Lattice constant [px] of the largest grain: the side of an equilateral cell of its cell's area."""
         return lattice_constant_px(self.vectors[0])
 
+    def to(self, device: torch.device | str) -> "Lattice":
+        """The same on another device; the vectors stay on the CPU."""
+        moved = {name: values.to(device) for name, values in vars(self).items() if name != "vectors"}
+        return Lattice(**moved, vectors=self.vectors)
+
 
 def hexagon_centres(lattice: Lattice) -> Tensor:
     """Centres of the three hexagons that meet at each site, (row, column) [px], shape (S, 3, 2)."""

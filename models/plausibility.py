@@ -94,9 +94,8 @@ def weigh_contexts(
     is_doped : bool
         Whether there may be dopants.
     """
-    contrast = contrast.cpu().double()
-    grain, sublattice = lattice.grain.cpu(), lattice.sublattice.cpu()
-    inner = ~lattice.boundary.cpu()
+    contrast = contrast.double()
+    grain, sublattice, inner = lattice.grain, lattice.sublattice, ~lattice.boundary
     evidence = dict.fromkeys(DETECTORS, 0.0)
     specimen = context.specimen if is_doped else Specimen(host=context.specimen.host)
     expected = [expected_contrast(_changed(context, specimen, name)) for name in DETECTORS]

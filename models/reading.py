@@ -22,14 +22,12 @@ from models.zernike import zernike_moments
 
 @dataclass(frozen=True)
 class Reading:
-    """The columns of a frame, as far as the frame alone tells; S sites.
+    """The columns of a frame, as far as the frame alone tells; S sites, all tensors on the CPU.
 
     Parameters
     ----------
     lattice : Lattice
         Every site of every grain.
-    image : Tensor of shape (M, N)
-        Frame less local mean, over local deviation (`models.normalise`).
     disc : Tensor of shape (2, 2)
         Map from the unit disc around a column to pixels.
     whole : Tensor of shape (S,)
@@ -40,11 +38,11 @@ class Reading:
     moments : Tensor of shape (S, 6)
         Zernike moments, m = 0, n = 0, 2, ..., 10, of the levelled frame (`models.levels`).
     contrast : Tensor of shape (S,)
-        Brightness in `image` above the hexagon centres (`models.sublattice.measure_contrast`).
+        Brightness above the hexagon centres in the frame less its local mean, over its local deviation
+        (`models.normalise`, `models.sublattice.measure_contrast`).
     """
 
     lattice: Lattice
-    image: Tensor
     disc: Tensor
     whole: Tensor
     covered: Tensor
@@ -83,14 +81,14 @@ def read_columns(
     """
     if helper is not None:
         return _read(standardise(array, device), lattice, helper, with_edges=with_edges)
-    with threads_for(np.size(array)) as helper:
+    with threads_for(np.size(array), device) as helper:
         return _read(standardise(array, device), lattice, helper, with_edges=with_edges)
 
 
 def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: bool) -> Reading:
     """`read_columns` of a standardised frame."""
     spectrum = torch.fft.rfft2(frame)
-    lattice = _find_lattice(frame, spectrum) if known is None else known
+    lattice = _find_lattice(frame, spectrum) if known is None else known.to(frame.device)
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
     contrast = helper.start(lambda: _contrast(frame, lattice, spectrum))
@@ -104,8 +102,8 @@ def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: b
     moments = zernike_moments(levelled, lattice.positions, disc, of_levelled)
     if at_edges is not None:
         moments[cut], covered[cut] = at_edges()
-    image, of_columns = contrast()
-    return Reading(lattice, image, disc, whole, covered, moments, of_columns)
+    found = (disc, whole, covered, moments, contrast())
+    return Reading(lattice.to("cpu"), *(values.cpu() for values in found))
 
 
 def _find_lattice(frame: Tensor, spectrum: Tensor) -> Lattice:
@@ -116,7 +114,6 @@ def _find_lattice(frame: Tensor, spectrum: Tensor) -> Lattice:
     return fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
 
 
-def _contrast(frame: Tensor, lattice: Lattice, spectrum: Tensor) -> tuple[Tensor, Tensor]:
-    """The normalised frame, and the contrasts of its columns."""
-    image = normalise(frame, lattice.lattice_px, spectrum)
-    return image, measure_contrast(image, lattice)
+def _contrast(frame: Tensor, lattice: Lattice, spectrum: Tensor) -> Tensor:
+    """Contrasts of the columns of the normalised frame."""
+    return measure_contrast(normalise(frame, lattice.lattice_px, spectrum), lattice)

@@ -120,13 +120,13 @@ def _for_one(decision: SublatticeDecision) -> Tensor:
     return torch.where(decision.metal == 1, decision.margin_nats, -decision.margin_nats)
 
 
-def decide_sublattice(image: Tensor, lattice: Lattice, expected: ExpectedContrast) -> SublatticeDecision:
+def decide_by_contrast(contrast: Tensor, lattice: Lattice, expected: ExpectedContrast) -> SublatticeDecision:
     """Decide for each grain which sublattice is the metal.
 
     Parameters
     ----------
-    image : Tensor of shape (M, N)
-        Normalised frame (`models.normalise.normalise`).
+    contrast : Tensor of shape (S,)
+        Of the columns, from `measure_contrast`.
     lattice : Lattice
     expected : ExpectedContrast
         Of the context, for instance from kernels of the host and the dopant.
@@ -136,14 +136,8 @@ def decide_sublattice(image: Tensor, lattice: Lattice, expected: ExpectedContras
     SublatticeDecision
         A small margin says that the evidence does not decide.
     """
-    return decide_by_contrast(measure_contrast(image, lattice), lattice, expected)
-
-
-def decide_by_contrast(contrast: Tensor, lattice: Lattice, expected: ExpectedContrast) -> SublatticeDecision:
-    """`decide_sublattice` from the columns' contrasts (S,), as `measure_contrast` has them."""
-    contrast = contrast.cpu().double()
-    grain, sublattice = lattice.grain.cpu(), lattice.sublattice.cpu()
-    inner = ~lattice.boundary.cpu()
+    contrast = contrast.double()
+    grain, sublattice, inner = lattice.grain, lattice.sublattice, ~lattice.boundary
     rows = []
     for number in range(len(lattice.vectors)):
         of_grain = (grain == number) & inner

@@ -37,13 +37,15 @@ class Helper:
 
 
 @contextmanager
-def threads_for(pixels: int) -> Iterator[Helper]:
+def threads_for(pixels: int, device: torch.device | str = "cpu") -> Iterator[Helper]:
     """Work on a frame of so many pixels: with one thread and a helper if it is small, else with all threads.
 
-    Whoever had one thread before, has one now, and the helper is none.
+    On a GPU every frame is small: what is left for the processor are short steps.  Whoever had one thread
+    before, has one now, and the helper is none.
     """
     before = torch.get_num_threads()
-    if before == 1 or pixels >= _SMALL_FRAME:
+    is_large = pixels >= _SMALL_FRAME and torch.device(device).type == "cpu"
+    if before == 1 or is_large:
         yield Helper()
         return
     torch.set_num_threads(1)

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from drivers.contract.errors import InputError
 from models.reading import Reading, read_columns
-from models.sublattice import ExpectedContrast, decide_sublattice
+from models.sublattice import ExpectedContrast, decide_by_contrast
 
 FIELD = 24.0  # edge of a made-up field [a]
 RADIUS = 5.05  # columns nearer than this to its centre are compared [a]; no column lies at that distance
@@ -112,7 +112,7 @@ def recall_and_precision(reading: Reading, points: np.ndarray) -> tuple[np.ndarr
 def is_metal_right(
     reading: Reading, expected: ExpectedContrast, points: np.ndarray, metal: np.ndarray
 ) -> bool:
-    decision = decide_sublattice(reading.image, reading.lattice, expected)
+    decision = decide_by_contrast(reading.contrast, reading.lattice, expected)
     assert decision.is_decided.all()
     distance, nearest = cKDTree(reading.lattice.positions.numpy()).query(points)
     said = decision.is_metal(reading.lattice).numpy()[nearest]

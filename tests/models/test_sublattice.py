@@ -10,8 +10,7 @@ from models.sublattice import (
     LEAST_MARGIN_NATS,
     ExpectedContrast,
     SublatticeDecision,
-    decide_sublattice,
-    measure_contrast,
+    decide_by_contrast,
     with_more_evidence,
 )
 
@@ -22,7 +21,7 @@ TIE = ExpectedContrast(metal=1.0, vacancy1=0.55, vacancy2=0.15, dopant=0.4)
 def decide(truth, draw, rng, expected, *, noise=0.05):
     """The decision, and whether the sublattice chosen as metal is that of the truth's number 0."""
     reading = read_columns(draw(truth, SHAPE, sigma_px=1.5) + rng.normal(0, noise, SHAPE))
-    decision = decide_sublattice(reading.image, reading.lattice, expected)
+    decision = decide_by_contrast(reading.contrast, reading.lattice, expected)
     site = int(reading.whole.nonzero()[0])
     near = np.linalg.norm(truth.positions - reading.lattice.positions[site].numpy(), axis=1).argmin()
     return decision, bool(decision.is_metal(reading.lattice)[site]) == (truth.sublattice[near] == 0)
@@ -57,7 +56,7 @@ def test_a_tie_without_defects_is_not_decided(make_honeycomb, draw, rng):
 def test_contrast_is_proportional_to_the_height_of_a_column(make_honeycomb, draw):
     truth = make_honeycomb(SHAPE, lattice_px=14.0, heights=(1.0, 0.6))
     reading = read_columns(draw(truth, SHAPE, sigma_px=1.8))
-    contrast = measure_contrast(reading.image, reading.lattice)[reading.whole]
+    contrast = reading.contrast[reading.whole]
     side = reading.lattice.sublattice[reading.whole]
     levels = torch.stack([contrast[side == k].median() for k in (0, 1)])
     assert float(levels.min() / levels.max()) == pytest.approx(0.6, abs=0.02)

@@ -33,6 +33,12 @@ def test_small_frames_alone_have_a_helper(two_threads, pixels, is_beside):
     assert torch.get_num_threads() == 2
 
 
+def test_on_a_gpu_every_frame_is_small(two_threads):
+    with threads_for(1024**2, "cuda") as helper:
+        assert helper.start(threading.get_ident)() != threading.get_ident()
+        assert torch.get_num_threads() == 1
+
+
 def test_who_has_one_thread_gets_no_second_one(two_threads):
     torch.set_num_threads(1)
     with threads_for(256**2) as helper:
