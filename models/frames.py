@@ -131,6 +131,16 @@ def inverse_rfft2(spectrum: Tensor, width: int) -> Tensor:
     return image
 
 
+def add_rows(total: Tensor, row: Tensor, values: Tensor) -> Tensor:
+    """Add values (n, K) to the rows (n,) of a total (R, K), in place; rows may repeat.
+
+    On a GPU `index_add_` takes them in whatever order they come, so that no two sums are the same to the bit.
+    """
+    if total.device.type == "cpu":
+        return total.index_add_(0, row, values)
+    return total.index_put_((row,), values, accumulate=True)
+
+
 def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
     """Values of an image at positions between its pixels; positions outside are moved to the edge.
 

@@ -19,6 +19,8 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from models.frames import add_rows
+
 Number = TypeVar("Number", np.float32, np.int64)
 
 #: Edge of a tile over the lattice constant.
@@ -112,7 +114,7 @@ def _tile_phases(coordinates: Tensor, tile: Tensor, grid: tuple[int, int]) -> tu
     """Mean fractional coordinate of the maxima around each tile, (R, C, 2), and its coherence (R, C)."""
     angle = 2 * math.pi * coordinates
     channels = torch.cat([torch.ones_like(angle[:, :1]), torch.cos(angle), torch.sin(angle)], dim=1)  # (K, 5)
-    total = coordinates.new_zeros(grid[0] * grid[1], 5).index_add_(0, tile, channels)
+    total = add_rows(coordinates.new_zeros(grid[0] * grid[1], 5), tile, channels)
     total = total.T.reshape(5, 1, *grid)  # (5, 1, R, C)
     taps = total.new_tensor([0.25, 0.5, 0.25])
     total = conv2d(total, torch.outer(taps, taps)[None, None], padding=1)[:, 0]  # (5, R, C)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from models.frames import filter_frame, gaussian_filter
+from models.frames import add_rows, filter_frame, gaussian_filter
 from models.lattice import Lattice, hexagon_centres
 from models.normalise import blur_cells
 from models.patches import kernel_prefilter, sample_coefficients
@@ -89,8 +89,8 @@ def _window_mean(
     inside = ((points >= 0) & (points <= points.new_tensor([shape[0] - 1, shape[1] - 1]))).all(1)
     points, values = points[inside], values[inside]
     cell = (points / factor).long()
-    cells = values.new_zeros(2, rows * columns)
-    cells.index_add_(1, cell[:, 0] * columns + cell[:, 1], torch.stack([values, torch.ones_like(values)]))
-    total = blur_cells(cells.reshape(2, rows, columns), scale * lattice_px / factor)
+    counted = torch.stack([values, torch.ones_like(values)], dim=1)
+    cells = add_rows(values.new_zeros(rows * columns, 2), cell[:, 0] * columns + cell[:, 1], counted)
+    total = blur_cells(cells.T.reshape(2, rows, columns), scale * lattice_px / factor)
     mean = (total[0] + _REMOTE * values.mean()) / (total[1] + _REMOTE)
     return interpolate(mean[None, None], scale_factor=factor, mode="bilinear")[0, 0, : shape[0], : shape[1]]
