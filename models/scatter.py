@@ -3,7 +3,7 @@
 A network sees one column at a time and cannot know how noisy its surroundings are.  Along the direction in
 which vacancies differ from whole columns, the frame tells: where its whole columns lie nearby, how far they
 scatter there, how heavy their tail is.  Both opinions rest on the same moments, so they are pooled and not
-multiplied (`docs/decisions/0016-scatter.md`).
+multiplied (`docs/decisions/0016-scatter.md`, `0019-columns-like-none-before.md`).
 """
 
 import math
@@ -22,6 +22,9 @@ from models.templates import Templates
 
 #: Weight of the frame's own scatter in the pool.
 _SHARE = 0.75
+
+#: Part of the columns that may be unlike any that a network has learnt from: it has no surer a say than that.
+_UNLIKE = 1e-3
 
 #: Columns of the chalcogen sublattice below which a frame does not tell.
 _LEAST_COLUMNS = 100
@@ -126,7 +129,8 @@ def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: 
     own = np.log(np.maximum(np.stack([(1 - part) * core + part * tail, *rest]), _LEAST))  # (3, n)
     network = logits[side, :3].double().T.numpy()
     total = _log_sum(network)
-    pooled = (1 - _SHARE) * (network - total) + _SHARE * (own - _log_sum(own))
+    guarded = np.log((1 - _UNLIKE) * np.exp(network - total) + _UNLIKE)
+    pooled = (1 - _SHARE) * guarded + _SHARE * (own - _log_sum(own))
     result = logits.clone()
     result[side, :3] = torch.from_numpy(pooled - _log_sum(pooled) + total).T.to(logits)
     return result

@@ -46,6 +46,17 @@ def test_the_same_column_is_a_vacancy_in_a_quiet_frame_and_less_so_in_a_noisy_on
     assert odds[0] > odds[1] > odds[2] > 0
 
 
+def test_a_network_that_is_sure_does_not_decide_alone():
+    """Half as deep as a vacancy, in a quiet frame: a network that never met such a column calls it one."""
+    contrast, templates = frame(0.12, last=0.55)
+    sure = torch.zeros(600, 5)
+    sure[-1, 1] = 8.0
+    own = vacancy_odds(pool(torch.zeros(600, 5), contrast, templates))
+    odds = [vacancy_odds(pool(sure * factor, contrast, templates)) - own for factor in (0.25, 1.0, 3.0)]
+    assert 0.25 * 1.8 < odds[0] < 0.25 * 2.0  # what is not too sure counts in full
+    assert odds[1] < odds[2] < 0.25 * 7.0
+
+
 def two_sides(probes, seed, *, spread, offset, probe):
     """Centres, spreads and a vacancy's odds at two probes: in the left part of a frame, and in the rest.
 
