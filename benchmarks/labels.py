@@ -1,0 +1,87 @@
+"""How well labels can be told from their own micrographs at all: a bound for `columnist evaluate labelled`.
+
+Run by `columnist bench labels [--json] [--data FOLDER]`.  A logistic regression is fitted to the labels themselves:
+to patches around the labelled columns (the disc of the moments and a tenth more, principal components of their
+pixels), in five folds, so that each column is judged by labels of others.  Number of components and threshold
+are then chosen to look best.  Nothing of this is kept or used; it says how far labels and pixels agree.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from agent.results.labelled import LabelledImage, find_labelled
+from drivers.files import read_micrographs
+from models.frames import blur, sample_bilinear, standardise
+from models.reading import Reading, read_columns
+
+#: What is told apart: name of the figure, the common class and the rare ones.
+TASKS = (("f1_vac1", "x2", ("vac1", "vac2", "vacancy")), ("f1_dopant", "metal", ("dopant",)))
+
+#: Principal components of a patch that are tried.
+COMPONENTS = (6, 12, 25)
+
+FOLDS = 5
+
+#: A column and a label nearer than this to each other are the same [px].
+_RADIUS_PX = 2.5
+
+#: Points along an edge of a patch, its reach over the disc of the moments, and the blur of a pixel [px].
+_POINTS, _REACH, _BLUR_PX = 15, 1.1, 1.0
+
+
+def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
+    parser = argparse.ArgumentParser(prog="columnist bench labels")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="labelled micrographs")
+    options = parser.parse_args(words)
+    report = {image.name: bounds_of(image) for image in find_labelled(options.data)}
+    print(json.dumps(report, indent=1) if as_json else "\n".join(f"{k}: {v}" for k, v in report.items()))
+    return 0
+
+
+def bounds_of(image: LabelledImage) -> dict[str, Any]:
+    """Best F1 of each task that the labels of an image hold."""
+    pixels = read_micrographs(image.path).micrographs[0].image
+    reading = read_columns(pixels)
+    distance, nearest = cKDTree(reading.lattice.positions.numpy()).query(image.labels.points)
+    found = distance < _RADIUS_PX
+    patches = patches_of(pixels, reading)[nearest[found]]
+    meaning, bounds = image.labels.meaning[found], {}
+    for name, common, rare in TASKS:
+        is_rare = np.isin(meaning, rare)
+        chosen = is_rare | (meaning == common)
+        if is_rare.sum() >= 2 * FOLDS:
+            tried = [judged(patches[chosen], is_rare[chosen], count) for count in COMPONENTS]
+            bounds[name] = {"labelled": int(is_rare.sum()), "best": max(tried)}
+    return bounds
+
+
+def patches_of(pixels: NDArray[Any], reading: Reading) -> NDArray[np.float64]:
+    """Values (S, P) of the blurred frame at points around each site."""
+    edge = torch.linspace(-_REACH, _REACH, _POINTS)
+    grid = torch.stack(torch.meshgrid(edge, edge, indexing="ij"), -1).reshape(-1, 2)
+    grid = grid[grid.square().sum(1) <= _REACH**2] @ reading.disc.T  # (P, 2)
+    at = reading.lattice.positions[:, None] + grid
+    values = sample_bilinear(blur(standardise(pixels), _BLUR_PX), at.reshape(-1, 2))
+    return np.asarray(values.reshape(at.shape[:2]).double().numpy())
+
+
+def judged(patches: NDArray[np.float64], is_rare: NDArray[np.bool_], components: int) -> float:
+    """F1 at the best threshold, every column judged by labels of other folds."""
+    model = make_pipeline(PCA(components, random_state=0), StandardScaler(), LogisticRegression(max_iter=1000))
+    score = cross_val_predict(model, patches, is_rare, cv=FOLDS, method="decision_function")
+    right = np.cumsum(is_rare[np.argsort(-score)])
+    return float((2 * right / (np.arange(1, len(right) + 1) + is_rare.sum())).max())
+
+
