@@ -1,9 +1,10 @@
 """How well labels can be told from their own micrographs at all: a bound for `columnist evaluate labelled`.
 
-Run by `columnist bench labels [--json] [--data FOLDER]`.  A logistic regression is fitted to the labels themselves:
-to patches around the labelled columns (the disc of the moments and a tenth more, principal components of their
-pixels), in five folds, so that each column is judged by labels of others.  Number of components and threshold
-are then chosen to look best.  Nothing of this is kept or used; it says how far labels and pixels agree.
+Run by `columnist bench labels [--json] [--data FOLDER]`.  A logistic regression is fitted to the labels
+themselves: to patches around the labelled columns (the disc of the moments and a tenth more, principal
+components of their pixels), in five folds, so that each column is judged by labels of others.  Number of
+components and threshold are then chosen to look best.  Nothing of this is kept or used; it says how far
+labels and pixels agree.
 """
 
 import argparse
@@ -79,9 +80,8 @@ def patches_of(pixels: NDArray[Any], reading: Reading) -> NDArray[np.float64]:
 
 def judged(patches: NDArray[np.float64], is_rare: NDArray[np.bool_], components: int) -> float:
     """F1 at the best threshold, every column judged by labels of other folds."""
-    model = make_pipeline(PCA(components, random_state=0), StandardScaler(), LogisticRegression(max_iter=1000))
+    regression = LogisticRegression(max_iter=1000)
+    model = make_pipeline(PCA(components, random_state=0), StandardScaler(), regression)
     score = cross_val_predict(model, patches, is_rare, cv=FOLDS, method="decision_function")
     right = np.cumsum(is_rare[np.argsort(-score)])
     return float((2 * right / (np.arange(1, len(right) + 1) + is_rare.sum())).max())
-
-
