@@ -20,7 +20,7 @@ from agent.guiding import REACH, guide, match, pitch_angstrom
 from agent.register import Register, adopted, rows_of, with_source
 from agent.registration import Expectation, Placed, Registration, register
 from agent.scans import Scan
-from agent.sites import Sites, count_sites
+from agent.sites import LEAST_METALS, Sites, count_sites
 from models.fusion import FusionLaw
 
 #: Time over which a drift is averaged [s], and how much of what could not be foreseen always stays so.
@@ -192,9 +192,12 @@ def _best_grain(
     shares: NDArray[np.float64],
     expectation: Expectation,
 ) -> tuple[int, Registration] | None:
-    """The register's grain that a grain is most likely to be, and how."""
+    """The register's grain that a grain is most likely to be, and how.
+
+    What is left of a grain that another has taken in, a column or two, spans no lattice and is none.
+    """
     found = []
-    for grain in np.unique(register_.grain):
+    for grain in np.flatnonzero(np.bincount(register_.grain, register_.is_metal) >= LEAST_METALS):
         sites = _lattice_of(register_, int(grain))
         result = register(Placed(sites, known[sites.member]), placed, shares, expectation)
         if result is not None:

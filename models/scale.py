@@ -61,10 +61,7 @@ def autocorrelation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     )
     if weight is not None:
         window = window * weight
-    some = image[::3, ::3].flatten()
-    middle = some.median()
-    spread = _CLIP * (some - middle).abs().median()
-    clipped = image.clamp(middle - spread, middle + spread)
+    clipped = _clip(image)
     mean = torch.dot(clipped.flatten(), window.flatten()) / window.sum()
     spectrum = torch.fft.rfft2((clipped - mean).mul_(window))
     rows, columns = frequencies((height, width), image.device)
@@ -73,6 +70,21 @@ def autocorrelation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     power = (spectrum * spectrum.conj()).mul_(damping)
     correlation = inverse_rfft2(power, width)
     return correlation.div_(float(correlation[0, 0]))
+
+
+def _clip(image: Tensor) -> Tensor:
+    """A frame (M, N), not constant, without what is far brighter or darker than the rest.
+
+    Where more than half of the pixels are alike, as those that no electron has reached in a faint frame of
+    counts, the median deviation is nothing: that of the others counts.
+    """
+    some = image[::3, ::3].flatten()
+    middle = some.median()
+    deviation = (some - middle).abs().median()
+    if float(deviation) == 0:
+        apart = (image - middle).abs()
+        deviation = apart[apart > 0].median()
+    return image.clamp(middle - _CLIP * deviation, middle + _CLIP * deviation)
 
 
 def radial_profile(correlation: Tensor) -> Tensor:

@@ -168,6 +168,16 @@ def test_grains_are_kept_apart_and_found_again(make_specimen, law, contexts):
     assert second.new < 0.25 * first.new
 
 
+def test_what_is_left_of_a_grain_that_another_has_taken_in_does_no_harm(make_specimen, law, contexts):
+    specimen = make_specimen(0, 100.0)
+    register, _ = enter(empty_register(), specimen.look((0.0, 0.0), 60.0)[0], law, STEADY)
+    grain = register.grain.copy()
+    grain[0] = 1
+    _, entry = enter(replace(register, grain=grain), specimen.look((3.0, 4.0), 60.0)[0], law, STEADY)
+    assert entry.is_entered
+    assert not entry.doubts
+
+
 def test_entering_leaves_the_register_as_it_was(make_specimen, law, contexts):
     specimen = make_specimen(0, 100.0)
     register, _ = enter(empty_register(), specimen.look((0.0, 0.0), 60.0)[0], law, STEADY)

@@ -45,6 +45,22 @@ def test_noise_has_no_lattice(rng):
         lattice_vectors(standardise(rng.normal(size=(256, 256))))
 
 
+@pytest.mark.parametrize("electrons", [0.3, 0.6])
+def test_pixels_without_an_electron_may_be_more_than_half(make_honeycomb, draw, rng, electrons):
+    shape = (256, 256)
+    image = draw(make_honeycomb(shape, lattice_px=10.0), shape, sigma_px=1.5)
+    counts = rng.poisson(image * electrons / image.mean())
+    assert (counts == 0).mean() > 0.5
+    counts[*rng.integers(0, 256, (2, 20))] = 1000  # hot pixels
+    assert lattice_constant_px(lattice_vectors(standardise(counts))) == pytest.approx(10.0, rel=0.01)
+
+
+@pytest.mark.parametrize("electrons", [0.03, 0.6])
+def test_scattered_electrons_have_no_lattice(rng, electrons):
+    with pytest.raises(InputError, match="no such period"):
+        lattice_vectors(standardise(rng.poisson(electrons, (256, 256))))
+
+
 def test_a_blot_does_not_outweigh_the_lattice(make_honeycomb, draw, rng):
     shape = (256, 256)
     image = draw(make_honeycomb(shape, lattice_px=9.0), shape, sigma_px=1.3) + rng.normal(0, 0.1, shape)
