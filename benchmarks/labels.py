@@ -1,10 +1,10 @@
-"""How well labels can be told from their own micrographs at all: a bound for `columnist evaluate labelled`.
+"""How well labels can be told from their own micrographs: a yardstick for `columnist evaluate labelled`.
 
 Run by `columnist bench labels [--json] [--data FOLDER]`.  A logistic regression is fitted to the labels
 themselves: to patches around the labelled columns (the disc of the moments and a tenth more, principal
 components of their pixels), in five folds, so that each column is judged by labels of others.  Number of
-components and threshold are then chosen to look best.  Nothing of this is kept or used; it says how far
-labels and pixels agree.
+components and threshold are then chosen to look best.  Nothing of this is kept or used; another
+classifier may do better.
 """
 
 import argparse
