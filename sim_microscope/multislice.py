@@ -42,9 +42,12 @@ class Multislice:
         device: str = "cpu",
         aberration: NDArray[np.float64] | None = None,
     ):
+        import abtem
         from abtem.core.backend import get_array_module
         from abtem.multislice import FresnelPropagator
 
+        # Plans by measurement take what was fastest at the moment: each process rounds in its own way.
+        abtem.config.set({"fftw.planning_effort": "FFTW_ESTIMATE"})
         self.grid = grid
         self._xp = get_array_module(device)
         aperture = grid.aperture(semiangle_mrad).astype(np.complex128)

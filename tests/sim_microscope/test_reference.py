@@ -49,8 +49,7 @@ def test_several_processes_find_what_one_does():
     lone = Crystal(Specimen(host="MoS2"), np.array([[7.9, 3.0]]), metal, np.zeros(1, np.uint8))
     probes = np.array([[7.0, 3.0], [9.0, 3.0]])
     one, two = (scan_crystal(lone, probes, Beam(60.0, (40.0, 90.0)), workers=n) for n in (1, 2))
-    # Fourier transforms are planned by what is fastest at the moment, so float32 may round otherwise.
-    np.testing.assert_allclose(one, two, rtol=1e-6)
+    np.testing.assert_array_equal(one, two)
 
 
 def test_planes_are_met_from_the_top():
