@@ -14,6 +14,7 @@ from models.fusion import (
     START_SHARES,
     FusionLaw,
     SourceErrors,
+    is_taken_for_whole,
     said,
     source_errors,
     source_weights,
@@ -37,27 +38,23 @@ class Belief:
         Of the classes within their sublattice, as learnt from all evidence.
     correlation : float
         Of what two sources are off by, as the columns show it.
+    log_likelihood : ndarray of shape (C, 5)
+        Of all evidence, without the shares; -inf for the other sublattice.
     """
 
     probability: NDArray[np.float64]
     entropy_nats: NDArray[np.float64]
     shares: NDArray[np.float64]
     correlation: float
-
-
-def fused_likelihood(register_: Register, law: FusionLaw) -> NDArray[np.float64]:
-    """Log likelihoods (C, 5) of all evidence of each column by the law; -inf for the other sublattice."""
-    return _fuse(register_, law)[0]
+    log_likelihood: NDArray[np.float64]
 
 
 def _fuse(register_: Register, law: FusionLaw) -> tuple[NDArray[np.float64], float]:
-    """`fused_likelihood`, and the correlation of the sources' errors that it rests on."""
-    equal = SourceErrors(np.ones(len(register_.sources)), law.correlation)
-    first = _weighted(register_, law, equal)
+    """Log likelihoods (C, 5) of all evidence by the law, and the correlation that they rest on."""
+    first = _weighted(register_, law, SourceErrors.of_law(len(register_.sources), law))
     if len(register_.sources) < 2:
         return first, law.correlation
-    with np.errstate(divide="ignore"):
-        is_whole = (first + np.log(START_SHARES)).argmax(axis=1) == ColumnClass.X2
+    is_whole = is_taken_for_whole(first)
     sums, dose = register_.sums[:, is_whole].astype(np.float64), register_.dose_e_per_a2[:, is_whole]
     ratio = (sums[:, :, ColumnClass.VAC1] - sums[:, :, ColumnClass.X2]) / (dose + law.half_dose_e_per_a2)
     errors = source_errors(np.where(dose > 0, ratio, np.nan).T, said(dose, law).T, law)
@@ -69,9 +66,7 @@ def _weighted(register_: Register, law: FusionLaw, errors: SourceErrors) -> NDAr
     if not register_.sources:
         return silence(register_.is_metal)
     dose = register_.dose_e_per_a2
-    # Whole chalcogen columns show nothing of how well metals are told.
-    strength = np.where(register_.is_metal[:, None], 1.0, errors.strength)
-    weights = source_weights(said(dose, law).T * strength, errors.correlation).T  # (K, C)
+    weights = errors.weights(said(dose, law).T, register_.is_metal).T  # (K, C)
     per_source = weights / (dose + law.half_dose_e_per_a2)
     logs = np.einsum("kc,kcl->cl", per_source, register_.sums.astype(np.float64))
     return np.where(register_.is_metal[:, None] == ON_METAL, logs, -np.inf)
@@ -90,7 +85,7 @@ def believe(register_: Register, law: FusionLaw) -> Belief:
     total -= logsumexp(total, axis=1, keepdims=True)
     probability = np.exp(total)
     entropy = -(probability * np.where(probability > 0, total, 0.0)).sum(axis=1)
-    return Belief(probability, entropy, shares, correlation)
+    return Belief(probability, entropy, shares, correlation, logs)
 
 
 def _learn_shares(logs: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from agent.belief import believe, fused_layers, fused_likelihood
+from agent.belief import believe, fused_layers
 from agent.boxes import Box, inner, is_inside
 from agent.changes import watch_for_changes
 from agent.completion import completed
@@ -103,8 +103,8 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
     """
     expectation = _expect(register_, scan, steadiness)
     fused = fused_layers(scan, law)
-    shares = believe(register_, law).shares
-    known = fused_likelihood(register_, law)
+    belief = believe(register_, law)
+    shares, known = belief.shares, belief.log_likelihood
     guided = guide(register_, known, scan.positions_angstrom, scan.is_metal, fused, shares, expectation)
     if guided is not None:
         moved, scan, drift = _moved(register_, scan, guided.drift_angstrom, expectation)

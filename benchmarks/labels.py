@@ -46,26 +46,26 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
     parser = argparse.ArgumentParser(prog="columnist bench labels")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="labelled micrographs")
     options = parser.parse_args(words)
-    report = {image.name: bounds_of(image) for image in find_labelled(options.data)}
+    report = {image.name: best_of(image) for image in find_labelled(options.data)}
     print(json.dumps(report, indent=1) if as_json else "\n".join(f"{k}: {v}" for k, v in report.items()))
     return 0
 
 
-def bounds_of(image: LabelledImage) -> dict[str, Any]:
-    """Best F1 of each task that the labels of an image hold."""
+def best_of(image: LabelledImage) -> dict[str, Any]:
+    """Best F1 of each task that a regression on the labels of an image reaches."""
     pixels = read_micrographs(image.path).micrographs[0].image
     reading = read_columns(pixels)
     distance, nearest = cKDTree(reading.lattice.positions.numpy()).query(image.labels.points)
     found = distance < _RADIUS_PX
     patches = patches_of(pixels, reading)[nearest[found]]
-    meaning, bounds = image.labels.meaning[found], {}
+    meaning, best = image.labels.meaning[found], {}
     for name, common, rare in TASKS:
         is_rare = np.isin(meaning, rare)
         chosen = is_rare | (meaning == common)
         if is_rare.sum() >= 2 * FOLDS:
             tried = [judged(patches[chosen], is_rare[chosen], count) for count in COMPONENTS]
-            bounds[name] = {"labelled": int(is_rare.sum()), "best": max(tried)}
-    return bounds
+            best[name] = {"labelled": int(is_rare.sum()), "best": max(tried)}
+    return best
 
 
 def patches_of(pixels: NDArray[Any], reading: Reading) -> NDArray[np.float64]:

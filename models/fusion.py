@@ -206,6 +206,23 @@ class SourceErrors:
     strength: NDArray[np.float64]
     correlation: float
 
+    @classmethod
+    def of_law(cls, sources: int, law: FusionLaw) -> "SourceErrors":
+        """What is taken of sources before any column shows it."""
+        return cls(np.ones(sources), law.correlation)
+
+    def weights(self, part: NDArray[np.floating], is_metal: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Weights (C, K) of sources that have said parts (C, K) of what they can of columns (C,).
+
+        Whole chalcogen columns show nothing of how well metals are told.
+        """
+        return source_weights(part * np.where(is_metal[:, None], 1.0, self.strength), self.correlation)
+
+
+def is_taken_for_whole(fused: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which columns of log likelihoods (C, 5) are taken for X2 while the shares are those to start from."""
+    return np.asarray((fused + np.log(START_SHARES)).argmax(axis=1) == ColumnClass.X2)
+
 
 def source_errors(ratio: NDArray[np.floating], part: NDArray[np.floating], law: FusionLaw) -> SourceErrors:
     """Learn from whole columns how sure sources are and how far they stray together.
@@ -225,7 +242,7 @@ def source_errors(ratio: NDArray[np.floating], part: NDArray[np.floating], law: 
     claimed = -2 * np.where(seen, ratio, 0.0).sum(axis=0) / np.maximum((part * seen).sum(axis=0), 1e-9)
     usual = float((count * claimed).sum() / max(count.sum(), 1))
     if usual <= 0:
-        return SourceErrors(np.ones(ratio.shape[1]), law.correlation)
+        return SourceErrors.of_law(ratio.shape[1], law)
     strength = np.maximum((count * claimed / usual + _LAW_COLUMNS) / (count + _LAW_COLUMNS), _LEAST_STRENGTH)
     total, columns, pairs = 0.0, 0.0, 0
     for first in range(ratio.shape[1]):

@@ -106,7 +106,7 @@ class SublatticeDecision:
 
     def is_metal(self, lattice: Lattice) -> Tensor:
         """Whether each site of the lattice is on the metal sublattice, shape (S,)."""
-        return lattice.sublattice == self.metal.to(lattice.grain)[lattice.grain]
+        return lattice.sublattice == self.metal[lattice.grain]
 
 
 def with_more_evidence(decision: SublatticeDecision, other: SublatticeDecision) -> SublatticeDecision:
@@ -166,7 +166,7 @@ def is_brighter(contrast: Tensor, lattice: Lattice) -> Tensor:
         sides = [contrast[(lattice.grain == grain) & (lattice.sublattice == side)] for side in (0, 1)]
         levels = [float(side.median()) if len(side) else -math.inf for side in sides]
         bright.append(int(levels[1] > levels[0]))
-    return lattice.sublattice == torch.tensor(bright, device=lattice.grain.device)[lattice.grain]
+    return lattice.sublattice == torch.tensor(bright)[lattice.grain]
 
 
 def weigh(

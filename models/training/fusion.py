@@ -19,13 +19,13 @@ from models.contrasts import expected_contrast, x2_contrast
 from models.fusion import (
     ON_METAL,
     PAIRS,
-    START_SHARES,
     FusionLaw,
+    SourceErrors,
     context_key,
+    is_taken_for_whole,
     likelihoods,
     said,
     source_errors,
-    source_weights,
 )
 from models.posterior import predict_logits
 from models.scatter import Scatter, pool_scatter
@@ -200,8 +200,7 @@ def _loss_of(table: Table, choices: list[list[int]], law: FusionLaw) -> float:
     for slots in choices:
         seen = table.take(_all_seen(table, slots))
         if len(seen.label):
-            sources = _by_source(seen, slots, law)
-            fused = _weighted(seen, sources, np.ones_like(sources.part), law.correlation)
+            fused = _weighted(seen.is_metal, _by_source(seen, slots, law), law)
             losses.append(cross_entropy(fused, seen.label))
     return float(np.mean(losses))
 
@@ -226,20 +225,17 @@ def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.flo
     stray together is learnt from each series, as `agent.belief` learns it from a session.
     """
     sources = _by_source(table, slots, law)
-    fused = _weighted(table, sources, np.ones_like(sources.part), law.correlation)
+    fused = _weighted(table.is_metal, sources, law)
     if sources.part.shape[1] < 2:
         return fused
-    is_whole = (fused + np.log(START_SHARES)).argmax(axis=1) == ColumnClass.X2
+    is_whole = is_taken_for_whole(fused)
     with np.errstate(invalid="ignore"):
         ratio = sources.logs[:, :, ColumnClass.VAC1] - sources.logs[:, :, ColumnClass.X2]
     for series in np.unique(table.series):
         own = table.series == series
         errors = source_errors(ratio[own & is_whole], sources.part[own & is_whole], law)
-        some = table.take(own)
-        strength = np.where(some.is_metal[:, None], 1.0, errors.strength)
-        fused[own] = _weighted(
-            some, _Sources(sources.logs[own], sources.part[own]), strength, errors.correlation
-        )
+        some = _Sources(sources.logs[own], sources.part[own])
+        fused[own] = _weighted(table.is_metal[own], some, law, errors)
     return fused
 
 
@@ -260,13 +256,14 @@ def _by_source(table: Table, slots: list[int], law: FusionLaw) -> _Sources:
 
 
 def _weighted(
-    table: Table, sources: _Sources, strength: NDArray[np.float64], correlation: float
+    is_metal: NDArray[np.bool_], sources: _Sources, law: FusionLaw, errors: SourceErrors | None = None
 ) -> NDArray[np.float64]:
-    """Sum over sources of some strength (C, K), each weighted for what is its own, (C, 5)."""
-    weights = source_weights(sources.part * strength, correlation)
+    """Sum over sources, weighted for what is each one's own, (C, 5); errors are the law's if not given."""
+    errors = errors or SourceErrors.of_law(sources.part.shape[1], law)
+    weights = errors.weights(sources.part, is_metal)
     with np.errstate(invalid="ignore"):
         fused = (sources.logs * weights[:, :, None]).sum(axis=1)
-    return np.where(table.is_metal[:, None] == ON_METAL, fused, -np.inf)
+    return np.where(is_metal[:, None] == ON_METAL, fused, -np.inf)
 
 
 def calibrated(table: Table, law: FusionLaw) -> Table:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.belief import believe, fused_likelihood
+from agent.belief import believe
 from agent.evidence import Steadiness, enter
 from agent.register import empty_register
 from agent.scans import join_layers, join_scans
@@ -67,7 +67,7 @@ def test_a_source_that_repeats_itself_is_not_believed_without_end(make_specimen,
     belief = believe(register, law)
     assert calibration_error(belief.probability, specimen.label[identity]) < 0.02
     once, _, _ = followed(specimen, law, [((0.0, 0.0), contexts.haadf, 1e5)])
-    most, alone = (-np.nan_to_num(fused_likelihood(r, law), neginf=0.0).min() for r in (register, once))
+    most, alone = (-np.nan_to_num(believe(r, law).log_likelihood, neginf=0.0).min() for r in (register, once))
     assert most < 1.6 * alone
 
 

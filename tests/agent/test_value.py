@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agent.assessment import Score
-from agent.belief import Belief, believe
+from agent.belief import believe
 from agent.boxes import densest_boxes, inner, is_inside
 from agent.evidence import Steadiness, enter
 from agent.insight import Insight, learn_insight
@@ -229,7 +229,7 @@ def test_nothing_known_and_nothing_asked_are_no_errors(known, law, contexts):
     assert weigh(nothing, believe(nothing, law), [candidate], law)[0].gain_nats == 0.0
     assert weigh(register, belief, [], law) == []
     classes = np.eye(5)[np.where(register.is_metal, 3, 0)]
-    sure = Belief(classes, np.zeros(len(register)), belief.shares, law.correlation)
+    sure = replace(belief, probability=classes, entropy_nats=np.zeros(len(register)))
     assert weigh(register, sure, [candidate], law)[0].gain_nats == 0.0
 
 
