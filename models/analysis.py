@@ -384,6 +384,16 @@ def _flags(
                 f"{', '.join(map(str, undecided))}; its classes rest on a guess",
             )
         )
+    denoised = result.reading.patch_filter
+    if denoised is not None:
+        flags.append(
+            MapFlag(
+                kind="denoised",
+                message=f"the frame was denoised by {len(denoised.components)} components of patches of "
+                f"{denoised.edge} px, which draws rare columns towards common ones; intensities are measured "
+                "with that undone as far as can be told, so give the frame as recorded if there is one",
+            )
+        )
     foreign = float((columns["foreign"] > FOREIGN).mean())
     if foreign > _MANY_FOREIGN:
         flags.append(

@@ -8,11 +8,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from models.columns import filter_columns, find_maxima
+from models.denoised import find_filter
 from models.edges import edge_moments
 from models.frames import standardise
 from models.lattice import Lattice, fit_lattice
 from models.levels import level
 from models.normalise import normalise
+from models.patch_filter import PatchFilter
 from models.patches import disc_map, is_whole
 from models.scale import lattice_constant_px, lattice_vectors
 from models.sublattice import measure_contrast
@@ -40,6 +42,9 @@ class Reading:
     contrast : Tensor of shape (S,)
         Brightness above the hexagon centres in the frame less its local mean, over its local deviation
         (`models.normalise`, `models.sublattice.measure_contrast`).
+    patch_filter : PatchFilter, optional
+        What other software has denoised the frame with, if it has.  Moments and contrast are those of the
+        frame before (`models.denoised`).
     """
 
     lattice: Lattice
@@ -48,6 +53,7 @@ class Reading:
     covered: Tensor
     moments: Tensor
     contrast: Tensor
+    patch_filter: PatchFilter | None = None
 
 
 def read_columns(
@@ -89,6 +95,10 @@ def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: b
     """`read_columns` of a standardised frame."""
     spectrum = torch.fft.rfft2(frame)
     lattice = _find_lattice(frame, spectrum) if known is None else known.to(frame.device)
+    patch_filter = find_filter(frame, lattice.lattice_px)
+    if patch_filter is not None:
+        frame = standardise(patch_filter.undo(frame.cpu()).numpy(), frame.device)
+        spectrum = torch.fft.rfft2(frame)
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
     contrast = helper.start(lambda: _contrast(frame, lattice, spectrum))
@@ -103,7 +113,8 @@ def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: b
     if at_edges is not None:
         moments[cut], covered[cut] = at_edges()
     found = (disc, whole, covered, moments, contrast())
-    return Reading(lattice.to("cpu"), *(values.cpu() for values in found))
+    disc, whole, covered, moments, contrast_found = (values.cpu() for values in found)
+    return Reading(lattice.to("cpu"), disc, whole, covered, moments, contrast_found, patch_filter)
 
 
 def _find_lattice(frame: Tensor, spectrum: Tensor) -> Lattice:

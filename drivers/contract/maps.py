@@ -159,6 +159,7 @@ FlagKind = Literal[
     "context_approximated",
     "host_doubtful",
     "undecided",
+    "denoised",
     "many_foreign",
     "saturated",
     "dead_pixels",

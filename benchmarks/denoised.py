@@ -1,0 +1,121 @@
+"""What is lost when other software denoises frames, and how much comes back.
+
+Run by `columnist bench denoised [--json] [--frames N] [--seed S] [--jobs J]`.  Simulated frames of random
+contexts, dilute defects, 10^3.8 to 10^5.2 e/Å²; each is read as it was taken, after denoising by principal
+components of patches (edge and number drawn at random) as a reader would that knows nothing of it, and as
+columnist reads it.
+"""
+
+import argparse
+import json
+import platform
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from drivers.contract.context import ColumnClass
+from drivers.contract.errors import InputError
+from models.analysis import Analyser, load_analyser
+from models.classify import classify_columns
+from models.contexts import context_name, reference_contexts
+from models.frames import standardise
+from models.patch_filter import learn_filter
+from models.reading import read_columns
+from models.training.columns import match_truth
+from models.training.conditions import Ranges, draw_frame, log_uniform
+from sim_microscope.simulate import Frame
+
+RANGES = Ranges(pixels=512, dilute=1.0, log10_dose=(3.8, 5.2), lattice_px=(8.0, 14.0))
+
+#: Edges of patches [px] and components that are drawn from, uniformly in the logarithm.
+EDGES, COMPONENTS = (12.0, 44.0), (10.0, 60.0)
+
+WAYS = ("recorded", "denoised", "undone")
+
+
+def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
+    parser = argparse.ArgumentParser(prog="columnist bench denoised")
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    options = parser.parse_args(words)
+    rows = list(_rows(options.frames, options.seed, options.jobs))
+    report = {"machine": platform.machine(), "frames": len(rows)} | summarise(rows)
+    print(json.dumps(report | {"rows": rows}, indent=1) if as_json else json.dumps(report, indent=1))
+    return 0
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over frames that could be read, and how often the filter was told."""
+    report: dict[str, Any] = {
+        "told": float(np.mean([row["told"] is not None for row in rows])),
+        "edge_right": float(
+            np.mean([row["told"] is not None and row["told"][0] == row["edge"] for row in rows])
+        ),
+    }
+    for way in WAYS:
+        read = [row[way] for row in rows if row[way] is not None]
+        report[way] = {"unread": len(rows) - len(read)}
+        report[way] |= {
+            key: float(np.mean([one[key] for one in read])) for key in ("f1_defects", "loss_nats")
+        }
+    return report
+
+
+def _rows(frames: int, seed: int, jobs: int) -> Iterator[dict[str, Any]]:
+    """One row for each frame."""
+    if jobs == 1:
+        yield from (_row(number, seed) for number in range(frames))
+        return
+    with ProcessPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.map(_row, range(frames), [seed] * frames)
+
+
+def _row(number: int, seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng([seed, number])
+    place = int(rng.integers(len(reference_contexts())))
+    edge = round(log_uniform(EDGES, rng))
+    components = min(round(log_uniform(COMPONENTS, rng)), edge * edge // 8)
+    frame = draw_frame(reference_contexts()[place], RANGES, [seed, place, number])
+    denoised = (
+        learn_filter(standardise(frame.image), edge, components).apply(standardise(frame.image)).numpy()
+    )
+    row: dict[str, Any] = {"context": context_name(reference_contexts()[place]), "edge": edge}
+    row |= {"components": components, "log10_dose": float(np.log10(frame.acquisition.dose_e_per_a2))}
+    row["recorded"], _ = _score(frame, place, frame.image)
+    with patch("models.reading.find_filter", lambda *_: None):
+        row["denoised"], _ = _score(frame, place, denoised)
+    row["undone"], row["told"] = _score(frame, place, denoised)
+    return row
+
+
+def _score(frame: Frame, place: int, image: Any) -> tuple[dict[str, float] | None, tuple[int, int] | None]:
+    """F1 of all defects together, mean negative log likelihood; edge and components, if a filter was told."""
+    analyser = _analyser()
+    try:
+        reading = read_columns(image)
+        found = classify_columns(reading, reference_contexts()[place], analyser.weights, analyser.familiar)
+    except InputError:
+        return None, None
+    match = match_truth(frame, reading)[0][found.chosen.numpy()]
+    known = (match >= 0) & found.is_whole.numpy()
+    truth = frame.crystal.classes[match[known]]
+    probability = found.posterior.probability.numpy()[known]
+    said = probability.argmax(1)
+    common = (ColumnClass.X2, ColumnClass.METAL)
+    is_defect, is_said = ~np.isin(truth, common), ~np.isin(said, common)
+    both = float(((truth == said) & is_defect).sum())
+    f1 = 2 * both / max(float(is_defect.sum() + is_said.sum()), 1.0)
+    loss = -np.log(np.maximum(probability[np.arange(len(truth)), truth], 2e-9)).mean()
+    filter_ = reading.patch_filter
+    return {"f1_defects": f1, "loss_nats": float(loss)}, filter_ and (filter_.edge, len(filter_.components))
+
+
+@cache
+def _analyser() -> Analyser:
+    return load_analyser()

@@ -1,0 +1,96 @@
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter, zoom
+
+from drivers.contract.context import HAADF, ColumnClass, Context, Specimen
+from models.analysis import analyse, load_analyser
+from models.denoised import find_filter
+from models.frames import standardise
+from models.patch_filter import PatchFilter, learn_filter
+from models.reading import read_columns
+from models.scoring import f1
+from models.training.columns import match_truth
+from sim_microscope.crystal import DefectConcentrations
+from sim_microscope.imaging import Acquisition
+from sim_microscope.simulate import Frame, SpecimenPlan, simulate_frame
+
+CONTEXT = Context(specimen=Specimen(host="TaS2", dopant="V"), energy_kev=100.0, detector=HAADF)
+EDGE, COMPONENTS = 24, 13
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    acquisition = Acquisition(pixels=320, fov_nm=11.0, dose_e_per_a2=6e4, source_sigma_angstrom=0.5)
+    plan = SpecimenPlan(concentrations=DefectConcentrations(0.03, 0.01, 0.03))
+    return simulate_frame(CONTEXT, acquisition, plan, seed=3)
+
+
+@pytest.fixture(scope="module")
+def denoised(frame: Frame) -> np.ndarray:
+    taken = standardise(frame.image)
+    return learn_filter(taken, EDGE, COMPONENTS).apply(taken).numpy()
+
+
+def told(image: np.ndarray) -> PatchFilter | None:
+    return find_filter(standardise(image), 10.0)
+
+
+def f1_of_defects(image: np.ndarray, frame: Frame) -> float:
+    """Of a map that is made of an image of the frame, against the frame's truth."""
+    made = analyse(image, CONTEXT, load_analyser())
+    reading = read_columns(image)
+    at = torch.from_numpy(np.stack([made.columns["row_px"], made.columns["col_px"]], axis=1))
+    distance = torch.cdist(at.double(), reading.lattice.positions.double()).min(1)
+    site = match_truth(frame, reading)[0][distance.indices.numpy()]
+    known = site >= 0
+    common = (ColumnClass.X2, ColumnClass.METAL)
+    truth = ~np.isin(frame.crystal.classes[site[known]], common)
+    score = f1(~np.isin(made.columns["cls"][known], common), truth)
+    assert score is not None
+    return score
+
+
+def test_tells_edge_and_number_of_components(denoised):
+    found = told(denoised)
+    assert found is not None
+    assert found.edge == EDGE
+    assert abs(len(found.components) - COMPONENTS) <= 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image,
+        lambda image: gaussian_filter(image, 0.7),
+        lambda image: gaussian_filter(image, 1.0),
+        lambda image: gaussian_filter(image, 2.0),
+        lambda image: zoom(image[:200, :200], 1.6, order=1),
+        lambda image: zoom(image[:200, :200], 1.6, order=3),
+        lambda image: np.round(image / image.max() * 255),
+    ],
+    ids=["as taken", "blur 0.7", "blur 1", "blur 2", "linear zoom", "cubic zoom", "8 bit"],
+)
+def test_other_frames_are_left_alone(frame, change):
+    assert told(change(frame.image)) is None
+
+
+def test_a_frame_without_noise_is_left_alone(make_honeycomb, draw):
+    assert told(draw(make_honeycomb((256, 256)), (256, 256), sigma_px=2.0)) is None
+
+
+def test_defects_are_found_in_a_denoised_frame(frame, denoised):
+    """Denoising takes them; undoing it brings them back."""
+    with patch("models.reading.find_filter", lambda *_: None):
+        assert f1_of_defects(denoised, frame) < 0.5
+    assert f1_of_defects(denoised, frame) > 0.9
+
+
+def test_the_map_says_that_the_frame_was_denoised(frame, denoised):
+    flags = {flag.kind: flag.message for flag in analyse(denoised, CONTEXT, load_analyser()).header.flags}
+    assert f"patches of {EDGE} px" in flags["denoised"]
+    assert "denoised" not in {
+        flag.kind for flag in analyse(frame.image, CONTEXT, load_analyser()).header.flags
+    }
