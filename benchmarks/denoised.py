@@ -1,6 +1,6 @@
 """What is lost when other software denoises frames, and how much comes back.
 
-Run by `columnist bench denoised [--json] [--frames N] [--seed S] [--jobs J]`.  Simulated frames of random
+Run by `columnist bench denoised [--json] [--frames N] [--seed S]`.  Simulated frames of random
 contexts, dilute defects, 10^3.8 to 10^5.2 e/Å²; each is read as it was taken, after denoising by principal
 components of patches (edge and number drawn at random) as a reader would that knows nothing of it, and as
 columnist reads it.
@@ -9,14 +9,11 @@ columnist reads it.
 import argparse
 import json
 import platform
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import torch
 
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
@@ -41,17 +38,16 @@ WAYS = ("recorded", "denoised", "undone")
 def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
     parser = argparse.ArgumentParser(prog="columnist bench denoised")
     parser.add_argument("--frames", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--seed", type=int, default=2, help="constants were chosen on seed 1")
     options = parser.parse_args(words)
-    rows = list(_rows(options.frames, options.seed, options.jobs))
+    rows = [_row(number, options.seed) for number in range(options.frames)]
     report = {"machine": platform.machine(), "frames": len(rows)} | summarise(rows)
     print(json.dumps(report | {"rows": rows}, indent=1) if as_json else json.dumps(report, indent=1))
     return 0
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over frames that could be read, and how often the filter was told."""
+    """Over the frames that could be read; a few whose sublattices are mixed up would rule a mean loss."""
     report: dict[str, Any] = {
         "told": float(np.mean([row["told"] is not None for row in rows])),
         "edge_right": float(
@@ -60,20 +56,12 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
     for way in WAYS:
         read = [row[way] for row in rows if row[way] is not None]
-        report[way] = {"unread": len(rows) - len(read)}
-        report[way] |= {
-            key: float(np.mean([one[key] for one in read])) for key in ("f1_defects", "loss_nats")
+        report[way] = {
+            "unread": len(rows) - len(read),
+            "f1_defects": float(np.mean([one["f1_defects"] for one in read])),
+            "median_loss_nats": float(np.median([one["loss_nats"] for one in read])),
         }
     return report
-
-
-def _rows(frames: int, seed: int, jobs: int) -> Iterator[dict[str, Any]]:
-    """One row for each frame."""
-    if jobs == 1:
-        yield from (_row(number, seed) for number in range(frames))
-        return
-    with ProcessPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(_row, range(frames), [seed] * frames)
 
 
 def _row(number: int, seed: int) -> dict[str, Any]:
@@ -82,11 +70,10 @@ def _row(number: int, seed: int) -> dict[str, Any]:
     edge = round(log_uniform(EDGES, rng))
     components = min(round(log_uniform(COMPONENTS, rng)), edge * edge // 8)
     frame = draw_frame(reference_contexts()[place], RANGES, [seed, place, number])
-    denoised = (
-        learn_filter(standardise(frame.image), edge, components).apply(standardise(frame.image)).numpy()
-    )
+    taken = standardise(frame.image)
+    denoised = learn_filter(taken, edge, components).apply(taken).numpy()
     row: dict[str, Any] = {"context": context_name(reference_contexts()[place]), "edge": edge}
-    row |= {"components": components, "log10_dose": float(np.log10(frame.acquisition.dose_e_per_a2))}
+    row |= {"components": components, "dose_e_per_a2": frame.acquisition.dose_e_per_a2}
     row["recorded"], _ = _score(frame, place, frame.image)
     with patch("models.reading.find_filter", lambda *_: None):
         row["denoised"], _ = _score(frame, place, denoised)
@@ -112,8 +99,10 @@ def _score(frame: Frame, place: int, image: Any) -> tuple[dict[str, float] | Non
     both = float(((truth == said) & is_defect).sum())
     f1 = 2 * both / max(float(is_defect.sum() + is_said.sum()), 1.0)
     loss = -np.log(np.maximum(probability[np.arange(len(truth)), truth], 2e-9)).mean()
-    filter_ = reading.patch_filter
-    return {"f1_defects": f1, "loss_nats": float(loss)}, filter_ and (filter_.edge, len(filter_.components))
+    told = None
+    if reading.patch_filter is not None:
+        told = (reading.patch_filter.edge, len(reading.patch_filter.components))
+    return {"f1_defects": f1, "loss_nats": float(loss)}, told
 
 
 @cache

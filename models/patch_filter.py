@@ -20,8 +20,8 @@ _LEAST_KEPT = 3e-3
 #: Rounds of the conjugate gradient; more change no class.
 _ROUNDS = 12
 
-#: Components, and rows of patches, that are worked on at once.
-_AT_ONCE, _ROWS_AT_ONCE = 12, 32
+#: Values that are worked on at once: of filtered frames, and of patches.
+_FILTERED_AT_ONCE, _PATCHES_AT_ONCE = 2**22, 2**24
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class PatchFilter:
         padded = self._padded(frame.shape)
         spectrum = rfft2(frame, s=padded)
         total = torch.zeros_like(spectrum)
-        for some in torch.split(self.components, _AT_ONCE):
+        for some in torch.split(self.components, max(1, _FILTERED_AT_ONCE // (padded[0] * padded[1]))):
             of_components = rfft2(some, s=padded)
             part = irfft2(spectrum * of_components.conj(), s=padded)  # of each patch, at its first pixel
             part[:, rows - self.edge + 1 :] = 0
@@ -121,7 +121,7 @@ def learn_filter(frame: Tensor, edge: int, components: int) -> PatchFilter:
     pixels = edge * edge
     total, square, count = torch.zeros(pixels).double(), torch.zeros(pixels, pixels).double(), 0
     centre = frame.mean()
-    for rows in torch.split(patches, _ROWS_AT_ONCE):
+    for rows in torch.split(patches, max(1, _PATCHES_AT_ONCE // (patches.shape[1] * pixels))):
         some = (rows.reshape(-1, pixels) - centre).float()
         total += some.sum(0).double()
         square += (some.T @ some).double()

@@ -23,7 +23,7 @@ EDGE, COMPONENTS = 24, 13
 
 @pytest.fixture(scope="module")
 def frame() -> Frame:
-    acquisition = Acquisition(pixels=320, fov_nm=11.0, dose_e_per_a2=6e4, source_sigma_angstrom=0.5)
+    acquisition = Acquisition(pixels=400, fov_nm=13.0, dose_e_per_a2=6e4, source_sigma_angstrom=0.5)
     plan = SpecimenPlan(concentrations=DefectConcentrations(0.03, 0.01, 0.03))
     return simulate_frame(CONTEXT, acquisition, plan, seed=3)
 
