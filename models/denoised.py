@@ -58,18 +58,34 @@ _BAND, _FARTHEST = (0.5, 2.5), 3.0
 _LEAST, _LEAST_INSIDE = 1e-7, 1e-4
 
 
+def is_patterned(frame: Tensor) -> bool:
+    """Whether the noise of a standardised frame (M, N) is weak at some frequencies, not by radius alone."""
+    if min(frame.shape) < 2 * _EDGES[1]:
+        return False
+    frame = _middle(frame, _GLANCE)
+    rows, columns = frame.shape
+    low = math.ceil(_LOWEST * rows)
+    power = torch.view_as_real(torch.fft.rfft2(_windowed(frame))[low : rows - low]).square().sum(-1)
+    some = power.flatten()[::_SKIPPED]
+    weak, median = (some.kthvalue(1 + int(part * len(some))).values for part in (0.05, 0.5))
+    if weak >= _COLOURED * median:
+        return False
+    radius = torch.hypot(*frequencies((rows, columns), frame.device))[low : rows - low]
+    logs, ring = (power + 1e-20).log().flatten(), (radius * _RINGS).long().flatten()
+    mean = torch.bincount(ring, logs) / torch.bincount(ring).clamp(min=1)
+    return bool((logs - mean[ring]).std() > _PATTERNED)
+
+
 def find_filter(frame: Tensor, lattice_px: float) -> PatchFilter | None:
-    """Find out whether a frame was denoised by principal components of its patches.
+    """Find out whether a frame was denoised by principal components of its patches; takes seconds.
 
     Parameters
     ----------
     frame : Tensor of shape (M, N)
-        Standardised.
+        Standardised, with patterned noise.
     lattice_px : float
         Lattice constant [px].
     """
-    if min(frame.shape) < 2 * _EDGES[1] or not _is_patterned(_middle(frame, _GLANCE)):
-        return None
     frame = frame.cpu()
     middle = _middle(frame, _MIDDLE)
     noise, covariance = _noise(middle), _covariance(middle)
@@ -93,21 +109,6 @@ def _windowed(frame: Tensor) -> Tensor:
     """A frame that falls off to nothing at its edges, which would leak into all frequencies."""
     rows, columns = (torch.hann_window(edge, periodic=False, device=frame.device) for edge in frame.shape)
     return (frame - frame.mean()) * torch.outer(rows, columns)
-
-
-def _is_patterned(frame: Tensor) -> bool:
-    """Whether the noise of a frame is weak at some frequencies, and not by their radius alone."""
-    rows, columns = frame.shape
-    low = math.ceil(_LOWEST * rows)
-    power = torch.view_as_real(torch.fft.rfft2(_windowed(frame))[low : rows - low]).square().sum(-1)
-    some = power.flatten()[::_SKIPPED]
-    weak, median = (some.kthvalue(1 + int(part * len(some))).values for part in (0.05, 0.5))
-    if weak >= _COLOURED * median:
-        return False
-    radius = torch.hypot(*frequencies((rows, columns), frame.device))[low : rows - low]
-    logs, ring = (power + 1e-20).log().flatten(), (radius * _RINGS).long().flatten()
-    mean = torch.bincount(ring, logs) / torch.bincount(ring).clamp(min=1)
-    return bool((logs - mean[ring]).std() > _PATTERNED)
 
 
 def _noise(frame: Tensor) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """From an array to columns and their moments: the geometry of a frame, before any context enters."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from models.columns import filter_columns, find_maxima
-from models.denoised import find_filter
+from models.denoised import find_filter, is_patterned
 from models.edges import edge_moments
 from models.frames import standardise
 from models.lattice import Lattice, fit_lattice
@@ -93,16 +94,16 @@ def read_columns(
 
 def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: bool) -> Reading:
     """`read_columns` of a standardised frame."""
-    spectrum = torch.fft.rfft2(frame)
-    lattice = _find_lattice(frame, spectrum) if known is None else known.to(frame.device)
-    patch_filter = find_filter(frame, lattice.lattice_px)
-    if patch_filter is not None:
-        frame = standardise(patch_filter.undo(frame.cpu()).numpy(), frame.device)
-        spectrum = torch.fft.rfft2(frame)
+    transformed = helper.start(lambda: torch.fft.rfft2(frame))
+    patterned = helper.start(lambda: is_patterned(frame))
+    lattice = _find_lattice(frame, transformed) if known is None else known.to(frame.device)
+    patch_filter = find_filter(frame, lattice.lattice_px) if patterned() else None
+    before = frame if patch_filter is None else standardise(patch_filter.undo(frame.cpu()), frame.device)
+    spectrum = transformed() if patch_filter is None else torch.fft.rfft2(before)
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
-    contrast = helper.start(lambda: _contrast(frame, lattice, spectrum))
-    levelled = level(frame, lattice, whole, spectrum)
+    contrast = helper.start(lambda: _contrast(before, lattice, spectrum))
+    levelled = level(before, lattice, whole, spectrum)
     of_levelled = torch.fft.rfft2(levelled)
     covered = whole.clone()
     cut = (~whole).nonzero()[:, 0]
@@ -112,16 +113,15 @@ def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: b
     moments = zernike_moments(levelled, lattice.positions, disc, of_levelled)
     if at_edges is not None:
         moments[cut], covered[cut] = at_edges()
-    found = (disc, whole, covered, moments, contrast())
-    disc, whole, covered, moments, contrast_found = (values.cpu() for values in found)
-    return Reading(lattice.to("cpu"), disc, whole, covered, moments, contrast_found, patch_filter)
+    whole, covered, moments = (values.cpu() for values in (whole, covered, moments))
+    return Reading(lattice.to("cpu"), disc.cpu(), whole, covered, moments, contrast().cpu(), patch_filter)
 
 
-def _find_lattice(frame: Tensor, spectrum: Tensor) -> Lattice:
-    """Lattice of a standardised frame."""
+def _find_lattice(frame: Tensor, transformed: Callable[[], Tensor]) -> Lattice:
+    """Lattice of a standardised frame, whose spectrum is being worked out."""
     vectors = lattice_vectors(frame)
     estimate = lattice_constant_px(vectors)
-    filtered = filter_columns(frame, estimate, spectrum)
+    filtered = filter_columns(frame, estimate, transformed())
     return fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
 
 

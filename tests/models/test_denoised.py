@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from drivers.contract.context import HAADF, ColumnClass, Context, Specimen
 from models.analysis import analyse, load_analyser
-from models.denoised import find_filter
+from models.denoised import find_filter, is_patterned
 from models.frames import standardise
 from models.patch_filter import PatchFilter, learn_filter
 from models.reading import read_columns
@@ -35,7 +35,8 @@ def denoised(frame: Frame) -> np.ndarray:
 
 
 def told(image: np.ndarray) -> PatchFilter | None:
-    return find_filter(standardise(image), 10.0)
+    pixels = standardise(image)
+    return find_filter(pixels, 10.0) if is_patterned(pixels) else None
 
 
 def f1_of_defects(image: np.ndarray, frame: Frame) -> float:
