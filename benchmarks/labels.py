@@ -69,12 +69,15 @@ def best_of(image: LabelledImage) -> dict[str, Any]:
 
 
 def patches_of(pixels: NDArray[Any], reading: Reading) -> NDArray[np.float64]:
-    """Values (S, P) of the blurred frame at points around each site."""
+    """Values (S, P) of the blurred frame, undone if it was denoised, at points around each site."""
     edge = torch.linspace(-_REACH, _REACH, _POINTS)
     grid = torch.stack(torch.meshgrid(edge, edge, indexing="ij"), -1).reshape(-1, 2)
     grid = grid[grid.square().sum(1) <= _REACH**2] @ reading.disc.T  # (P, 2)
     at = reading.lattice.positions[:, None] + grid
-    values = sample_bilinear(blur(standardise(pixels), _BLUR_PX), at.reshape(-1, 2))
+    frame = standardise(pixels)
+    if reading.patch_filter is not None:
+        frame = reading.patch_filter.undo(frame)
+    values = sample_bilinear(blur(frame, _BLUR_PX), at.reshape(-1, 2))
     return np.asarray(values.reshape(at.shape[:2]).double().numpy())
 
 

@@ -95,3 +95,10 @@ def test_the_map_says_that_the_frame_was_denoised(frame, denoised):
     assert "denoised" not in {
         flag.kind for flag in analyse(frame.image, CONTEXT, load_analyser()).header.flags
     }
+
+
+def test_a_filter_that_keeps_most_is_not_undone(frame):
+    """Its components tell it, but what it took is not worth the errors of undoing it."""
+    taken = standardise(frame.image)
+    assert told(learn_filter(taken, 14, 24).apply(taken).numpy()) is None
+    assert told(learn_filter(taken, 14, 10).apply(taken).numpy()) is not None
