@@ -1,28 +1,34 @@
 """What is lost when other software denoises frames, and how much comes back.
 
-Run by `columnist bench denoised [--json] [--frames N] [--seed S]`.  Simulated frames of random
-contexts, dilute defects, 10^3.8 to 10^5.2 e/Å²; each is read as it was taken, after denoising by principal
+Run by `columnist bench denoised [--json] [--frames N] [--seed S] [--labelled FOLDER]`.  Simulated frames
+of random contexts, dilute defects, 10^3.8 to 10^5.2 e/Å²; each is read as it was taken, after denoising by principal
 components of patches (edge and number drawn at random) as a reader would that knows nothing of it, and as
-columnist reads it.
+columnist reads it.  With a folder, instead: the same for labelled micrographs that are recorded as taken.
 """
 
 import argparse
 import json
 import platform
 from functools import cache
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
+from agent.results.labelled import LabelledImage, find_labelled
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
-from models.analysis import Analyser, load_analyser
+from drivers.file_context import settle
+from drivers.files import read_micrographs
+from models.analysis import Analyser, analyse, load_analyser
 from models.classify import classify_columns
 from models.contexts import context_name, reference_contexts
+from models.denoised import find_filter
 from models.frames import standardise
 from models.patch_filter import learn_filter
 from models.reading import read_columns
+from models.scoring import score_map
 from models.training.columns import match_truth
 from models.training.conditions import Ranges, draw_frame, log_uniform
 from sim_microscope.simulate import Frame
@@ -34,12 +40,24 @@ EDGES, COMPONENTS = (12.0, 44.0), (10.0, 60.0)
 
 WAYS = ("recorded", "denoised", "undone")
 
+#: Edges of patches [px] and components for labelled micrographs.
+SIZES = ((24, 24), (32, 36))
+
 
 def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
     parser = argparse.ArgumentParser(prog="columnist bench denoised")
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--seed", type=int, default=2, help="constants were chosen on seed 1")
+    parser.add_argument("--labelled", type=Path, help="folder with labelled micrographs, denoised here")
     options = parser.parse_args(words)
+    if options.labelled is not None:
+        print(
+            json.dumps(
+                [_labelled(image, *size) for image in find_labelled(options.labelled) for size in SIZES],
+                indent=1,
+            )
+        )
+        return 0
     rows = [_row(number, options.seed) for number in range(options.frames)]
     report = {"machine": platform.machine(), "frames": len(rows)} | summarise(rows)
     print(json.dumps(report | {"rows": rows}, indent=1) if as_json else json.dumps(report, indent=1))
@@ -103,6 +121,20 @@ def _score(frame: Frame, place: int, image: Any) -> tuple[dict[str, float] | Non
     if reading.patch_filter is not None:
         told = (reading.patch_filter.edge, len(reading.patch_filter.components))
     return {"f1_defects": f1, "loss_nats": float(loss)}, told
+
+
+def _labelled(image: LabelledImage, edge: int, components: int) -> dict[str, Any]:
+    """Kappa and F1 of single vacancies, each way."""
+    micrograph = read_micrographs(image.path).micrographs[0]
+    settled, taken = settle(image.facts, micrograph.facts), standardise(micrograph.image)
+    denoised = learn_filter(taken, edge, components).apply(taken).numpy()
+    row: dict[str, Any] = {"image": image.name, "edge": edge, "components": components}
+    for way in WAYS:
+        pixels = micrograph.image if way == "recorded" else denoised
+        with patch("models.reading.find_filter", find_filter if way == "undone" else lambda *_: None):
+            score = score_map(analyse(pixels, settled, _analyser()), image.labels, radius_px=2.5)
+        row[way] = {"kappa": score.kappa, "f1_vac1": score.f1["vac1"]}
+    return row
 
 
 @cache
