@@ -1,9 +1,9 @@
 """What is lost when other software denoises frames, and how much comes back.
 
 Run by `columnist bench denoised [--json] [--frames N] [--seed S] [--labelled FOLDER]`.  Simulated frames
-of random contexts, dilute defects, 10^3.8 to 10^5.2 e/Å²; each is read as it was taken, after denoising by principal
-components of patches (edge and number drawn at random) as a reader would that knows nothing of it, and as
-columnist reads it.  With a folder, instead: the same for labelled micrographs that are recorded as taken.
+of random contexts, dilute defects, 10^3.8 to 10^5.2 e/Å²; each is read as it was taken, after denoising by
+principal components of patches (edge and number drawn at random) as a reader would that knows nothing of it,
+and as columnist reads it.  With a folder, instead: the same for its labelled micrographs.
 """
 
 import argparse

@@ -152,7 +152,8 @@ def classify_columns(
     is_metal = decision.is_metal(reading.lattice)[chosen]
     lattice, templates = reading.lattice, find_templates(context)
     is_regular = is_whole & ~(lattice.boundary | lattice.rim)[chosen]
-    aligned = align(moments, is_metal, is_regular, templates, is_doped=is_doped)
+    is_undone = reading.patch_filter is not None
+    aligned = align(moments, is_metal, is_regular, templates, is_doped=is_doped, is_undone=is_undone)
     by_metal = encode_contrast(aligned, is_metal)
     foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))
     if find_recipe(weights.card["network"]).flag == "metal":

@@ -86,3 +86,13 @@ def test_the_shipped_table_holds_finite_moments_of_every_context_and_tells_the_c
     assert moments.isfinite().all()
     assert (torch.linalg.eigvalsh(scatter) > 0).all()
     assert (moments[:, :, ColumnClass.X2] - moments[:, :, ColumnClass.VAC1]).norm(dim=-1).min() > 0.01
+
+
+def test_depths_of_undone_frames_may_stray_farther(rng):
+    """Few shallow defects are believed sooner in an undone frame than in one as taken."""
+    moments, is_metal = make_columns(rng, depth=0.75, vacancies=12, dopants=4)
+    templates = find_templates(WSE2)
+    as_taken = find_alignment(moments, is_metal, templates, is_doped=True)
+    undone = find_alignment(moments, is_metal, templates, is_doped=True, is_undone=True)
+    assert abs(undone.depth - 0.75) < 0.06
+    assert undone.depth <= as_taken.depth
