@@ -47,16 +47,12 @@ SIZES = ((24, 24), (32, 36))
 def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
     parser = argparse.ArgumentParser(prog="columnist bench denoised")
     parser.add_argument("--frames", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=2, help="constants were chosen on seed 1")
+    parser.add_argument("--seed", type=int, default=3, help="seeds 1 and 2 were looked at")
     parser.add_argument("--labelled", type=Path, help="folder with labelled micrographs, denoised here")
     options = parser.parse_args(words)
     if options.labelled is not None:
-        print(
-            json.dumps(
-                [_labelled(image, *size) for image in find_labelled(options.labelled) for size in SIZES],
-                indent=1,
-            )
-        )
+        images = find_labelled(options.labelled)
+        print(json.dumps([_labelled(image, *size) for image in images for size in SIZES], indent=1))
         return 0
     rows = [_row(number, options.seed) for number in range(options.frames)]
     report = {"machine": platform.machine(), "frames": len(rows)} | summarise(rows)

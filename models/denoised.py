@@ -170,9 +170,8 @@ def _strongest(covariance: NDArray[np.float64], edge: int) -> Tensor:
 
 def _part_kept(found: PatchFilter, lattice_px: float) -> float:
     """Part that a filter keeps of most frequencies that tell columns apart."""
-    grid = (_GRID, _GRID)
-    radius = torch.hypot(*frequencies(grid, "cpu")) * lattice_px
-    kept = torch.fft.rfft2(found.components, s=grid).abs().square().sum(0) / found.edge**2
+    radius = torch.hypot(*frequencies((_GRID, _GRID), "cpu")) * lattice_px
+    kept = found.part_kept((_GRID, _GRID))
     return float(kept[(radius > _NEAR[0]) & (radius < _NEAR[1])].median())
 
 

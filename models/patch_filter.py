@@ -48,6 +48,11 @@ class PatchFilter:
         """The filter that keeps only this many components."""
         return PatchFilter(self.components[:count], self.mean)
 
+    def part_kept(self, shape: tuple[int, int]) -> Tensor:
+        """Part of each frequency of a frame (M, N) that is kept away from its edges, (M, N // 2 + 1)."""
+        power: Tensor = rfft2(self.components, s=shape).abs().square().sum(0)
+        return power / self.edge**2
+
     def apply(self, frame: Tensor) -> Tensor:
         """Denoise a frame (M, N), float32."""
         return (self._overlaid(frame) + self._rest(frame.shape)) / self._overlaps(frame.shape)
@@ -61,7 +66,7 @@ class PatchFilter:
         """
         small = _LEAST_KEPT * self.edge**2
         shape = (int(frame.shape[0]), int(frame.shape[1]))
-        kept = rfft2(self.components, s=shape).abs().square().sum(0) + small
+        kept = self.part_kept(shape) * self.edge**2 + small
         left = frame * self._overlaps(shape) - self._rest(shape) - self._overlaid(frame)
         change, step, size = torch.zeros_like(frame), torch.zeros_like(frame), torch.ones(())
         for _ in range(_ROUNDS):
