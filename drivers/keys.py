@@ -61,6 +61,8 @@ def make_own(folder: Path) -> KeyPair:
     """
     path = folder / "own.key_secret"
     public, secret = zmq.curve_keypair()
+    while public.startswith(b"-"):  # one in 85: a command line takes it for an option
+        public, secret = zmq.curve_keypair()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -145,7 +147,7 @@ def own(folder: Path) -> KeyPair:
     """
     path = folder / "own.key_secret"
     if not path.is_file():
-        raise InputError(f"expected {path}, found none; `columnist keys make {folder}` makes it")
+        raise InputError(f"expected {path}, found none; `columnist keys make --folder {folder}` makes it")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise InputError(
@@ -170,7 +172,7 @@ def server_key(folder: Path) -> bytes:
     if not path.is_file():
         raise InputError(
             f"expected {path}, the public key of what is connected to, found none; ask for its own.key, and "
-            f"`columnist keys trust {folder} KEY`"
+            f"`columnist keys trust --folder {folder} 'KEY'`"
         )
     return _read(path)[0]
 
@@ -255,7 +257,7 @@ def check_reach(host: str, folder: Path | None, option: str) -> None:
     if folder is None and not is_loopback(host):
         raise InputError(
             f"other machines reach {host}, and whoever connects could move the instrument: expected "
-            f"127.0.0.1, or keys ({option}; `columnist keys make FOLDER` makes them)"
+            f"127.0.0.1, or keys ({option}; `columnist keys make` makes them)"
         )
 
 

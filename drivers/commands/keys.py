@@ -5,10 +5,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from drivers.keys import allow, entries, forget, make_own, own, trust
+from drivers.keys import Access, allow, entries, forget, make_own, own, trust
 
 #: Where keys are looked for if no folder is named.
 DEFAULT_FOLDER = Path("keys")
+
+_KEY_HELP = "as `columnist keys make` printed it, in single quotes; put -- before one that begins with -"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listed = actions.add_parser("list", help="list those who may command, and those who may only listen")
     allowed = actions.add_parser("allow", help="let somebody's key in")
     allowed.add_argument("name", help="of its holder, for the list")
-    allowed.add_argument("key", help="the public key: 40 characters, as `columnist keys make` printed it")
+    allowed.add_argument("key", help=f"the public key: 40 characters, {_KEY_HELP}")
     allowed.add_argument(
         "--control", action="store_true", help="let it command, too; else it may only listen"
     )
     forgotten = actions.add_parser("forget", help="let a key in no longer")
     forgotten.add_argument("name", help="as `columnist keys list` shows it")
     trusted = actions.add_parser("trust", help="note the key of the bridge or agent to connect to")
-    trusted.add_argument("key", help="its public key")
+    trusted.add_argument("key", help=f"its public key, {_KEY_HELP}")
     for one in (made, listed, allowed, forgotten, trusted):
         one.add_argument(
             "--folder", type=Path, default=DEFAULT_FOLDER, help="of the keys (default: %(default)s)"
@@ -40,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         case "make":
             print(make_own(folder).public.decode())
         case "allow":
-            access = "control" if arguments.control else "listen"
-            allow(folder, "control" if arguments.control else "listen", arguments.name, arguments.key)
+            access: Access = "control" if arguments.control else "listen"
+            allow(folder, access, arguments.name, arguments.key)
             print(f"{arguments.name} may {access} from the next connection on")
         case "forget":
             forget(folder, arguments.name)
@@ -63,4 +65,4 @@ def _list(folder: Path, *, as_json: bool) -> None:
     for entry in found:
         print(f"{entry.access:8} {entry.public} {entry.name}")
     if not found:
-        print("nobody else: `columnist keys allow NAME KEY` lets somebody in")
+        print("nobody else: `columnist keys allow NAME 'KEY'` lets somebody in")

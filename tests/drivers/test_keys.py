@@ -1,3 +1,4 @@
+import argparse
 import stat
 
 import pytest
@@ -87,11 +88,28 @@ def test_a_bridge_that_others_reach_needs_keys(host):
         Bridge(FakeMicroscope(), Options(host=host, port=0))
 
 
-def test_the_command_makes_allows_and_lists(tmp_path, capsys):
-    import argparse
-
+@pytest.fixture
+def parser():
     parser = argparse.ArgumentParser()
     add_arguments(parser)
+    return parser
+
+
+def test_no_key_that_we_make_is_taken_for_an_option(tmp_path, monkeypatch):
+    pairs = [(b"-" + b"1" * 39, b"2" * 40), (b"3" * 40, b"4" * 40)]
+    monkeypatch.setattr("zmq.curve_keypair", lambda: pairs.pop(0))
+    assert make_own(tmp_path / "keys").public == b"3" * 40
+
+
+def test_a_key_of_other_software_that_begins_with_a_dash_is_allowed_and_trusted(parser, folder):
+    key = "-" + "1" * 39
+    for words in (("allow", "viewer"), ("trust",)):
+        assert run(parser.parse_args([*words, "--folder", str(folder), "--", key])) == 0
+    assert Guard(folder).access_of(key) == "listen"
+    assert read_keys(folder).server == key.encode()
+
+
+def test_the_command_makes_allows_and_lists(parser, tmp_path, capsys):
     folder = ("--folder", str(tmp_path / "keys"))
     key = make_own(tmp_path / "viewer").public.decode()
     for words in (("make",), ("allow", "viewer", key), ("list",)):
