@@ -6,6 +6,7 @@ column is averaged over such triples.  A disc cut at its middle still has one of
 """
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -13,49 +14,66 @@ import torch
 from torch import Tensor
 
 from models.frames import filter_frame
-from models.patches import kernel_prefilter, kernel_taps
+from models.patches import Taps, kernel_prefilter, kernel_taps
 from models.zernike import ORDERS, radial_polynomial
 
 #: Circles around a column, at the nodes of Gauss and Legendre, and points on each, a multiple of three.
 _CIRCLES, _POINTS = 8, 18
 
 
-def edge_moments(
-    image: Tensor, positions: Tensor, disc: Tensor, spectrum: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Moments of the discs around columns near the edge.
+@dataclass(frozen=True)
+class EdgePoints:
+    """Points of the discs around S columns near the edge.
 
     Parameters
     ----------
-    image : Tensor of shape (M, N)
-        Normalised frame.
-    positions : Tensor of shape (S, 2)
-        (row, column) [px].
-    disc : Tensor of shape (2, 2)
-        From `models.patches.disc_map`.
-    spectrum : Tensor of shape (M, N // 2 + 1), optional
-        The frame's `torch.fft.rfft2`, for who has it already.
-
-    Returns
-    -------
-    moments : Tensor of shape (S, 6)
-        As `models.zernike.zernike_moments` has them; what is not covered means nothing.
-    covered : Tensor of shape (S,)
-        Whether at least one of every triple of points lies in the frame.
+    recorded : Tensor of shape (S C P,)
+        Which of the points, circle by circle, lie in the frame, as their numbers in ascending order.
+    taps : Taps
+        At those.
+    seen : Tensor of shape (S, C, P / 3)
+        How many points of every triple lie in the frame.
     """
-    offsets, weights = _quadrature(image.device)
-    shape = (image.shape[0], image.shape[1])
-    points = (positions.T[:, :, None] + (disc.to(image).T @ offsets.T)[:, None]).flatten(1)
-    row, column = points  # each (S x circles x points,)
-    recorded = (row >= 0) & (row <= shape[0] - 1) & (column >= 0) & (column <= shape[1] - 1)
-    there = recorded.nonzero()[:, 0]
-    taps = kernel_taps(shape, points.index_select(1, there).T)
-    coefficients = filter_frame(image, kernel_prefilter(shape, image.device), spectrum)
-    values = torch.zeros_like(row).index_copy_(0, there, taps.sum(coefficients))
-    triples = (len(positions), _CIRCLES, 3, _POINTS // 3)
-    seen = recorded.reshape(triples).sum(2)  # (S, circles, points / 3)
-    means = values.reshape(triples).sum(2) / seen.clamp(min=1)
-    return means.mean(-1) @ weights, (seen > 0).flatten(1).all(1)
+
+    recorded: Tensor
+    taps: Taps
+    seen: Tensor
+
+    @classmethod
+    def around(cls, positions: Tensor, disc: Tensor, shape: tuple[int, int]) -> "EdgePoints":
+        """Points around positions (S, 2) [px] in a frame of some shape; `disc` as `disc_map` has it."""
+        offsets, _ = _quadrature(positions.device)
+        points = (positions.T[:, :, None] + (disc.to(positions).T @ offsets.T)[:, None]).flatten(1)
+        row, column = points  # each (S x circles x points,)
+        inside = (row >= 0) & (row <= shape[0] - 1) & (column >= 0) & (column <= shape[1] - 1)
+        recorded = inside.nonzero()[:, 0]
+        taps = kernel_taps(shape, points.index_select(1, recorded).T)
+        return cls(recorded, taps, inside.reshape(len(positions), _CIRCLES, 3, _POINTS // 3).sum(2))
+
+    def moments(self, image: Tensor, spectrum: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Moments of the discs.
+
+        Parameters
+        ----------
+        image : Tensor of shape (M, N)
+            Levelled frame.
+        spectrum : Tensor of shape (M, N // 2 + 1), optional
+            The frame's `torch.fft.rfft2`, for who has it already.
+
+        Returns
+        -------
+        moments : Tensor of shape (S, 6)
+            As `models.zernike.zernike_moments` has them; what is not covered means nothing.
+        covered : Tensor of shape (S,)
+            Whether at least one of every triple of points lies in the frame.
+        """
+        prefilter = kernel_prefilter((image.shape[0], image.shape[1]), image.device)
+        coefficients = filter_frame(image, prefilter, spectrum)
+        triples = (len(self.seen), _CIRCLES, 3, _POINTS // 3)
+        values = image.new_zeros(math.prod(triples))
+        values.index_copy_(0, self.recorded, self.taps.sum(coefficients))
+        means = values.reshape(triples).sum(2) / self.seen.clamp(min=1)
+        return means.mean(-1) @ _quadrature(image.device)[1], (self.seen > 0).flatten(1).all(1)
 
 
 @cache

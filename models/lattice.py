@@ -61,14 +61,15 @@ class Lattice:
         return Lattice(**moved, vectors=self.vectors)
 
 
-def hexagon_centres(lattice: Lattice) -> Tensor:
-    """Centres of the three hexagons that meet at each site, (row, column) [px], shape (S, 3, 2)."""
+def hexagon_beside(lattice: Lattice) -> Tensor:
+    """Centre of one of the three hexagons that meet at each site, (row, column) [px], shape (S, 2).
+
+    Inside the lattice every hexagon is that of one site of either sublattice.
+    """
     vectors = lattice.vectors.to(lattice.positions)
-    second = (vectors[:, 0] + vectors[:, 1]) / 3
-    first = vectors[:, 0] - second
-    steps = torch.stack([-first, second, first - second], dim=1)[lattice.grain]  # (S, 3, 2)
-    sign = 1 - 2 * lattice.sublattice[:, None, None]
-    return lattice.positions[:, None] + sign * steps
+    step = (vectors[:, 1] - 2 * vectors[:, 0]) / 3
+    sign = 1 - 2 * lattice.sublattice[:, None]
+    return lattice.positions + sign * step[lattice.grain]
 
 
 def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor) -> Lattice:

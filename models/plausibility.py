@@ -87,7 +87,7 @@ def weigh_contexts(
     Parameters
     ----------
     contrast : Tensor of shape (S,)
-        Of the sites of the lattice, from `models.sublattice.measure_contrast`.
+        Of the sites of the lattice, from `models.levels.level`.
     lattice : Lattice
     context : Context
         One of `models.contexts.reference_contexts`.

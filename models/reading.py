@@ -10,15 +10,13 @@ from torch import Tensor
 
 from models.columns import filter_columns, find_maxima
 from models.denoised import find_filter, is_patterned
-from models.edges import edge_moments
+from models.edges import EdgePoints
 from models.frames import standardise
 from models.lattice import Lattice, fit_lattice
 from models.levels import level
-from models.normalise import normalise
 from models.patch_filter import PatchFilter
-from models.patches import disc_map, is_whole
+from models.patches import disc_map, is_whole, kernel_taps
 from models.scale import lattice_constant_px, lattice_vectors
-from models.sublattice import measure_contrast
 from models.threads import Helper, threads_for
 from models.zernike import zernike_moments
 
@@ -41,8 +39,7 @@ class Reading:
     moments : Tensor of shape (S, 6)
         Zernike moments, m = 0, n = 0, 2, ..., 10, of the levelled frame (`models.levels`).
     contrast : Tensor of shape (S,)
-        Brightness above the hexagon centres in the frame less its local mean, over its local deviation
-        (`models.normalise`, `models.sublattice.measure_contrast`).
+        Brightness in the levelled frame, slightly blurred.
     patch_filter : PatchFilter, optional
         What other software has denoised the frame with, if it has.  Moments and contrast are those of the
         frame before (`models.denoised`).
@@ -100,21 +97,23 @@ def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: b
     patch_filter = find_filter(frame, lattice.lattice_px) if patterned() else None
     before = frame if patch_filter is None else standardise(patch_filter.undo(frame.cpu()), frame.device)
     spectrum = transformed() if patch_filter is None else torch.fft.rfft2(before)
+    shape = (frame.shape[0], frame.shape[1])
     disc = disc_map(lattice.vectors[0])
-    whole = is_whole(lattice.positions, disc, (frame.shape[0], frame.shape[1]))
-    contrast = helper.start(lambda: _contrast(before, lattice, spectrum))
-    levelled = level(before, lattice, whole, spectrum)
-    of_levelled = torch.fft.rfft2(levelled)
+    whole = is_whole(lattice.positions, disc, shape)
     covered = whole.clone()
     cut = (~whole).nonzero()[:, 0]
     at_edges = None
     if with_edges and len(cut):
-        at_edges = helper.start(lambda: edge_moments(levelled, lattice.positions[cut], disc, of_levelled))
-    moments = zernike_moments(levelled, lattice.positions, disc, of_levelled)
-    if at_edges is not None:
-        moments[cut], covered[cut] = at_edges()
-    whole, covered, moments = (values.cpu() for values in (whole, covered, moments))
-    return Reading(lattice.to("cpu"), disc.cpu(), whole, covered, moments, contrast().cpu(), patch_filter)
+        at_edges = helper.start(lambda: EdgePoints.around(lattice.positions[cut], disc, shape))
+    taps = kernel_taps(shape, lattice.positions)
+    levelled, contrast = level(before, lattice, whole, taps, spectrum)
+    of_levelled = torch.fft.rfft2(levelled)
+    read = None if at_edges is None else helper.start(lambda: at_edges().moments(levelled, of_levelled))
+    moments = zernike_moments(levelled, taps, disc, of_levelled, helper)
+    if read is not None:
+        moments[cut], covered[cut] = read()
+    whole, covered, moments, contrast = (values.cpu() for values in (whole, covered, moments, contrast))
+    return Reading(lattice.to("cpu"), disc.cpu(), whole, covered, moments, contrast, patch_filter)
 
 
 def _find_lattice(frame: Tensor, transformed: Callable[[], Tensor]) -> Lattice:
@@ -123,8 +122,3 @@ def _find_lattice(frame: Tensor, transformed: Callable[[], Tensor]) -> Lattice:
     estimate = lattice_constant_px(vectors)
     filtered = filter_columns(frame, estimate, transformed())
     return fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
-
-
-def _contrast(frame: Tensor, lattice: Lattice, spectrum: Tensor) -> Tensor:
-    """Contrasts of the columns of the normalised frame."""
-    return measure_contrast(normalise(frame, lattice.lattice_px, spectrum), lattice)

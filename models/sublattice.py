@@ -14,14 +14,10 @@ import torch
 from torch import Tensor
 
 from drivers.contract.errors import InputError
-from models.frames import blur, sample_bilinear
-from models.lattice import Lattice, hexagon_centres
+from models.lattice import Lattice
 
 #: A margin below this, nominal odds of ten to one, is no decision.
 LEAST_MARGIN_NATS = math.log(10)
-
-#: The frame is blurred by this part of the lattice constant before columns are read.
-BLUR_SCALE = 0.1
 
 # The two spreads, the outliers and `MOST_EFFECTIVE` were set from simulated frames of all contexts alone, by
 # `columnist derive sublattice` (decision 0011).  Spreads are twice the deviations found there: a microscope
@@ -126,7 +122,7 @@ def decide_by_contrast(contrast: Tensor, lattice: Lattice, expected: ExpectedCon
     Parameters
     ----------
     contrast : Tensor of shape (S,)
-        Of the columns, from `measure_contrast`.
+        Of the columns, from `models.levels.level`.
     lattice : Lattice
     expected : ExpectedContrast
         Of the context, for instance from kernels of the host and the dopant.
@@ -146,14 +142,6 @@ def decide_by_contrast(contrast: Tensor, lattice: Lattice, expected: ExpectedCon
     brightness, defects, ratio = torch.tensor(rows, dtype=torch.float64).T
     total = brightness + defects
     return SublatticeDecision((total > 0).long(), total.abs(), brightness, defects, ratio)
-
-
-def measure_contrast(image: Tensor, lattice: Lattice) -> Tensor:
-    """Brightness of each column above the centres of the three hexagons that meet there, shape (S,)."""
-    blurred = blur(image, BLUR_SCALE * lattice.lattice_px)
-    centres = hexagon_centres(lattice)
-    around = sample_bilinear(blurred, centres.reshape(-1, 2)).reshape(-1, 3).mean(1)
-    return sample_bilinear(blurred, lattice.positions) - around
 
 
 def is_brighter(contrast: Tensor, lattice: Lattice) -> Tensor:

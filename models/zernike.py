@@ -8,6 +8,8 @@ be 0.81.
 """
 
 import math
+from collections import deque
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -16,7 +18,8 @@ from scipy.special import jv
 from torch import Tensor
 
 from models.frames import frequencies, inverse_rfft2
-from models.patches import kernel_prefilter, kernel_taps
+from models.patches import Taps, kernel_prefilter
+from models.threads import Helper
 
 #: Radial orders n of the moments, m = 0.
 ORDERS = (0, 2, 4, 6, 8, 10)
@@ -44,19 +47,23 @@ def radial_polynomial(order: int, radius: Tensor) -> Tensor:
     return torch.where(radius <= 1, math.sqrt(order + 1) * total, 0.0)
 
 
-def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor, spectrum: Tensor | None = None) -> Tensor:
-    """Moments of the disc around each position: means over the disc of image times `radial_polynomial`.
+def zernike_moments(
+    image: Tensor, taps: Taps, disc: Tensor, spectrum: Tensor | None = None, helper: Helper | None = None
+) -> Tensor:
+    """Moments of the discs around columns: means over the disc of image times `radial_polynomial`.
 
     Parameters
     ----------
     image : Tensor of shape (M, N)
-        Normalised frame, taken as periodic: discs must lie inside (`models.patches.is_whole`).
-    positions : Tensor of shape (S, 2)
-        (row, column) [px].
+        Levelled frame, taken as periodic: discs must lie inside (`models.patches.is_whole`).
+    taps : Taps
+        At the columns' positions.
     disc : Tensor of shape (2, 2)
         From `models.patches.disc_map`.
     spectrum : Tensor of shape (M, N // 2 + 1), optional
         The frame's `torch.fft.rfft2`, for who has it already.
+    helper : Helper, optional
+        Takes its share of the moments.
 
     Returns
     -------
@@ -68,13 +75,22 @@ def zernike_moments(image: Tensor, positions: Tensor, disc: Tensor, spectrum: Te
     spectrum = spectrum * kernel_prefilter(shape, image.device)
     spectrum[0, 0] = 0  # the mean is added at the end, as sampling between pixels would ripple on it
     entry = _table_entry(shape, disc, image.device).flatten()
-    taps = kernel_taps(shape, positions)
-    moments = image.new_empty(len(positions), len(ORDERS))
-    for k, table in enumerate(_transfer_table(image.device)):
-        transfer = table.index_select(0, entry).reshape(spectrum.shape)
-        moments[:, k] = taps.sum(inverse_rfft2(spectrum * transfer, shape[1]))
-    moments[:, 0] += image.mean()
-    return moments
+    table = _transfer_table(image.device)
+    moments = image.new_empty(len(ORDERS), taps.weight.shape[1])
+    left = deque(range(len(ORDERS)))
+
+    def take() -> None:
+        with suppress(IndexError):
+            while True:
+                k = left.popleft()
+                transfer = table[k].index_select(0, entry).reshape(spectrum.shape)
+                moments[k] = taps.sum(inverse_rfft2(spectrum * transfer, shape[1]))
+
+    others = (helper or Helper()).start(take)
+    take()
+    others()
+    moments[0] += image.mean()
+    return moments.T.contiguous()
 
 
 def _table_entry(shape: tuple[int, int], disc: Tensor, device: torch.device | str) -> Tensor:

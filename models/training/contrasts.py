@@ -13,7 +13,7 @@ from scipy.ndimage import map_coordinates
 from drivers.contract.context import Context
 from models.contexts import context_name, reference_contexts
 from models.contrasts import FIELDS
-from models.sublattice import BLUR_SCALE
+from models.levels import BLUR_SCALE
 from sim_microscope.crystal import STATES, Crystal, States, build_periodic
 from sim_microscope.field import FieldKernels, Raster, render
 from sim_microscope.simulate import load_kernels
@@ -39,8 +39,8 @@ _PLACES: tuple[tuple[bool, States, tuple[float, float]], ...] = (
 def expected_row(context: Context, kernels: FieldKernels | None = None) -> list[float]:
     """Contrasts of a context in the order of `models.contrasts.FIELDS`, to four digits.
 
-    A contrast is what `models.sublattice.measure_contrast` measures: the image, blurred as there, at the
-    column, less its mean at the centres of the three hexagons that meet there.
+    A contrast is the image, blurred as in `models.levels`, at the column, less its mean at the centres of the
+    three hexagons that meet there.
     """
     kernels = kernels or load_kernels(context)
     crystal, period = build_periodic(context.specimen, _CELLS)

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from models.frames import blur, standardise
-from models.lattice import hexagon_centres
+from models.lattice import hexagon_beside
 from models.levels import common_value, level
-from models.patches import kernel_prefilter, sample_coefficients
+from models.patches import kernel_prefilter, kernel_taps, sample_coefficients
 from models.reading import Reading, read_columns
 
 SHAPE = (300, 300)
@@ -13,7 +13,8 @@ SHAPE = (300, 300)
 
 def levelled(frame: np.ndarray) -> tuple[torch.Tensor, Reading]:
     reading = read_columns(frame)
-    return level(standardise(frame), reading.lattice, reading.whole), reading
+    taps = kernel_taps(SHAPE, reading.lattice.positions)
+    return level(standardise(frame), reading.lattice, reading.whole, taps)[0], reading
 
 
 def levels(frame: np.ndarray) -> tuple[float, float]:
@@ -21,7 +22,7 @@ def levels(frame: np.ndarray) -> tuple[float, float]:
     image, reading = levelled(frame)
     image = blur(image, 0.1 * reading.lattice.lattice_px)
     sharp = torch.fft.irfft2(torch.fft.rfft2(image) * kernel_prefilter(SHAPE, "cpu"), s=SHAPE)[..., None]
-    centres = hexagon_centres(reading.lattice)[reading.whole].reshape(-1, 2)
+    centres = hexagon_beside(reading.lattice)[reading.whole]
     columns = sample_coefficients(sharp, reading.lattice.positions)[:, 0]
     sides = [columns[reading.whole & (reading.lattice.sublattice == k)] for k in (0, 1)]
     return common_value(sample_coefficients(sharp, centres)[:, 0]), max(common_value(side) for side in sides)
