@@ -198,9 +198,6 @@ def _analyse(
     )
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
     reading = read_columns(pixels, analyser.device, lattice=lattice, helper=helper)
-    weighed = helper.start(
-        lambda: weigh_contexts(reading.contrast, reading.lattice, context, is_doped=is_doped)
-    )
     result = classify_columns(
         reading,
         context,
@@ -210,7 +207,7 @@ def _analyse(
         shown=shown,
         helper=helper,
     )
-    evidence = weighed()
+    evidence = weigh_contexts(reading.grains, context, is_doped=is_doped)
     evidence.check_host()
     scale = _scale(result, settled)
     columns = _columns(result, scale.pixel_size_angstrom)

@@ -15,7 +15,14 @@ from models.encoding import encode_contrast
 from models.foreignness import Familiar, score_foreignness
 from models.lattice import Lattice
 from models.networks.catalogue import find_recipe
-from models.posterior import Posterior, infer_posterior, learn_prior, predict_logits
+from models.posterior import (
+    Posterior,
+    calibrate,
+    infer_posterior,
+    learn_prior,
+    predict_logits,
+    run_network,
+)
 from models.reading import Reading, read_columns
 from models.scatter import find_scatter, pool_scatter
 from models.sublattice import (
@@ -144,7 +151,7 @@ def classify_columns(
         If the context is unknown, or there is no whole column.
     """
     helper = helper or Helper()
-    decision = decide_by_contrast(reading.contrast, reading.lattice, _expected(context, is_doped))
+    decision = decide_by_contrast(reading.grains, _expected(context, is_doped))
     if shown is not None:
         decision = with_more_evidence(decision, shown)
     chosen = reading.covered.nonzero()[:, 0]
@@ -155,13 +162,15 @@ def classify_columns(
     is_undone = reading.patch_filter is not None
     aligned = align(moments, is_metal, is_regular, templates, is_doped=is_doped, is_undone=is_undone)
     by_metal = encode_contrast(aligned, is_metal)
-    foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))
     if find_recipe(weights.card["network"]).flag == "metal":
+        raw = helper.start(lambda: run_network(weights, by_metal, context))
+        foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))
         at = lattice.positions[chosen] / lattice.lattice_px
         scatter = find_scatter(by_metal, is_regular, at, templates)
-        logits = predict_logits(weights, by_metal, context, scatter.spread)
+        logits = calibrate(weights, raw(), by_metal, context, scatter.spread)
         logits = pool_scatter(logits, by_metal, scatter, templates)
     else:
+        foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))
         by_brightness = encode_contrast(moments, is_brighter(reading.contrast, reading.lattice)[chosen])
         logits = predict_logits(weights, by_brightness, context)
     if not is_doped:

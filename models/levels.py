@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from models.frames import add_rows, filter_frame, gaussian_filter
 from models.lattice import Lattice, hexagon_beside
 from models.normalise import blur_cells
-from models.patches import Taps, kernel_prefilter, kernel_taps
+from models.patches import kernel_prefilter, kernel_taps
 
 Floats = TypeVar("Floats", bound=np.floating)
 
@@ -37,8 +37,31 @@ _COMMON = 0.25
 _REMOTE = 1e-3
 
 
+def column_filter(shape: tuple[int, int], lattice_px: float, device: torch.device | str) -> Tensor:
+    """Transfer function, (M, N // 2 + 1), from a frame to what taps read the brightness of columns of."""
+    return gaussian_filter(shape, device, BLUR_SCALE * lattice_px) * kernel_prefilter(shape, device)
+
+
+def empty_level(coefficients: Tensor, lattice: Lattice, whole: Tensor) -> Tensor:
+    """Local level of the hexagon centres, (M, N).
+
+    Parameters
+    ----------
+    coefficients : Tensor of shape (M, N)
+        The frame after `column_filter`.
+    lattice : Lattice
+        Of the frame.
+    whole : Tensor of shape (S,)
+        Sites away from the edges; if there are none, all are taken.
+    """
+    shape = (coefficients.shape[0], coefficients.shape[1])
+    centres = hexagon_beside(lattice)[_used(whole)]
+    values = kernel_taps(shape, centres).sum(coefficients)
+    return _window_mean(centres, values, shape, lattice.lattice_px, _BACKGROUND_SCALE)
+
+
 def level(
-    image: Tensor, lattice: Lattice, whole: Tensor, taps: Taps, spectrum: Tensor | None = None
+    image: Tensor, empty: Tensor, brightness: Tensor, lattice: Lattice, whole: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Subtract the local level of the hexagon centres; divide by the contrast of common bright columns.
 
@@ -46,38 +69,45 @@ def level(
     ----------
     image : Tensor of shape (M, N)
         Frame; gain and offset may vary slowly over it.
+    empty : Tensor of shape (M, N)
+        From `empty_level`.
+    brightness : Tensor of shape (S,)
+        Of the columns, read of the frame after `column_filter`.
     lattice : Lattice
         Of the frame.
     whole : Tensor of shape (S,)
-        Sites away from the edges; if there are none, all are taken.
-    taps : Taps
-        At the lattice's positions.
-    spectrum : Tensor of shape (M, N // 2 + 1), optional
-        The frame's `torch.fft.rfft2`, for who has it already.
+        As for `empty_level`.
 
     Returns
     -------
     levelled : Tensor of shape (M, N)
     contrast : Tensor of shape (S,)
-        Brightness of each column there, after a blur of `BLUR_SCALE`.
+        Brightness of each column there.
     """
-    used = whole if bool(whole.any()) else torch.ones_like(whole)
-    shape, a = (image.shape[0], image.shape[1]), lattice.lattice_px
-    transfer = gaussian_filter(shape, image.device, BLUR_SCALE * a) * kernel_prefilter(shape, image.device)
-    coefficients = filter_frame(image, transfer, spectrum)
-    centres = hexagon_beside(lattice)[used]
-    background = _window_mean(
-        centres, kernel_taps(shape, centres).sum(coefficients), shape, a, _BACKGROUND_SCALE
-    )
+    shape = (image.shape[0], image.shape[1])
     at = lattice.positions.round().long()
     at = at[:, 0].clamp(0, shape[0] - 1) * shape[1] + at[:, 1].clamp(0, shape[1] - 1)
-    contrast = taps.sum(coefficients) - background.flatten()[at]
-    sides = [used & (lattice.sublattice == side) for side in (0, 1)]
+    contrast = brightness - empty.flatten()[at]
+    sides = [_used(whole) & (lattice.sublattice == side) for side in (0, 1)]
     common, bright = max((common_value(contrast[side]), k) for k, side in enumerate(sides) if side.any())
     typical = sides[bright] & ((contrast - common).abs() < _COMMON * abs(common))
-    gain = _window_mean(lattice.positions[typical], contrast[typical], shape, a, _GAIN_SCALE)
-    gain = gain.clamp_(min=1e-6)
-    return (image - background).div_(gain), contrast / gain.flatten()[at]
+    gain = _window_mean(
+        lattice.positions[typical], contrast[typical], shape, lattice.lattice_px, _GAIN_SCALE
+    ).clamp_(min=1e-6)
+    return (image - empty).div_(gain), contrast / gain.flatten()[at]
+
+
+def level_frame(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor, Tensor]:
+    """`level` a frame (M, N), with all that it needs."""
+    shape = (image.shape[0], image.shape[1])
+    coefficients = filter_frame(image, column_filter(shape, lattice.lattice_px, image.device))
+    brightness = kernel_taps(shape, lattice.positions).sum(coefficients)
+    return level(image, empty_level(coefficients, lattice, whole), brightness, lattice, whole)
+
+
+def _used(whole: Tensor) -> Tensor:
+    """Sites that levels are taken of."""
+    return whole if bool(whole.any()) else torch.ones_like(whole)
 
 
 def common_value(values: Tensor) -> float:

@@ -8,15 +8,13 @@ frames of all contexts (decision 0022).
 
 import math
 from dataclasses import dataclass
-
-from torch import Tensor
+from functools import cache
 
 from drivers.contract.context import DETECTORS, Context, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.materials import HOSTS
 from models.contrasts import expected_contrast
-from models.lattice import Lattice
-from models.sublattice import contrast_ratio, log_evidence
+from models.sublattice import GrainContrasts
 
 #: Log evidence of another detector over the declared one above which the context is contradicted [nats].
 CONTRADICTED_NATS = math.log(10)
@@ -80,34 +78,24 @@ class ContextEvidence:
 
 
 def weigh_contexts(
-    contrast: Tensor, lattice: Lattice, context: Context, *, is_doped: bool = True
+    grains: list[GrainContrasts], context: Context, *, is_doped: bool = True
 ) -> ContextEvidence:
     """Weigh the declared context against other detectors and hosts.
 
     Parameters
     ----------
-    contrast : Tensor of shape (S,)
-        Of the sites of the lattice, from `models.levels.level`.
-    lattice : Lattice
+    grains : list of GrainContrasts
+        Of a frame, the largest first.
     context : Context
         One of `models.contexts.reference_contexts`.
     is_doped : bool
         Whether there may be dopants.
     """
-    contrast = contrast.double()
-    grain, sublattice, inner = lattice.grain, lattice.sublattice, ~lattice.boundary
-    evidence = dict.fromkeys(DETECTORS, 0.0)
     specimen = context.specimen if is_doped else Specimen(host=context.specimen.host)
-    expected = [expected_contrast(_changed(context, specimen, name)) for name in DETECTORS]
-    ratios = []
-    for number in range(len(lattice.vectors)):
-        of_grain = (grain == number) & inner
-        pair = [contrast[of_grain & (sublattice == side)] for side in (0, 1)]
-        ratios.append(contrast_ratio(pair)[0] if min(map(len, pair)) >= 5 else math.nan)
-        for name, value in zip(DETECTORS, log_evidence(pair, expected), strict=True):
-            evidence[name] += value
-    declared = context.detector.name
-    ratio = max(ratios[0], 1 / ratios[0]) if ratios[0] > 0 else math.nan
+    expected = {name: expected_contrast(_changed(context, specimen, name)) for name in DETECTORS}
+    evidence = {name: sum(grain.for_context(one) for grain in grains) for name, one in expected.items()}
+    declared, ratio = context.detector.name, grains[0].ratio
+    ratio = max(ratio, 1 / ratio) if ratio > 0 else math.nan
     return ContextEvidence(
         context,
         {name: value - evidence[declared] for name, value in evidence.items()},
@@ -116,6 +104,7 @@ def weigh_contexts(
     )
 
 
+@cache
 def _changed(context: Context, specimen: Specimen, detector: str) -> Context:
     """The context with another specimen and detector."""
     return Context(

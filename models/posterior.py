@@ -57,7 +57,6 @@ class Posterior:
         return self.probability.argmax(dim=1)
 
 
-@torch.no_grad()
 def predict_logits(
     weights: Weights, contrast: Tensor, context: Context, spread: Tensor | None = None
 ) -> Tensor:
@@ -83,12 +82,24 @@ def predict_logits(
     InputError
         If there are no columns, features are not finite, or the context is unknown.
     """
+    return calibrate(weights, run_network(weights, contrast, context), contrast, context, spread)
+
+
+@torch.no_grad()
+def run_network(weights: Weights, contrast: Tensor, context: Context) -> Tensor:
+    """Logits of `predict_logits` before they are calibrated."""
     check_contrast(contrast)
-    number = context_number(context)
-    encoded = context_table()[number].to(contrast).expand(len(contrast), -1)
+    encoded = context_table()[context_number(context)].to(contrast).expand(len(contrast), -1)
     logits: Tensor = weights.network(contrast, encoded)
+    return logits
+
+
+def calibrate(
+    weights: Weights, logits: Tensor, contrast: Tensor, context: Context, spread: Tensor | None
+) -> Tensor:
+    """Logits of `run_network` as sure as they should be, given how far columns scatter."""
     is_metal = contrast[:, CONTRAST_FEATURES - 2] > 0.5
-    return weights.calibration.apply(logits, number, is_metal, spread)
+    return weights.calibration.apply(logits, context_number(context), is_metal, spread)
 
 
 def check_contrast(contrast: Tensor) -> None:

@@ -1,7 +1,7 @@
 """From an array to columns and their moments: the geometry of a frame, before any context enters."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor
 from models.columns import filter_columns, find_maxima
 from models.denoised import find_filter, is_patterned
 from models.edges import EdgePoints
-from models.frames import standardise
+from models.frames import filter_frame, standardise
 from models.lattice import Lattice, fit_lattice
-from models.levels import level
+from models.levels import column_filter, empty_level, level
 from models.patch_filter import PatchFilter
 from models.patches import disc_map, is_whole, kernel_taps
 from models.scale import lattice_constant_px, lattice_vectors
+from models.sublattice import GrainContrasts, grain_contrasts
 from models.threads import Helper, threads_for
 from models.zernike import zernike_moments
 
@@ -52,6 +53,11 @@ class Reading:
     moments: Tensor
     contrast: Tensor
     patch_filter: PatchFilter | None = None
+
+    @cached_property
+    def grains(self) -> list[GrainContrasts]:
+        """Contrasts by grain, for who weighs contexts and decides which sublattice is the metal."""
+        return grain_contrasts(self.contrast, self.lattice)
 
 
 def read_columns(
@@ -93,11 +99,29 @@ def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: b
     """`read_columns` of a standardised frame."""
     transformed = helper.start(lambda: torch.fft.rfft2(frame))
     patterned = helper.start(lambda: is_patterned(frame))
-    lattice = _find_lattice(frame, transformed) if known is None else known.to(frame.device)
+    vectors = lattice_vectors(frame) if known is None else known.vectors[0]
+    estimate, spectrum = lattice_constant_px(vectors), transformed()
+    blur = column_filter((frame.shape[0], frame.shape[1]), estimate, frame.device)
+    blurred = helper.start(lambda: filter_frame(frame, blur, spectrum))
+    if known is None:
+        filtered = filter_columns(frame, estimate, spectrum)
+        lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
+    else:
+        lattice = known.to(frame.device)
     patch_filter = find_filter(frame, lattice.lattice_px) if patterned() else None
-    before = frame if patch_filter is None else standardise(patch_filter.undo(frame.cpu()), frame.device)
-    spectrum = transformed() if patch_filter is None else torch.fft.rfft2(before)
+    if patch_filter is None:
+        return _describe(frame, blurred(), lattice, helper, with_edges=with_edges)
+    before = standardise(patch_filter.undo(frame.cpu()), frame.device)
+    found = _describe(before, filter_frame(before, blur), lattice, helper, with_edges=with_edges)
+    return replace(found, patch_filter=patch_filter)
+
+
+def _describe(
+    frame: Tensor, coefficients: Tensor, lattice: Lattice, helper: Helper, *, with_edges: bool
+) -> Reading:
+    """What is read of the columns of a frame and of the same after `models.levels.column_filter`."""
     shape = (frame.shape[0], frame.shape[1])
+    taps = helper.start(lambda: kernel_taps(shape, lattice.positions))
     disc = disc_map(lattice.vectors[0])
     whole = is_whole(lattice.positions, disc, shape)
     covered = whole.clone()
@@ -105,20 +129,12 @@ def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: b
     at_edges = None
     if with_edges and len(cut):
         at_edges = helper.start(lambda: EdgePoints.around(lattice.positions[cut], disc, shape))
-    taps = kernel_taps(shape, lattice.positions)
-    levelled, contrast = level(before, lattice, whole, taps, spectrum)
-    of_levelled = torch.fft.rfft2(levelled)
-    read = None if at_edges is None else helper.start(lambda: at_edges().moments(levelled, of_levelled))
-    moments = zernike_moments(levelled, taps, disc, of_levelled, helper)
+    empty = empty_level(coefficients, lattice, whole)
+    levelled, contrast = level(frame, empty, taps().sum(coefficients), lattice, whole)
+    spectrum = torch.fft.rfft2(levelled)
+    read = None if at_edges is None else helper.start(lambda: at_edges().moments(levelled, spectrum))
+    moments = zernike_moments(levelled, taps(), disc, spectrum, helper)
     if read is not None:
         moments[cut], covered[cut] = read()
     whole, covered, moments, contrast = (values.cpu() for values in (whole, covered, moments, contrast))
-    return Reading(lattice.to("cpu"), disc.cpu(), whole, covered, moments, contrast, patch_filter)
-
-
-def _find_lattice(frame: Tensor, transformed: Callable[[], Tensor]) -> Lattice:
-    """Lattice of a standardised frame, whose spectrum is being worked out."""
-    vectors = lattice_vectors(frame)
-    estimate = lattice_constant_px(vectors)
-    filtered = filter_columns(frame, estimate, transformed())
-    return fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
+    return Reading(lattice.to("cpu"), disc.cpu(), whole, covered, moments, contrast)

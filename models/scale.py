@@ -1,6 +1,7 @@
 """The lattice constant and the lattice vectors of a frame, in pixels, from its autocorrelation."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -55,21 +56,25 @@ def autocorrelation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     -------
     Tensor of shape (M, N)
     """
-    height, width = image.shape
-    window = torch.outer(
-        torch.hann_window(height, device=image.device), torch.hann_window(width, device=image.device)
-    )
+    shape = (image.shape[0], image.shape[1])
+    window, damping = _window_and_damping(shape, image.device)
     if weight is not None:
         window = window * weight
     clipped = _clip(image)
     mean = torch.dot(clipped.flatten(), window.flatten()) / window.sum()
-    spectrum = torch.fft.rfft2((clipped - mean).mul_(window))
-    rows, columns = frequencies((height, width), image.device)
-    squared = rows.square() + columns.square()
-    damping = (squared / (squared + _BACKGROUND_PX**-2)) ** 3
+    spectrum = torch.fft.rfft2(clipped.sub_(mean).mul_(window))
     power = (spectrum * spectrum.conj()).mul_(damping)
-    correlation = inverse_rfft2(power, width)
+    correlation = inverse_rfft2(power, shape[1])
     return correlation.div_(float(correlation[0, 0]))
+
+
+@lru_cache(maxsize=4)
+def _window_and_damping(shape: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Hann window (M, N), and what slow background is damped by, (M, N // 2 + 1); not to be modified."""
+    window = torch.outer(*(torch.hann_window(edge, device=device) for edge in shape))
+    rows, columns = frequencies(shape, device)
+    squared = rows.square() + columns.square()
+    return window, (squared / (squared + _BACKGROUND_PX**-2)) ** 3
 
 
 def _clip(image: Tensor) -> Tensor:

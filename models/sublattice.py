@@ -41,6 +41,9 @@ _DEPTH_SPREAD = 0.23
 #: 1600, doubling, the one whose margins were the best calibrated odds.
 MOST_EFFECTIVE = 100
 
+#: A grain with fewer columns of either sublattice says nothing.
+_LEAST_COLUMNS = 5
+
 #: Width of a bin of relative contrast, and the outermost bins: what lies beyond (Re in TiS2 is six times as
 #: bright as Ti) counts as lying there, expected or measured.
 _BIN, _LOWEST, _HIGHEST = 0.03, -0.5, 2.5
@@ -116,14 +119,13 @@ def _for_one(decision: SublatticeDecision) -> Tensor:
     return torch.where(decision.metal == 1, decision.margin_nats, -decision.margin_nats)
 
 
-def decide_by_contrast(contrast: Tensor, lattice: Lattice, expected: ExpectedContrast) -> SublatticeDecision:
+def decide_by_contrast(grains: "list[GrainContrasts]", expected: ExpectedContrast) -> SublatticeDecision:
     """Decide for each grain which sublattice is the metal.
 
     Parameters
     ----------
-    contrast : Tensor of shape (S,)
-        Of the columns, from `models.levels.level`.
-    lattice : Lattice
+    grains : list of GrainContrasts
+        From `grain_contrasts`.
     expected : ExpectedContrast
         Of the context, for instance from kernels of the host and the dopant.
 
@@ -132,16 +134,21 @@ def decide_by_contrast(contrast: Tensor, lattice: Lattice, expected: ExpectedCon
     SublatticeDecision
         A small margin says that the evidence does not decide.
     """
-    contrast = contrast.double()
-    grain, sublattice, inner = lattice.grain, lattice.sublattice, ~lattice.boundary
-    rows = []
-    for number in range(len(lattice.vectors)):
-        of_grain = (grain == number) & inner
-        pair = [contrast[of_grain & (sublattice == side)] for side in (0, 1)]
-        rows.append(weigh(pair, expected))
+    rows = [(*grain.for_one(expected), grain.ratio) for grain in grains]
     brightness, defects, ratio = torch.tensor(rows, dtype=torch.float64).T
     total = brightness + defects
     return SublatticeDecision((total > 0).long(), total.abs(), brightness, defects, ratio)
+
+
+def grain_contrasts(contrast: Tensor, lattice: Lattice) -> "list[GrainContrasts]":
+    """Contrasts (S,) of the sites of a lattice, from `models.levels.level`, by grain, off boundaries."""
+    contrast = contrast.double()
+    inner, found = ~lattice.boundary, []
+    for number in range(len(lattice.vectors)):
+        of_grain = (lattice.grain == number) & inner
+        pair = [contrast[of_grain & (lattice.sublattice == side)] for side in (0, 1)]
+        found.append(GrainContrasts(pair))
+    return found
 
 
 def is_brighter(contrast: Tensor, lattice: Lattice) -> Tensor:
@@ -157,51 +164,56 @@ def is_brighter(contrast: Tensor, lattice: Lattice) -> Tensor:
     return lattice.sublattice == torch.tensor(bright)[lattice.grain]
 
 
-def weigh(
-    pair: list[Tensor], expected: ExpectedContrast, *, most_effective: float = MOST_EFFECTIVE
-) -> tuple[float, float, float]:
-    """Weigh the contrasts of a grain's columns.
+class GrainContrasts:
+    """Contrasts of a grain's columns, and what they say under one context or another.
 
     Parameters
     ----------
     pair : list of Tensor
         Contrasts of the columns of sublattice 0 and of sublattice 1, float64.
-    expected : ExpectedContrast
     most_effective : float
         See `MOST_EFFECTIVE`.
 
-    Returns
-    -------
-    tuple of float
-        Evidence for sublattice 1 being the metal, from brightness and from defects [nats]; contrast ratio.
+    Attributes
+    ----------
+    ratio : float
+        Contrast of sublattice 1 over sublattice 0; nan where it cannot be measured.
     """
-    if min(len(side) for side in pair) < 5:
-        return 0.0, 0.0, math.nan
-    ratio, log_ratio = contrast_ratio(pair)
-    brightness = 2 * math.log(expected.metal) * log_ratio / _RATIO_SPREAD**2
-    if math.isnan(ratio):
-        return brightness, 0.0, ratio
-    zero, one = _defect_likelihoods(_histograms(pair, most_effective), expected)
-    return brightness, one - zero, ratio
 
+    def __init__(self, pair: list[Tensor], *, most_effective: float = MOST_EFFECTIVE) -> None:
+        self._are_enough = min(len(side) for side in pair) >= _LEAST_COLUMNS
+        self.ratio, self._log_ratio = contrast_ratio(pair) if self._are_enough else (math.nan, 0.0)
+        self._columns = [] if math.isnan(self.ratio) else _histograms(pair, most_effective)
+        self._defects: dict[ExpectedContrast, tuple[float, float]] = {}
 
-def log_evidence(pair: list[Tensor], contexts: list[ExpectedContrast]) -> list[float]:
-    """Log probability of the contrasts of a grain's columns under each context, either side being the metal.
+    def for_one(self, expected: ExpectedContrast) -> tuple[float, float]:
+        """Evidence for sublattice 1 being the metal, from brightness and from defects [nats]."""
+        if not self._are_enough:
+            return 0.0, 0.0
+        zero, one = self._with_defects(expected)
+        return 2 * math.log(expected.metal) * self._log_ratio / _RATIO_SPREAD**2, one - zero
 
-    Up to a constant that is the same for all contexts; `pair` as in `weigh`.
-    """
-    if min(len(side) for side in pair) < 5:
-        return [0.0] * len(contexts)
-    ratio, log_ratio = contrast_ratio(pair)
-    columns = [] if math.isnan(ratio) else _histograms(pair, MOST_EFFECTIVE)
-    found = []
-    for expected in contexts:
+    def for_context(self, expected: ExpectedContrast) -> float:
+        """Log probability of the contrasts under a context, either side being the metal.
+
+        Up to a constant that is the same for all contexts.
+        """
+        if not self._are_enough:
+            return 0.0
         expected_log = math.log(expected.metal)
-        brightness = [-0.5 * ((log_ratio - sign * expected_log) / _RATIO_SPREAD) ** 2 for sign in (-1, 1)]
-        defects = _defect_likelihoods(columns, expected) if columns else (0.0, 0.0)
-        total = [one + other for one, other in zip(brightness, defects, strict=True)]
-        found.append(float(torch.logsumexp(torch.tensor(total, dtype=torch.float64), 0)))
-    return found
+        brightness = [
+            -0.5 * ((self._log_ratio - sign * expected_log) / _RATIO_SPREAD) ** 2 for sign in (-1, 1)
+        ]
+        total = [one + other for one, other in zip(brightness, self._with_defects(expected), strict=True)]
+        return float(torch.logsumexp(torch.tensor(total, dtype=torch.float64), 0))
+
+    def _with_defects(self, expected: ExpectedContrast) -> tuple[float, float]:
+        """Log likelihoods of `_defect_likelihoods`, worked out once; nothing if no ratio can be measured."""
+        if not self._columns:
+            return 0.0, 0.0
+        if expected not in self._defects:
+            self._defects[expected] = _defect_likelihoods(self._columns, expected)
+        return self._defects[expected]
 
 
 def contrast_ratio(pair: list[Tensor]) -> tuple[float, float]:

@@ -19,9 +19,9 @@ from models.checkpoint import Weights
 from models.contexts import context_table, reference_contexts
 from models.encoding import CONTEXT_FEATURES
 from models.frames import standardise
-from models.levels import level
+from models.levels import level_frame
 from models.networks.mlp import CLASSES
-from models.patches import cut_patches, kernel_taps
+from models.patches import cut_patches
 from models.reading import read_columns
 from models.training.columns import label_columns, read_as_classified
 from models.training.conditions import Ranges, draw_frame
@@ -113,8 +113,7 @@ def make_patches(number: int, seed: int, frames: int) -> list[Patches]:
         rng = np.random.default_rng([seed, number, index])
         order = rng.permutation(len(labelled.label))
         keep = np.concatenate([order[labelled.label[order] == k][:_MOST_A_FRAME] for k in range(CLASSES)])
-        taps = kernel_taps(frame.image.shape, reading.lattice.positions)
-        image, _ = level(standardise(frame.image), reading.lattice, reading.whole, taps)
+        image, _ = level_frame(standardise(frame.image), reading.lattice, reading.whole)
         positions = torch.from_numpy(labelled.positions[keep])
         label, count = labelled.label[keep], len(keep)
         dose = frame.acquisition.dose_e_per_a2 or np.inf

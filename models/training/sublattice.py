@@ -160,7 +160,8 @@ def _evidence(sample: Sample, most_effective: float | None) -> float:
     """Log odds that the decision gives to the truth."""
     pair = [torch.from_numpy(side) for side in sample.pair]
     cap = sublattice.MOST_EFFECTIVE if most_effective is None else most_effective
-    brightness, defects, _ = sublattice.weigh(pair, sample.expected, most_effective=cap)
+    grain = sublattice.GrainContrasts(pair, most_effective=cap)
+    brightness, defects = grain.for_one(sample.expected)
     total = brightness + defects
     return total if sample.metal == 1 else -total
 

@@ -4,8 +4,8 @@ import torch
 
 from models.frames import blur, standardise
 from models.lattice import hexagon_beside
-from models.levels import common_value, level
-from models.patches import kernel_prefilter, kernel_taps, sample_coefficients
+from models.levels import common_value, level_frame
+from models.patches import kernel_prefilter, sample_coefficients
 from models.reading import Reading, read_columns
 
 SHAPE = (300, 300)
@@ -13,8 +13,7 @@ SHAPE = (300, 300)
 
 def levelled(frame: np.ndarray) -> tuple[torch.Tensor, Reading]:
     reading = read_columns(frame)
-    taps = kernel_taps(SHAPE, reading.lattice.positions)
-    return level(standardise(frame), reading.lattice, reading.whole, taps)[0], reading
+    return level_frame(standardise(frame), reading.lattice, reading.whole)[0], reading
 
 
 def levels(frame: np.ndarray) -> tuple[float, float]:

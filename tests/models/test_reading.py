@@ -112,7 +112,7 @@ def recall_and_precision(reading: Reading, points: np.ndarray) -> tuple[np.ndarr
 def is_metal_right(
     reading: Reading, expected: ExpectedContrast, points: np.ndarray, metal: np.ndarray
 ) -> bool:
-    decision = decide_by_contrast(reading.contrast, reading.lattice, expected)
+    decision = decide_by_contrast(reading.grains, expected)
     assert decision.is_decided.all()
     distance, nearest = cKDTree(reading.lattice.positions.numpy()).query(points)
     said = decision.is_metal(reading.lattice).numpy()[nearest]

@@ -21,7 +21,7 @@ TIE = ExpectedContrast(metal=1.0, vacancy1=0.55, vacancy2=0.15, dopant=0.4)
 def decide(truth, draw, rng, expected, *, noise=0.05):
     """The decision, and whether the sublattice chosen as metal is that of the truth's number 0."""
     reading = read_columns(draw(truth, SHAPE, sigma_px=1.5) + rng.normal(0, noise, SHAPE))
-    decision = decide_by_contrast(reading.contrast, reading.lattice, expected)
+    decision = decide_by_contrast(reading.grains, expected)
     site = int(reading.whole.nonzero()[0])
     near = np.linalg.norm(truth.positions - reading.lattice.positions[site].numpy(), axis=1).argmin()
     return decision, bool(decision.is_metal(reading.lattice)[site]) == (truth.sublattice[near] == 0)
