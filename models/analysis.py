@@ -207,10 +207,12 @@ def _analyse(
         shown=shown,
         helper=helper,
     )
-    evidence = weigh_contexts(reading.grains, context, is_doped=is_doped)
-    evidence.check_host()
+    weighed = helper.start(lambda: weigh_contexts(reading.grains, context, is_doped=is_doped))
     scale = _scale(result, settled)
     columns = _columns(result, scale.pixel_size_angstrom)
+    found = _concentrations(columns, result, is_doped)
+    evidence = weighed()
+    evidence.check_host()
     header = MapHeader(
         frame=reference(),
         settled=settled,
@@ -220,7 +222,7 @@ def _analyse(
         prior=_five(result.posterior.prior.tolist()),
         columns=len(columns),
         counts=_counts(columns),
-        concentrations=_concentrations(columns, result, is_doped),
+        concentrations=found,
         mean_entropy_nats=float(columns["entropy_nats"].mean(dtype=np.float64)),
         masked_fraction=_masked_fraction(result, _shape(pixels)),
         detector_evidence=tuple(

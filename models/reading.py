@@ -19,7 +19,7 @@ from models.patches import disc_map, is_whole, kernel_taps
 from models.scale import lattice_constant_px, lattice_vectors
 from models.sublattice import GrainContrasts, grain_contrasts
 from models.threads import Helper, threads_for
-from models.zernike import zernike_moments
+from models.zernike import table_entry, zernike_moments
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ def _describe(
     shape = (frame.shape[0], frame.shape[1])
     taps = helper.start(lambda: kernel_taps(shape, lattice.positions))
     disc = disc_map(lattice.vectors[0])
+    entry = helper.start(lambda: table_entry(shape, disc, frame.device))
     whole = is_whole(lattice.positions, disc, shape)
     covered = whole.clone()
     cut = (~whole).nonzero()[:, 0]
@@ -133,7 +134,7 @@ def _describe(
     levelled, contrast = level(frame, empty, taps().sum(coefficients), lattice, whole)
     spectrum = torch.fft.rfft2(levelled)
     read = None if at_edges is None else helper.start(lambda: at_edges().moments(levelled, spectrum))
-    moments = zernike_moments(levelled, taps(), disc, spectrum, helper)
+    moments = zernike_moments(levelled, taps(), entry(), spectrum, helper)
     if read is not None:
         moments[cut], covered[cut] = read()
     whole, covered, moments, contrast = (values.cpu() for values in (whole, covered, moments, contrast))

@@ -32,6 +32,9 @@ _CLIP = 6.0
 #: Side maxima that are tried, the nearest first.
 _MOST_MAXIMA = 40
 
+#: Lags that are looked at first [px]: enough up to some 12 px a lattice constant.
+_NEAR_PX = 64
+
 #: Structures above about this size [px] (contamination, a wedge) are damped before correlating.
 _BACKGROUND_PX = 60.0
 
@@ -130,7 +133,7 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
     correlation = autocorrelation(image, weight)
     reach = min(min(correlation.shape) // 3, _LARGEST_LATTICE_PX)
     centred = _crop_lags(correlation, reach).cpu()
-    cells = _triangles(_side_maxima(centred, reach))
+    cells = _triangles(_nearest_maxima(centred, reach))
     if len(cells):
         score = _lattice_mean(centred, cells, reach)
         area = torch.linalg.det(cells).abs()
@@ -155,6 +158,16 @@ def _crop_lags(correlation: Tensor, reach: int) -> Tensor:
     """Lags from -reach to reach along both axes, shape (2 reach + 1, 2 reach + 1)."""
     rows = torch.cat([correlation[-reach:], correlation[: reach + 1]])
     return torch.cat([rows[:, -reach:], rows[:, : reach + 1]], dim=1)
+
+
+def _nearest_maxima(centred: Tensor, reach: int) -> Tensor:
+    """`_side_maxima`; of the middle alone if that holds as many as are tried."""
+    if reach > _NEAR_PX:
+        middle = slice(reach - _NEAR_PX, reach + _NEAR_PX + 1)
+        lags = _side_maxima(centred[middle, middle], _NEAR_PX)
+        if len(lags) == 2 * _MOST_MAXIMA and float(lags[-1].norm()) < _NEAR_PX:
+            return lags
+    return _side_maxima(centred, reach)
 
 
 def _side_maxima(centred: Tensor, reach: int) -> Tensor:

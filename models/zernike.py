@@ -48,7 +48,7 @@ def radial_polynomial(order: int, radius: Tensor) -> Tensor:
 
 
 def zernike_moments(
-    image: Tensor, taps: Taps, disc: Tensor, spectrum: Tensor | None = None, helper: Helper | None = None
+    image: Tensor, taps: Taps, entry: Tensor, spectrum: Tensor | None = None, helper: Helper | None = None
 ) -> Tensor:
     """Moments of the discs around columns: means over the disc of image times `radial_polynomial`.
 
@@ -58,8 +58,8 @@ def zernike_moments(
         Levelled frame, taken as periodic: discs must lie inside (`models.patches.is_whole`).
     taps : Taps
         At the columns' positions.
-    disc : Tensor of shape (2, 2)
-        From `models.patches.disc_map`.
+    entry : Tensor of shape (M, N // 2 + 1)
+        From `table_entry`, for the discs.
     spectrum : Tensor of shape (M, N // 2 + 1), optional
         The frame's `torch.fft.rfft2`, for who has it already.
     helper : Helper, optional
@@ -74,7 +74,6 @@ def zernike_moments(
     spectrum = torch.fft.rfft2(image) if spectrum is None else spectrum
     spectrum = spectrum * kernel_prefilter(shape, image.device)
     spectrum[0, 0] = 0  # the mean is added at the end, as sampling between pixels would ripple on it
-    entry = _table_entry(shape, disc, image.device).flatten()
     table = _transfer_table(image.device)
     moments = image.new_empty(len(ORDERS), taps.weight.shape[1])
     left = deque(range(len(ORDERS)))
@@ -83,7 +82,7 @@ def zernike_moments(
         with suppress(IndexError):
             while True:
                 k = left.popleft()
-                transfer = table[k].index_select(0, entry).reshape(spectrum.shape)
+                transfer = table[k].index_select(0, entry.flatten()).reshape(spectrum.shape)
                 moments[k] = taps.sum(inverse_rfft2(spectrum * transfer, shape[1]))
 
     others = (helper or Helper()).start(take)
@@ -93,8 +92,22 @@ def zernike_moments(
     return moments.T.contiguous()
 
 
-def _table_entry(shape: tuple[int, int], disc: Tensor, device: torch.device | str) -> Tensor:
-    """Entry of the table for each frequency of the frame, (M, N // 2 + 1)."""
+def table_entry(shape: tuple[int, int], disc: Tensor, device: torch.device | str) -> Tensor:
+    """Where the transfer functions of discs are looked up for each frequency of a frame.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the frame.
+    disc : Tensor of shape (2, 2)
+        From `models.patches.disc_map`.
+    device : torch.device or str
+
+    Returns
+    -------
+    Tensor of shape (M, N // 2 + 1)
+        int32.
+    """
     rows, columns = frequencies(shape, device)
     (a, b), (c, d) = disc.tolist()
     frequency = torch.hypot(a * rows + b * columns, c * rows + d * columns)
