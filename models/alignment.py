@@ -49,10 +49,10 @@ _BINS = np.arange(_LOWEST, _HIGHEST, _BIN)
 _ROUNDS = 3
 
 #: Share of the tail and of each defect to start from, and rounds of expectation maximisation for each depth.
-_START_RARE, _SHARE_ROUNDS = 0.05, 10
+START_RARE, _SHARE_ROUNDS = 0.05, 10
 
 #: Density of the columns that may be of no class: one in a hundred, anywhere.
-_STRAY = 0.01 / (_HIGHEST - _LOWEST)
+STRAY = 0.01 / (_HIGHEST - _LOWEST)
 
 
 @dataclass(frozen=True)
@@ -227,9 +227,9 @@ def _fit_shares(
     density = _density(bins, np.exp(log_depths), spread, defects)  # (D, K, B)
     share = np.tile(Mixture.start(spread, defects).shares, (len(log_depths), 1))
     for _ in range(_SHARE_ROUNDS):
-        total = np.matmul(share[:, None], density)[:, 0] + _STRAY
+        total = np.matmul(share[:, None], density)[:, 0] + STRAY
         share = share * np.matmul(density, (counts / total)[..., None])[..., 0] / max(len(depth), 1)
-    total = np.matmul(share[:, None], density)[:, 0] + _STRAY
+    total = np.matmul(share[:, None], density)[:, 0] + STRAY
     return share, np.log(total) @ counts * min(1.0, _MOST_EFFECTIVE / max(len(depth), 1))
 
 
@@ -257,8 +257,8 @@ class Mixture:
     @classmethod
     def start(cls, spread: NDArray[np.float64] | float, defects: tuple[float, ...]) -> "Mixture":
         """Mostly whole columns."""
-        shares = np.full(2 + len(defects), _START_RARE)
-        shares[0] = 1 - _START_RARE * (1 + len(defects))
+        shares = np.full(2 + len(defects), START_RARE)
+        shares[0] = 1 - START_RARE * (1 + len(defects))
         return cls(shares, spread, defects)
 
     def density(self, depth: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -268,4 +268,4 @@ class Mixture:
     def parts(self, depth: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability (K, n) that each column is of each kind; what is left is for strays."""
         joint = self.shares[:, None] * self.density(depth)
-        return np.asarray(joint / (joint.sum(0) + _STRAY))
+        return np.asarray(joint / (joint.sum(0) + STRAY))

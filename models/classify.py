@@ -167,7 +167,7 @@ def classify_columns(
         foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))
         at = lattice.positions[chosen] / lattice.lattice_px
         scatter = find_scatter(by_metal, is_regular, at, templates)
-        logits = calibrate(weights, raw(), by_metal, context, scatter.spread)
+        logits = calibrate(weights, raw(), by_metal, context, scatter.noise)
         logits = pool_scatter(logits, by_metal, scatter, templates)
     else:
         foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))

@@ -206,7 +206,7 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
         read = {
             "moments": labelled.moments.astype(np.float16),
             "aligned": contrast[:, :MOMENTS].half().numpy(),
-            "spread": scatter.spread.half().numpy(),
+            "spread": scatter.noise.half().numpy(),
             "is_metal": labelled.is_metal,
             "is_bright": labelled.is_bright,
             "label": labelled.label,

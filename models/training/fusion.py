@@ -86,7 +86,7 @@ def _frame_logits(
     weights: Weights, contrast: Tensor, scatter: Scatter, context: Context
 ) -> NDArray[np.float64]:
     """Logits of the columns of a frame, as `models.classify` has them."""
-    logits = predict_logits(weights, contrast, context, scatter.spread)
+    logits = predict_logits(weights, contrast, context, scatter.noise)
     return np.asarray(pool_scatter(logits, contrast, scatter, find_templates(context)).double().numpy())
 
 
@@ -103,7 +103,7 @@ def tabulate(observations: Observations, weights: Weights) -> Table:
     contexts, frame = reference_contexts(), observations.frame
     numbers = observations.context[np.unique(frame)]
     rows = np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1)
-    around = (observations.centre, observations.spread, observations.tail)
+    around = (observations.centre, observations.spread, observations.tail, observations.noise)
     logs = np.concatenate(
         [
             _frame_logits(

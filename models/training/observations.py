@@ -46,7 +46,7 @@ class Observations:
     ----------
     contrast : ndarray of shape (n, 8), float32
         With the flag of the metal's sublattice, as the truth has it.
-    centre, spread, tail : ndarray of shape (n,), float32
+    centre, spread, tail, noise : ndarray of shape (n,), float32
         The frame's scatter around the column (`models.scatter`).
     label : ndarray of shape (n,), uint8
         `ColumnClass`.
@@ -63,6 +63,7 @@ class Observations:
     centre: NDArray[np.float32]
     spread: NDArray[np.float32]
     tail: NDArray[np.float32]
+    noise: NDArray[np.float32]
     label: NDArray[np.uint8]
     column: NDArray[np.int32]
     frame: NDArray[np.int32]

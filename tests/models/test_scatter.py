@@ -105,11 +105,43 @@ def test_a_frame_of_few_columns_does_not_tell(undecided):
     few = torch.arange(600) < 50
     assert torch.equal(pool(undecided, contrast, templates, regular=few), undecided)
     scatter = find_scatter(contrast, few, grid(600), templates)
-    assert torch.equal(scatter.spread, torch.full((600,), USUAL_SPREAD))
+    assert torch.equal(scatter.noise, torch.full((600,), USUAL_SPREAD))
 
 
-def test_metal_columns_are_left_to_the_network(undecided):
+def both_sides(*, dim, spread=0.1):
+    """Sublattices of whole columns, of the metal one column as deep as given over a dopant's depth."""
+    contrast, templates = frame(0.2)
+    depth = spread * torch.randn(600, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    depth[-1] = dim
+    common = templates.common
+    moments = templates.whole[common, 1] + depth[:, None] * templates.first[common, 1]
+    on_metal = encode_contrast(moments.float(), torch.ones(600, dtype=torch.bool))
+    at = torch.cat([grid(600), grid(600) + 0.3])
+    contrast = torch.cat([contrast, on_metal])
+    scatter = find_scatter(contrast, torch.ones(1200, dtype=torch.bool), at, templates)
+    return contrast, scatter, templates
+
+
+def test_sublattices_scatter_each_by_itself_and_noise_is_the_chalcogens():
+    _, scatter, _ = both_sides(dim=1.0)
+    assert scatter.spread[:600].median() == pytest.approx(0.2, rel=0.1)
+    assert scatter.spread[600:].median() == pytest.approx(0.1, rel=0.1)
+    assert scatter.noise[600:].median() == pytest.approx(0.2, rel=0.1)
+
+
+@pytest.mark.parametrize(("dim", "is_dopant"), [(1.0, True), (0.35, False)])
+def test_a_metal_column_is_a_dopant_if_it_is_as_deep_as_one(dim, is_dopant):
+    contrast, scatter, templates = both_sides(dim=dim)
+    logits = torch.zeros(1200, 5) + torch.tensor([0.0, 0.0, 0.0, 1.0, 1.5])
+    pooled = pool_scatter(logits, contrast, scatter, templates)
+    assert bool(pooled[-1, 4] > pooled[-1, 3]) == is_dopant
+    assert torch.allclose(pooled[600:, 3:].logsumexp(1), logits[600:, 3:].logsumexp(1), atol=1e-5)
+    assert torch.equal(pooled[600:, :3], logits[600:, :3])
+
+
+def test_a_metal_sublattice_of_few_columns_is_left_to_the_network(undecided):
     contrast, templates = frame(0.1)
-    on_metal = encode_contrast(contrast[:, :6], torch.ones(600, dtype=torch.bool))
-    pooled = pool(torch.zeros(1200, 5), torch.cat([contrast, on_metal]), templates)
-    assert torch.equal(pooled[600:], torch.zeros(600, 5))
+    on_metal = encode_contrast(contrast[:50, :6], torch.ones(50, dtype=torch.bool))
+    pooled = pool(torch.zeros(650, 5), torch.cat([contrast, on_metal]), templates)
+    assert torch.equal(pooled[600:], torch.zeros(50, 5))
+    assert not torch.equal(pooled[:600], undecided)
