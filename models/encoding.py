@@ -49,7 +49,7 @@ def encode_contrast(moments: Tensor, is_metal: Tensor) -> Tensor:
     Parameters
     ----------
     moments : Tensor of shape (S, 6)
-        From `models.zernike.zernike_moments`, of the normalised frame.
+        From `models.zernike.zernike_moments`, of the levelled frame.
     is_metal : Tensor of shape (S,)
         bool.
 

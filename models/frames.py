@@ -107,10 +107,10 @@ def gaussian_filter(shape: tuple[int, int], device: torch.device | str, sigma_px
     return torch.exp(exponent * rows.square()) * torch.exp(exponent * columns.square())
 
 
-def blur(image: Tensor, sigma_px: float, spectrum: Tensor | None = None) -> Tensor:
+def blur(image: Tensor, sigma_px: float) -> Tensor:
     """Blur a frame (M, N), taken as periodic, by a Gaussian of standard deviation `sigma_px`."""
     transfer = gaussian_filter((image.shape[0], image.shape[1]), image.device, sigma_px)
-    return filter_frame(image, transfer, spectrum)
+    return filter_frame(image, transfer)
 
 
 def filter_frame(image: Tensor, transfer: Tensor, spectrum: Tensor | None = None) -> Tensor:

@@ -1,6 +1,6 @@
 """Local normalisation: the frame less its local mean, over its local deviation.
 
-For finding out which sublattice is which, and for looking at; moments are taken of `models.levels`.
+For looking at; moments and contrasts are taken of `models.levels`.
 """
 
 import math
@@ -25,7 +25,7 @@ _BLUR_SCALE = 0.1
 _LEAST_DEVIATION = 0.1
 
 
-def normalise(image: Tensor, lattice_px: float, spectrum: Tensor | None = None) -> Tensor:
+def normalise(image: Tensor, lattice_px: float) -> Tensor:
     """Subtract the local mean of a frame and divide by its local deviation.
 
     The deviation is taken about the local mean, not about that of the window's centre, so that a sloping
@@ -37,8 +37,6 @@ def normalise(image: Tensor, lattice_px: float, spectrum: Tensor | None = None) 
         Frame, any gain and offset.
     lattice_px : float
         Lattice constant [px].
-    spectrum : Tensor of shape (M, N // 2 + 1), optional
-        The frame's `torch.fft.rfft2`, for who has it already.
 
     Returns
     -------
@@ -46,7 +44,7 @@ def normalise(image: Tensor, lattice_px: float, spectrum: Tensor | None = None) 
         Its deviation is 1 after a blur of `_BLUR_SCALE`.  The window ends at the frame's edges; nothing is
         assumed beyond.
     """
-    blurred = blur(image, _BLUR_SCALE * lattice_px, spectrum)
+    blurred = blur(image, _BLUR_SCALE * lattice_px)
     mean = _window_mean(blurred, lattice_px)
     deviation = _window_mean((blurred - mean).square_(), lattice_px).clamp_(min=0).sqrt_()
     return (image - mean) / deviation.clamp_(min=_LEAST_DEVIATION * float(deviation.mean()))
