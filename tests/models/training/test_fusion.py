@@ -36,7 +36,9 @@ def made_up(series: int, columns: int) -> Observations:
     """Series in which every source obeys the law, with separations of 20, 20 and 30 at an endless dose."""
     rng = np.random.default_rng(0)
     place = np.array([0.0, 20**0.5, 2 * 20**0.5, 0.0, 30**0.5])
-    rows = {name: [] for name in ("contrast", "centre", "spread", "tail", "label", "column", "frame")}
+    rows = {
+        name: [] for name in ("contrast", "centre", "spread", "tail", "noise", "label", "column", "frame")
+    }
     frames = []
     for number in range(series):
         label = rng.choice(5, columns, p=[0.5, 0.1, 0.07, 0.26, 0.07])
@@ -61,6 +63,7 @@ def made_up(series: int, columns: int) -> Observations:
                 rows["centre"].append(np.zeros(columns, np.float32))
                 rows["spread"].append(np.full(columns, 0.1, np.float32))
                 rows["tail"].append(np.full(columns, np.nan, np.float32))
+                rows["noise"].append(np.full(columns, 0.1, np.float32))
                 rows["column"].append(np.arange(columns, dtype=np.int32))
                 rows["frame"].append(np.full(columns, len(frames), np.int32))
                 frames.append((number, scan, context_number(context), np.log10(factor * dose)))
