@@ -1,3 +1,4 @@
+import dask
 import numpy as np
 import pytest
 
@@ -28,7 +29,8 @@ def test_a_result_is_not_mistaken_for_one_of_other_settings():
 
 
 def test_a_cluster_that_does_not_answer_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:1.*dask scheduler"):
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "0.5s"})
+    with soon, pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:1.*dask scheduler"):
         run_tasks(
             [ColumnTask("Ti", 60, QUICK)],
             tmp_path,
