@@ -5,7 +5,8 @@ themselves: to patches around the labelled columns (the disc of the moments and 
 components of their pixels), in five folds, so that each column is judged by labels of others.  Number of
 components and threshold are then chosen to look best.  How much of that is the micrograph's own says a second
 one: fitted to the moments of the columns of the same detector's other micrographs, its threshold chosen to
-look best.  Nothing of this is kept or used; another classifier may do better.
+look best.  Nothing of this is kept or used; another classifier may do better.  Where two detectors recorded
+one scan, `benchmarks.other_detector` asks the other of the columns that map and labels disagree over.
 """
 
 import argparse
@@ -25,7 +26,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from agent.results.labelled import LabelledImage, find_labelled
+from benchmarks.other_detector import disagreements
 from drivers.files import read_micrographs
+from models.analysis import load_analyser
 from models.frames import blur, sample_bilinear, standardise
 from models.reading import Reading, read_columns
 
@@ -58,6 +61,8 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
             if other is not image and (other.group, other.detector) == (image.group, image.detector)
         ]
         report[image.name] = best_of(own, others)
+    for name, found in disagreements(images, load_analyser()).items():
+        report[name]["by_other_detector"] = found
     print(json.dumps(report, indent=1) if as_json else "\n".join(f"{k}: {v}" for k, v in report.items()))
     return 0
 
