@@ -18,8 +18,14 @@ from drivers.contract.instrument import AcquireImage, Command, SwitchEnergy
 Step = tuple[State, tuple[Action, ...]]
 
 #: Requests one after another whose frames told nothing; after so many only a new map leads to another.
-#: Small windows here and there cost little, and what cannot be read in one place may be in the next.
+#: Small windows here and there cost little, and what cannot be read in one place may be in the next
+#: (`agent.wishes` leaves a place alone that was in vain often enough).
 _MOST_IN_VAIN, _MOST_WINDOWS_IN_VAIN = 3, 12
+
+#: What helps then.
+_AFTER_VAIN = (
+    "look at the last frames: focus, dose, has the specimen moved on? then scan one of the whole field"
+)
 
 #: Times of commands that are kept: as many as may be allowed in a minute.
 _SENT_KEPT = 600
@@ -182,20 +188,19 @@ def end(state: State, request: Request) -> Step:
         score, vain = score.scored(promise.plain_nats, 0.0), vain + 1
     elif request.status == "scored":
         vain = 0
-    most = _MOST_WINDOWS_IN_VAIN if _is_elsewhere(request.wish, evidence.repeats) else _MOST_IN_VAIN
-    is_again = promise is not None and request.status in ("failed", "unscored") and vain < most
-    evidence = replace(evidence, score=score, vain=vain, is_stale=evidence.is_stale or is_again)
+    acquire = request.wish.then or _acquired(request.wish)
+    is_window = acquire is not None and acquire.window is not None
+    most = _MOST_WINDOWS_IN_VAIN if is_window else _MOST_IN_VAIN
+    is_fruitless = promise is not None and request.status in ("failed", "unscored")
+    evidence = replace(
+        evidence, score=score, vain=vain, is_stale=evidence.is_stale or (is_fruitless and vain < most)
+    )
     state = replace(state, evidence=evidence)
-    return state, (AnnounceRequest(request=request),)
-
-
-def _is_elsewhere(wish: Wish, repeats: tuple[Repeat, ...]) -> bool:
-    """Whether a wish is for a window that has not been in vain so often before."""
-    acquire = wish.then or _acquired(wish)
-    if acquire is None or acquire.window is None:
-        return False
-    same = [r for r in repeats if r.is_unreadable and r.acquire and r.acquire.window == acquire.window]
-    return len(same) < _MOST_IN_VAIN
+    actions: tuple[Action, ...] = (AnnounceRequest(request=request),)
+    if is_fruitless and vain >= most:
+        text = f"{vain} requests one after another told nothing; no more is asked for until another map comes"
+        actions += (Notice(level="warning", text=text, remedy=_AFTER_VAIN),)
+    return state, actions
 
 
 def _acquired(wish: Wish) -> AcquireImage | None:

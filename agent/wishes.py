@@ -27,6 +27,9 @@ _NAMED = 12
 #: Two windows that share this part of their union are the same to ask for.
 _SAME_WINDOW = 0.5
 
+#: Scans of one window that could not be read, after which it is left alone.
+_MOST_IN_VAIN = 3
+
 #: A window of less than this part of the electrons of the least scan that was read may not be readable.
 _READABLE = 0.5
 
@@ -100,8 +103,11 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
     within = [offer for offer in readable if _is_within_dose(offer, outlook.register, rules)]
     if not within:
         return None, "every further scan would pass the limit of dose"
+    repeats = outlook.situation.repeats
     fresh = [
-        offer for offer in within if not any(is_barred(offer, repeat) for repeat in outlook.situation.repeats)
+        offer
+        for offer in within
+        if not any(is_barred(offer, repeat) for repeat in repeats) and not is_given_up(offer, repeats)
     ]
     choice = choose(
         fresh,
@@ -134,6 +140,15 @@ def is_barred(offer: Offer, repeat: Repeat) -> bool:
     if window is None or other is None:
         return window is other
     return _shared(window, other) > _SAME_WINDOW
+
+
+def is_given_up(offer: Offer, repeats: tuple[Repeat, ...]) -> bool:
+    """Whether a window was in vain so often, at whatever dose, that it is left alone."""
+    window = offer.acquire.window
+    if window is None:
+        return False
+    others = [r.acquire.window for r in repeats if r.is_unreadable and r.acquire and r.acquire.window]
+    return sum(_shared(window, other) > _SAME_WINDOW for other in others) >= _MOST_IN_VAIN
 
 
 def _energies(outlook: Outlook, rules: Rules) -> tuple[float, ...]:

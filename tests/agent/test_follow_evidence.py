@@ -194,10 +194,14 @@ def test_a_frame_that_tells_nothing_leaves_its_request_unscored(make, begun, how
     assert state.evidence.repeats[0].is_unreadable
 
 
-def test_what_told_nothing_three_times_is_not_tried_again_by_itself(make, begun):
-    state, _ = begun(wish_of())
-    orders = 0
-    for number in range(1, 8):
+@pytest.mark.parametrize(("window", "most"), [(None, 3), (WINDOW, 12)], ids=["field", "window"])
+def test_what_tells_nothing_again_and_again_comes_to_an_end_and_that_is_said(make, begun, window, most):
+    def wish():
+        return wish_of(AcquireImage(dwell_us=2.0, window=window))
+
+    state, _ = begun(wish())
+    orders, notices = 0, []
+    for number in range(1, most + 3):
         name = f"r{number}"
         if not any(r.id == name for r in state.requests):
             break
@@ -210,16 +214,19 @@ def test_what_told_nothing_three_times_is_not_tried_again_by_itself(make, begun)
             ],
             state,
         )
+        notices += [a.text for a in actions if a.kind == "notice" and "one after another" in a.text]
         again = [a for a in actions if a.kind == "weigh_evidence"]
         assert all(a.is_again for a in again)
         orders += len(again)
         if again:
             frame = again[0].frame.sequence
             state, _ = make.run_through(
-                [weighed(make, frame, at_s=16.0 + 100 * number, is_entered=False, wish=wish_of())], state
+                [weighed(make, frame, at_s=16.0 + 100 * number, is_entered=False, wish=wish())], state
             )
-    assert orders == 2
-    assert state.requests_made == 3
+    assert orders == most - 1
+    assert state.requests_made == most
+    (notice,) = notices
+    assert notice.startswith(f"{most} requests")
 
 
 def test_a_denied_wish_is_named_to_the_next_weighing(make, begun):

@@ -192,6 +192,31 @@ def test_what_could_not_be_read_is_wished_for_with_more_electrons_only(make, loo
     assert promise.dose_e_per_a2 > 1e4 or promise.electrons > 1e4 * EDGE**2
 
 
+def test_a_window_that_was_in_vain_three_times_is_left_alone_at_any_dose(make, look, law):
+    mind, told = consider(Mind(), *look(), situation(make), means_of(law))
+    window = (told.wish.then or told.wish.command).window
+    assert window is not None
+
+    def repeats(count):
+        vain = Repeat(
+            detectors=told.wish.promise.detectors,
+            energy_kev=80.0,
+            acquire=AcquireImage(window=window),
+            until_map=1,
+            dose_e_per_a2=1.0,
+            electrons=1.0,
+            is_unreadable=True,
+        )
+        return (vain,) * count
+
+    def wished(count):
+        return reconsider(mind, situation(make, repeats=repeats(count)), means_of(law)).wish
+
+    assert (wished(2).then or wished(2).command).window == window
+    again = wished(3)
+    assert again is None or (again.then or again.command).window != window
+
+
 def test_frames_that_come_anyway_are_not_asked_for(make, look, law):
     state = make.state_of(detectors=(HAADF,), is_scanning=True)
     one_detector = CAN.model_copy(update={"commands": ("acquire_image",), "can_scan_windows": False})
