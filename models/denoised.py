@@ -33,10 +33,14 @@ _ITERATIONS = 6
 #: A filter is believed from this correlation of the logarithms of expected and found noise on ...
 _BELIEVED = 0.75
 
-#: ... if for patches of other edges what is left unexplained is more by this factor: frames that were
-#: blurred, resized, or hold no noise are explained by many edges alike (1.00 to 1.08; denoised ones 1.15
-#: and more).
+#: ... if for patches of other edges what is left unexplained is more by this factor ...
 _SHARP = 1.12
+
+#: ... or by this one, where the correlation also stands out by so many standard deviations from a parabola
+#: through that of edges up to so many pixels away, as in a part of a denoised frame, or a resized one.
+#: Frames that were blurred or resized by themselves are explained best by an edge at the end of the range,
+#: which is not believed, or by many alike (1.00 to 1.05, where they stand out by 3 at most).
+_BLUNT, _STANDS_OUT, _NEARBY = 1.025, 3.0, 7
 
 #: Middle of the frame that is looked at first, and that the filter is told from [px]; frequencies that are
 #: compared for each edge.
@@ -95,13 +99,36 @@ def find_filter(frame: Tensor, lattice_px: float) -> PatchFilter | None:
     frame = frame.cpu()
     middle = _middle(frame, _MIDDLE)
     noise, covariance = _noise(middle), _covariance(middle)
-    likeness = {edge: _likeness(noise, covariance, edge) for edge in range(_EDGES[0], _EDGES[1] + 1)}
-    best, next_best = sorted(likeness, key=likeness.__getitem__, reverse=True)[:2]
-    if likeness[best] < _BELIEVED or 1 - likeness[next_best] < _SHARP * (1 - likeness[best]):
+    edges = range(_EDGES[0], _EDGES[1] + 1)
+    likeness = np.array([_likeness(noise, covariance, edge) for edge in edges])
+    if not is_sharp(likeness):
         return None
+    best = edges[int(likeness.argmax())]
     learnt = learn_filter(frame, best, _MOST_COMPONENTS)
     found = learnt.first(_number_of_components(noise, learnt, lattice_px))
     return found if _part_kept(found, lattice_px) < _ENOUGH else None
+
+
+def is_sharp(likeness: NDArray[np.float64]) -> bool:
+    """Whether one edge of patches explains the noise well, and better than others.
+
+    Parameters
+    ----------
+    likeness : ndarray of shape (E,)
+        Correlation with the noise, of all edges in turn.
+    """
+    best = int(likeness.argmax())
+    if likeness[best] < _BELIEVED or best in (0, len(likeness) - 1):
+        return False
+    next_best = np.delete(likeness, best).max()
+    factor = (1 - next_best) / (1 - likeness[best])
+    if factor >= _SHARP:
+        return True
+    nearby = np.arange(max(0, best - _NEARBY), min(len(likeness), best + _NEARBY + 1))
+    nearby = nearby[nearby != best]
+    parabola = np.polynomial.Polynomial.fit(nearby, likeness[nearby], 2)
+    spread = np.sqrt(np.square(likeness[nearby] - parabola(nearby)).sum() / (len(nearby) - 3))
+    return bool(factor >= _BLUNT and likeness[best] - parabola(best) >= _STANDS_OUT * spread)
 
 
 def _middle(frame: Tensor, most: int) -> Tensor:

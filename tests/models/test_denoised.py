@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from drivers.contract.context import HAADF, ColumnClass, Context, Specimen
 from models.analysis import analyse, load_analyser
-from models.denoised import find_filter, is_patterned
+from models.denoised import find_filter, is_patterned, is_sharp
 from models.frames import standardise
 from models.patch_filter import PatchFilter, learn_filter
 from models.scoring import f1
@@ -55,6 +55,28 @@ def test_tells_edge_and_number_of_components(denoised):
     assert found is not None
     assert found.edge == EDGE
     assert abs(len(found.components) - COMPONENTS) <= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "edge"),
+    [(lambda image: image[:270, 60:330], EDGE), (lambda image: zoom(image, 1.2, order=3), 1.2 * EDGE)],
+    ids=["part", "resized"],
+)
+def test_parts_of_a_denoised_frame_and_resized_ones_are_told(denoised, change, edge):
+    found = told(change(denoised))
+    assert found is not None
+    assert abs(found.edge - edge) <= 0.5
+
+
+def test_one_edge_must_stand_out_and_not_at_the_end_of_the_range(rng):
+    edges = np.arange(8, 49)
+    wide = 0.84 - 2e-5 * (edges - 32) ** 2 + rng.normal(scale=5e-4, size=len(edges))
+    assert not is_sharp(wide)
+    assert is_sharp(np.where(edges == 32, wide + 0.01, wide))
+    assert not is_sharp(np.where(edges == 32, wide - 0.2, wide - 0.21)), "explains too little"
+    falling = 0.95 - 0.003 * (edges - 8.0)
+    falling[0] += 0.02
+    assert not is_sharp(falling)
 
 
 @pytest.mark.parametrize(
