@@ -20,8 +20,8 @@ _LEAST_KEPT = 3e-3
 #: Rounds of the conjugate gradient; more change no class.
 _ROUNDS = 12
 
-#: Values that are worked on at once: of filtered frames, and of patches.
-_FILTERED_AT_ONCE, _PATCHES_AT_ONCE = 2**22, 2**24
+#: Values of filtered frames that are worked on at once.
+_FILTERED_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,41 @@ class PatchFilter:
 
 def learn_filter(frame: Tensor, edge: int, components: int) -> PatchFilter:
     """The filter that a frame (M, N) gives rise to."""
-    patches = frame.unfold(0, edge, 1).unfold(1, edge, 1)  # (M - E + 1, N - E + 1, E, E)
-    pixels = edge * edge
-    total, square, count = torch.zeros(pixels).double(), torch.zeros(pixels, pixels).double(), 0
-    centre = frame.mean()
-    for rows in torch.split(patches, max(1, _PATCHES_AT_ONCE // (patches.shape[1] * pixels))):
-        some = (rows.reshape(-1, pixels) - centre).float()
-        total += some.sum(0).double()
-        square += (some.T @ some).double()
-        count += len(some)
-    mean = total / count
-    _, vectors = torch.linalg.eigh(square / count - torch.outer(mean, mean))
+    centre = frame.mean().double()
+    mean, square = _patch_moments(frame.double() - centre, edge)
+    _, vectors = torch.linalg.eigh(square - torch.outer(mean, mean))
     strongest = vectors.flip(1)[:, :components].T
     return PatchFilter(strongest.reshape(-1, edge, edge).float(), (mean + centre).reshape(edge, edge).float())
+
+
+def _patch_moments(frame: Tensor, edge: int) -> tuple[Tensor, Tensor]:
+    """Mean (E E,) of all patches' pixels and of their products (E E, E E), without making the patches.
+
+    Products of two columns of the patches, row by row, follow from those of the two columns before them: one
+    column of the frame goes, one comes.  Of rows, only those less than an edge apart are in one patch.
+    """
+    rows, columns = frame.shape
+    high, wide = rows - edge + 1, columns - edge + 1  # patches along either axis
+    near, first = edge - 1, torch.arange(edge)
+    lagged = torch.nn.functional.pad(frame, (0, 0, near, near)).unfold(0, rows, 1)  # (2 E - 1, N, M)
+    place = near + first[None] - first[:, None]  # of the lag from one row of a patch to another
+
+    def products(one: int, other: int) -> Tensor:
+        """Of two columns of the frame, (2 E - 1, M): at every lag, from every row."""
+        return lagged[:, other] * frame[:, one]
+
+    square = frame.new_empty(edge, edge, edge, edge)  # row and column of one pixel, of the other
+    for apart in range(edge):
+        whole = torch.einsum("rc,dcr->dr", frame[:, :wide], lagged[:, apart : apart + wide])
+        for one in range(edge - apart):
+            other = one + apart
+            if one:
+                whole = whole + products(one - 1 + wide, other - 1 + wide) - products(one - 1, other - 1)
+            until = torch.nn.functional.pad(whole.cumsum(1), (1, 0))
+            sums = until[:, high : high + edge] - until[:, :edge]  # (2 E - 1, E): over patches, by their row
+            square[:, one, :, other] = sums[place, first[:, None]]
+            square[:, other, :, one] = square[:, one, :, other].T
+    until = torch.nn.functional.pad(frame.cumsum(0).cumsum(1), (1, 0, 1, 0))
+    mean = until[high:, wide:] - until[high:, :edge] - until[:edge, wide:] + until[:edge, :edge]
+    patches = high * wide
+    return mean.reshape(-1) / patches, square.reshape(edge * edge, edge * edge) / patches
