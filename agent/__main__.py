@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"columnist {command}: {error}", file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         print(
             f"columnist {command}: {error}; install columnist with all its extras: `make setup`",
             file=sys.stderr,

@@ -3,10 +3,12 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.array_sizes import check_hdf5_arrays, check_size
 from drivers.contract.errors import InputError
@@ -15,6 +17,7 @@ from drivers.file_images import Axis, RawSignal
 from drivers.file_metadata import flatten
 from drivers.file_rehearsal import rehearse
 from drivers.tiff_pages import check_tiff_pages
+from drivers.tiff_scales import tiff_scales
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -52,6 +55,8 @@ def read_signals(path: Path, *, is_trusted: bool = False) -> tuple[RawSignal, ..
         type that cannot be read.
     """
     name = path.suffix.lower()
+    if not path.exists() and not path.is_symlink():
+        raise InputError(f"{path}: expected a micrograph, found no such file; check the path")
     if name not in _FORMATS:
         known = ", ".join(_FORMATS)
         raise InputError(f"{path}: expected a file of type {known}; found {path.suffix or 'no suffix'!r}")
@@ -75,11 +80,11 @@ def read_signals(path: Path, *, is_trusted: bool = False) -> tuple[RawSignal, ..
 
 def _check_kind(path: Path, kind: str) -> None:
     """Raise unless the file is there and begins as its name promises."""
+    if path.is_dir():
+        if kind == "Zarr":
+            return
+        raise InputError(f"{path}: expected a file, found a folder; pass the files in it")
     try:
-        if path.is_dir():
-            if kind == "Zarr":
-                return
-            raise InputError(f"{path}: expected a file, found a folder; pass the files in it")
         with path.open("rb") as file:
             head = file.read(1024)
     except FileNotFoundError:
@@ -149,7 +154,18 @@ def _read_tiff(path: Path) -> tuple[RawSignal, ...]:
     from rsciio.tiff import file_reader
 
     check_tiff_pages(path)
-    return _from_rosetta(file_reader(str(path)))
+    signals = _from_rosetta(file_reader(str(path)))
+    if any(axis.unit for signal in signals for axis in signal.axes[-2:]):
+        return signals
+    scales = tiff_scales(path)
+    return tuple(_scaled(signal, scales[min(k, len(scales) - 1)]) for k, signal in enumerate(signals))
+
+
+def _scaled(signal: RawSignal, scales: tuple[Axis, Axis] | None) -> RawSignal:
+    """A signal with other axes for rows and columns, if these are given."""
+    if scales is None or len(signal.axes) < 2:
+        return signal
+    return replace(signal, axes=signal.axes[:-2] + scales)
 
 
 def _read_emd(path: Path) -> tuple[RawSignal, ...]:
@@ -194,7 +210,7 @@ def _read_mrc(path: Path) -> tuple[RawSignal, ...]:
 
     with path.open("rb") as file:
         header = file.read(1024)
-    order = ">" if header[212:213] == b"\x11" else "<"
+    order: Literal[">", "<"] = ">" if header[212:213] == b"\x11" else "<"
     numbers = np.frombuffer(header[:96], dtype=f"{order}i4")
     shape, mode, extended = tuple(int(n) for n in numbers[:3]), int(numbers[3]), int(numbers[23])
     if min(shape) < 1 or mode not in _MRC_MODES or extended < 0:
@@ -209,13 +225,32 @@ def _read_mrc(path: Path) -> tuple[RawSignal, ...]:
             "file is cut short; copy it again"
         )
     signals = file_reader(str(path), endianness=order, metadata_file=None)
-    # The reader heeds the byte order of the header only.
-    signals[0]["data"] = np.asarray(signals[0]["data"]).view(signals[0]["data"].dtype.newbyteorder(order))
+    # The reader heeds the byte order of the header only, and takes bytes as unsigned.
+    data = np.asarray(signals[0]["data"])
+    data = data.view(data.dtype.newbyteorder(order))
+    if mode == 0 and _is_signed(data, np.frombuffer(header[76:84], dtype=f"{order}f4")):
+        data = data.view(np.int8)
+    signals[0]["data"] = data
     sampling = numbers[7:9]
     if not sampling.all():  # the reader then takes 1 nm a pixel, which nobody said
         for axis in signals[0]["axes"]:
             axis["units"] = None
     return _from_rosetta(signals)
+
+
+def _is_signed(data: NDArray[np.generic], least_and_most: NDArray[np.float32]) -> bool:
+    """Whether the bytes of an MRC file have signs, as MRC2014 says and older files do not.
+
+    By the least and the most value that the header gives; where it gives none, the right way has smaller
+    steps from one pixel to the next.
+    """
+    least, most = (float(value) for value in least_and_most)
+    if least < most:
+        return least < 0 or most <= 127
+    steps = [
+        np.abs(np.diff(data.view(kind).astype(np.int16), axis=-1)).mean() for kind in (np.int8, np.uint8)
+    ]
+    return bool(steps[0] <= steps[1])
 
 
 def _read_npy(path: Path) -> tuple[RawSignal, ...]:

@@ -13,7 +13,7 @@ from drivers.file_formats import SUFFIXES, read_signals
 from drivers.file_images import Axis, RawSignal, checked_image, frames_of
 from drivers.file_metadata import Tag, facts_by_name, facts_by_path, pixel_size_fact
 
-__all__ = ["SUFFIXES", "Micrograph", "MicrographFile", "read_micrographs"]
+__all__ = ["SUFFIXES", "Micrograph", "MicrographFile", "read_micrographs", "shown"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def read_micrographs(path: Path | str, *, is_trusted: bool = False) -> Micrograp
         name = signal.title or signal.path.strip("/") or f"array {index}"
         try:
             frames, axes = frames_of(signal)
-            facts = _facts(signal, axes, path.name)
+            facts = _facts(signal, axes, shown(path.name))
         except InputError as error:
             refused.append(f"{name}: {error}")
             continue
@@ -81,6 +81,11 @@ def read_micrographs(path: Path | str, *, is_trusted: bool = False) -> Micrograp
     if not micrographs:
         raise InputError(f"{path}: no image to read: {'; '.join(refused) or 'the file holds no array'}")
     return MicrographFile(path, _labelled(micrographs), tuple(refused))
+
+
+def shown(path: Path | str) -> str:
+    r"""A path as text; bytes of it that are no UTF-8 as ``\udcff``, which every file and terminal takes."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _facts(signal: RawSignal, axes: tuple[Axis, Axis] | None, origin: str) -> Facts:

@@ -56,12 +56,22 @@ _MANY_FOREIGN = 0.1
 #: lattice constants differ by 17 % at most, and calibrations are wrong by some 4 %.
 _OTHER_LATTICE = 1.2
 
+#: A lattice that is a hexagonal one stretched by more than this in one direction is another lattice; a square
+#: one is stretched by 1.73, the labelled scans by 1.01 to 1.03.
+_LARGEST_STRETCH = 1.5
+
 #: Part of the pixels at the highest value: above the first the tops of columns are cut off in places, above
 #: the second (a column's top is a fifth of its area) so many that intensities mean nothing.
 _SATURATED_SOME, _SATURATED_MOST = 0.005, 0.1
 
+#: Part of the pixels at the lowest value above which the frame was clipped there, or padded.
+_CLIPPED_SOME = 0.05
+
 #: With fewer values than this (counts of a few electrons) many pixels share the highest by nature.
 _FEW_VALUES = 16
+
+#: With fewer than this many have the lowest by nature: none of a few electrons.
+_MANY_VALUES = 64
 
 
 @dataclass(frozen=True)
@@ -192,7 +202,7 @@ def _analyse(
     settled = context if isinstance(context, Settled) else as_settled(context)
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
-    saturated = _saturated(pixels)
+    saturated, clipped = _saturated(pixels), _clipped(pixels)
     reference = helper.start(
         lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
     )
@@ -229,7 +239,7 @@ def _analyse(
             DetectorEvidence(detector=name, log_evidence_nats=value)
             for name, value in evidence.log_odds.items()
         ),
-        flags=_flags(scale, columns, result, evidence) + _notes(approximated, saturated),
+        flags=_flags(scale, columns, result, evidence) + _notes(approximated, saturated, clipped),
     )
     return DefectMap(header, columns), result.geometry
 
@@ -315,12 +325,18 @@ def _scale(result: Classification, settled: Settled) -> Scale:
             f"name another host ({', '.join(HOSTS)}), or override a wrong calibration with "
             "--pixel-size-angstrom"
         )
-    stretch = torch.linalg.eigvalsh(result.reading.disc.double())
+    least, most = torch.linalg.eigvalsh(result.reading.disc.double()).tolist()
+    if most > _LARGEST_STRETCH * least:
+        raise InputError(
+            f"expected the hexagonal lattice of {host.name}, found one stretched {most / least:.2f}-fold in "
+            "one direction (a square lattice is, 1.73-fold); check what is imaged, and that rows and "
+            "columns of the scan are as far apart and at right angles"
+        )
     return Scale(
         lattice_px=lattice.lattice_px,
         pixel_size_angstrom=size,
         declared_pixel_size_angstrom=declared.value if declared else None,
-        shear=max(1.0, float(stretch[1] / stretch[0])),
+        shear=max(1.0, most / least),
     )
 
 
@@ -426,8 +442,16 @@ def _saturated(pixels: NDArray[np.generic]) -> float:
     return part if values >= _FEW_VALUES else 0.0
 
 
-def _notes(approximated: tuple[str, ...], saturated: float) -> tuple[MapFlag, ...]:
-    """Flags on the context that stands in, and on saturation."""
+def _clipped(pixels: NDArray[np.generic]) -> float:
+    """Part of the pixels that have the lowest value, if it is not by nature that many have."""
+    part = float((pixels == pixels.min()).mean())
+    if part <= _CLIPPED_SOME:
+        return 0.0
+    return part if len(np.unique(pixels[::4, ::4])) >= _MANY_VALUES else 0.0
+
+
+def _notes(approximated: tuple[str, ...], saturated: float, clipped: float) -> tuple[MapFlag, ...]:
+    """Flags on the context that stands in, on saturation, and on what is cut off at the dark end."""
     flags = []
     if approximated:
         flags.append(MapFlag(kind="context_approximated", message=f"read {', '.join(approximated)}"))
@@ -437,6 +461,14 @@ def _notes(approximated: tuple[str, ...], saturated: float) -> tuple[MapFlag, ..
                 kind="saturated",
                 message=f"{100 * saturated:.1f} % of the pixels have the highest value: the brightest "
                 "columns may be cut off",
+            )
+        )
+    if clipped:
+        flags.append(
+            MapFlag(
+                kind="clipped",
+                message=f"{100 * clipped:.0f} % of the pixels have the lowest value: the dark end was cut "
+                "off, and faint columns with it, or the frame was padded; save the raw intensities",
             )
         )
     return tuple(flags)

@@ -46,8 +46,16 @@ def standardise(image: ArrayLike, device: torch.device | str = "cpu") -> Tensor:
             "crop the frame to its recorded part, or replace dead pixels by the median of their neighbours"
         )
     frame = _less(array, mean, device)
-    deviation = float(frame.square().mean().sqrt())
-    if deviation <= 1e-6 * abs(mean) or deviation == 0:
+    power = float(frame.square().mean())
+    if not 0 < power < math.inf:  # squares of float32 end at 1e38 and 1e-38
+        unit = float(np.abs(np.subtract(array, mean, dtype=np.float64)).max()) or 1.0
+        mean /= unit
+        frame = _less(array.astype(np.float64) / unit, mean, device)
+        power = float(frame.square().mean())
+    deviation = math.sqrt(power)
+    # Rounding alone makes a constant scatter by less than this.
+    least = 1e-12 if array.dtype == np.float64 or array.dtype.kind in "bui" else 1e-6
+    if deviation <= least * abs(mean) or deviation == 0:
         raise InputError(
             f"expected an image with contrast, found the constant {mean:g}; "
             "check that the detector was inserted and the beam unblanked"

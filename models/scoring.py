@@ -78,15 +78,14 @@ def score_map(defect_map: DefectMap, labels: Labels, *, radius_px: float) -> Sco
     labels : Labels
         If any of them means a vacancy of either kind, the map's double vacancies count as single ones.
     radius_px : float
-        A column and a label nearer than this to each other are the same.
+        A column and a label nearer than this to each other are the same, one label to a column.
     """
     columns = defect_map.columns
     positions = np.stack([columns["row_px"], columns["col_px"]], axis=1).astype(np.float64)
-    distance, nearest = cKDTree(positions).query(labels.points)
-    found = distance < radius_px
+    found, nearest = _matched(positions, labels.points, radius_px)
     low, high = labels.points.min(axis=0) + radius_px, labels.points.max(axis=0) - radius_px
     inner = positions[((positions >= low) & (positions <= high)).all(axis=1)]
-    known = cKDTree(labels.points).query(inner)[0] < radius_px if len(inner) else np.ones(0, dtype=bool)
+    known = _matched(labels.points, inner, radius_px)[0]
     is_vacancy = np.isin(labels.meaning, ("vac1", "vac2", "vacancy"))
     is_apart = labels.meaning == "apart"
 
@@ -122,6 +121,19 @@ def score_map(defect_map: DefectMap, labels: Labels, *, radius_px: float) -> Sco
             for k in wrong
         ],
     )
+
+
+def _matched(
+    those: NDArray[np.float64], points: NDArray[np.float64], radius_px: float
+) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Whether each point has one of those within a radius that no other point is nearer to, and which."""
+    if len(points) == 0:
+        return np.ones(0, dtype=bool), np.zeros(0, dtype=np.intp)
+    distance, nearest = cKDTree(those).query(points)
+    order = np.lexsort((distance, nearest))
+    is_first = np.ones(len(points), dtype=bool)
+    is_first[order[1:]] = nearest[order[1:]] != nearest[order[:-1]]
+    return is_first & (distance < radius_px), nearest
 
 
 def cohen_kappa(said: NDArray[np.str_], truth: NDArray[np.str_]) -> float:

@@ -181,7 +181,7 @@ def write_picture(frame: Frame, path: Path) -> None:
         ha="center",
         size=9,
     )
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Software": "columnist"})
 
 
 def _bar_length_nm(fov_nm: float) -> float:

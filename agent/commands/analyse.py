@@ -11,14 +11,16 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from agent.commands.options import make_folder
-from agent.results.names import check_inputs_are_kept, stems_of
+from agent.results.names import JOINT_REPORT, ResultNames
 from agent.results.report import Failure, ReportImage, report_html
-from agent.results.runs import Done, Failed, Outcome, analyse_file, describe, find_files, write_all
+from agent.results.runs import Done, Failed, analyse_file, describe, find_files, write_all
 from drivers.contract.errors import InputError
 from drivers.contract.facts import FIELDS, TEXT_FIELDS, Facts
 from drivers.file_context import OPTIONS, facts_given
+from drivers.files import shown
 from models.analysis import DEFAULT_MODEL, Analyser, load_analyser
 from models.networks.catalogue import NETWORKS
 
@@ -75,9 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
     if config.get("context"):
         given.append(facts_given(config["context"], str(arguments.config)))
     settings = dict(config.get("analysis", {}))
-    paths = find_files(arguments.files)
-    stems = stems_of(paths)
-    check_inputs_are_kept(paths, stems, arguments.out)
+    found = find_files(arguments.files)
+    names = ResultNames(found.paths, arguments.out)
+    if found.own:
+        _say(f"left out {found.own} pictures and maps of earlier runs")
+    for failure in found.failed:
+        _say(_named(failure))
     analyser = load_analyser(
         arguments.model or settings.get("model", DEFAULT_MODEL),
         weights=arguments.weights,
@@ -85,13 +90,18 @@ def run(arguments: argparse.Namespace) -> int:
     )
     made = not arguments.out.exists()
     make_folder(arguments.out)
-    outcomes = _analyse_all(paths, stems, given, analyser, arguments)
-    done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    if not done and made:
-        arguments.out.rmdir()
-    if len(outcomes) > 1 and done and not arguments.tables_only:
-        _write_report(done, failed, arguments.out)
+    try:
+        done, failed = _analyse_all(found.paths, names, given, analyser, arguments)
+    finally:
+        if made and not any(arguments.out.iterdir()):
+            arguments.out.rmdir()
+    failed = found.failed + failed
+    if len(done) + len(failed) > 1 and done and not arguments.tables_only:
+        try:
+            _write_report(done, failed, arguments.out)
+        except OSError as error:
+            failed.append(Failed(arguments.out / JOINT_REPORT, "", f"cannot be written: {error}"))
+            _say(_named(failed[-1]))
     _tell(done, failed, arguments)
     return 0 if not failed else 1 if done else 2
 
@@ -128,50 +138,54 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
 
 def _analyse_all(
     paths: Sequence[Path],
-    stems: Sequence[str],
+    names: ResultNames,
     given: Sequence[Facts],
     analyser: Analyser,
     arguments: argparse.Namespace,
-) -> list[Outcome]:
+) -> tuple[list[Done], list[Failed]]:
     """Analyse file by file below a progress bar."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )
-    outcomes: list[Outcome] = []
+    done: list[Done] = []
+    failed: list[Failed] = []
     with bar:
         task = bar.add_task("", total=len(paths))
-        for path, stem in zip(paths, stems, strict=True):
+        for path in paths:
             for outcome in analyse_file(
                 path,
-                stem,
+                names,
                 given,
                 analyser,
                 arguments.out,
                 with_pictures=not arguments.tables_only,
                 on_step=lambda step: bar.update(task, description=step),
             ):
-                outcomes.append(outcome)
-                if isinstance(outcome, Failed):
-                    bar.console.print(
-                        f"columnist analyse: {_named(outcome)}",
-                        style="red",
-                        markup=False,
-                        highlight=False,
-                        soft_wrap=True,
-                    )
+                if isinstance(outcome, Done):
+                    done.append(outcome)
+                else:
+                    failed.append(outcome)
+                    _say(_named(outcome), bar.console)
             bar.advance(task)
-    return outcomes
+    return done, failed
+
+
+def _say(line: str, console: Console | None = None) -> None:
+    """One line on what is not as it should be."""
+    (console or Console(stderr=True)).print(
+        f"columnist analyse: {line}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def _named(outcome: Failed) -> str:
     """Error with the file that it is about, once."""
-    name = f"{outcome.file} {outcome.label}".strip()
-    return outcome.error if outcome.error.startswith(str(outcome.file)) else f"{name}: {outcome.error}"
+    name = f"{shown(outcome.file)} {outcome.label}".strip()
+    return outcome.error if outcome.error.startswith(shown(outcome.file)) else f"{name}: {outcome.error}"
 
 
 def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path) -> None:
@@ -186,15 +200,15 @@ def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path) -> 
         )
         for one in done
     ]
-    failures = [Failure(str(one.file), one.error) for one in failed]
+    failures = [Failure(shown(one.file), one.error) for one in failed]
     page = report_html(f"{len(done)} images", images, failures)
-    write_all(out, {"report": ("report.html", page.encode())})
+    write_all(out, {"report": (JOINT_REPORT, page.encode())})
 
 
 def _tell(done: Sequence[Done], failed: Sequence[Failed], arguments: argparse.Namespace) -> None:
     """Print JSON, or a table and where the results lie."""
     if arguments.json:
-        failures = [{"file": str(one.file), "label": one.label, "error": one.error} for one in failed]
+        failures = [{"file": shown(one.file), "label": one.label, "error": one.error} for one in failed]
         print(json.dumps({"images": [describe(one) for one in done], "failures": failures}, indent=1))
         return
     if not done:
@@ -208,7 +222,7 @@ def _tell(done: Sequence[Done], failed: Sequence[Failed], arguments: argparse.Na
         header = one.header
         vac1 = header.concentrations[0]
         table.add_row(
-            one.name,
+            Text(one.name),
             str(header.columns),
             str(header.counts.vac1),
             str(header.counts.vac2),

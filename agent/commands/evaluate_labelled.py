@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from agent.commands.options import make_folder
 from agent.results.labelled import LabelledImage, find_labelled
@@ -157,8 +158,8 @@ def _print(rows: list[dict[str, Any]], report: dict[str, Any]) -> None:
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
-            row["image"],
-            row["model"],
+            Text(row["image"]),
+            Text(row["model"]),
             *(f"{row[key]:.4f}" for key in ("recall", "recall_vacancy", "precision")),
             _number(row["kappa"]),
             *(_number(row["f1"][name]) for name in ("x2", "vac1", "metal", "dopant")),

@@ -125,6 +125,15 @@ def _crwse2(folder: Path) -> list[dict[str, Any]]:
 _KNOWN = {"tiwse2": _tiwse2, "crwse2": _crwse2}
 
 
+_TEXT, _TABLE = (str, "a text"), (Mapping, "a table")
+
+#: What an entry holds: key, type, and the type in words.
+_ENTRY: tuple[tuple[str, type, str], ...] = (
+    *((key, *_TEXT) for key in ("file", "points", "labels", "set", "order", "name")),
+    *((key, *_TABLE) for key in ("context", "classes")),
+)
+
+
 def _described(folder: Path) -> list[LabelledImage]:
     """Images of a folder with a description."""
     path = folder / DESCRIPTION
@@ -133,7 +142,9 @@ def _described(folder: Path) -> list[LabelledImage]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected TOML, found {error}; see the example:\n{EXAMPLE}") from error
     entries = tree.get("image")
-    if not isinstance(entries, list) or not entries or set(tree) != {"image"}:
+    if not (isinstance(entries, list) and entries and all(isinstance(one, dict) for one in entries)) or (
+        set(tree) != {"image"}
+    ):
         raise InputError(
             f"{path}: expected tables [[image]], found {', '.join(tree) or 'nothing'}; as in\n{EXAMPLE}"
         )
@@ -148,11 +159,19 @@ def _image(folder: Path, entry: Mapping[str, Any], origin: Path) -> LabelledImag
             f"{origin}: expected an image with {', '.join(sorted(required))} and perhaps set, order, name; "
             f"found {', '.join(entry)}"
         )
-    classes = {str(key): value for key, value in dict(entry["classes"]).items()}
+    for key, kind, told in _ENTRY:
+        if key in entry and not isinstance(entry[key], kind):
+            raise InputError(f"{origin}: expected {told} for {key}, found {entry[key]!r}; as in\n{EXAMPLE}")
+    classes = {str(key): value for key, value in entry["classes"].items()}
     strange = [str(value) for value in classes.values() if value not in MEANINGS]
     if strange:
         raise InputError(f"{origin}: expected classes {', '.join(MEANINGS)}; found {', '.join(strange)}")
-    points = _table(folder / entry["points"]).reshape(-1, 2)
+    points = _table(folder / entry["points"])
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise InputError(
+            f"{folder / entry['points']}: expected two coordinates for each label, (labels, 2), found shape "
+            f"{points.shape}; transpose it, or take out further columns"
+        )
     if entry.get("order", "xy") not in ("xy", "rc"):
         raise InputError(f"{origin}: expected order 'xy' or 'rc', found {entry['order']!r}")
     if entry.get("order", "xy") == "xy":
@@ -183,7 +202,12 @@ def _table(path: Path) -> NDArray[np.float64]:
     """Numbers of a .npy or .csv file."""
     try:
         if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-        return np.loadtxt(path, delimiter=",", comments="#", dtype=np.float64)
+            table = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+        else:
+            table = np.loadtxt(path, delimiter=",", comments="#", dtype=np.float64)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: expected numbers in a .npy or .csv file, found {error}") from error
+    if not np.isfinite(table).all():
+        bad = int((~np.isfinite(table)).sum())
+        raise InputError(f"{path}: expected finite numbers, found {bad} that are not; leave such rows out")
+    return table

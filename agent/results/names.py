@@ -1,9 +1,12 @@
-"""Names of what is written for each image; pure."""
+"""Names of what is written for each image, and of what a folder holds that we wrote."""
 
+import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.results.tables import HEADER
 from drivers.contract.errors import InputError
 
 #: What is written for an image: kind, and what follows its stem.
@@ -15,27 +18,99 @@ ENDINGS = {
     "report": ".html",
 }
 
+#: The page on all images of a run.
+JOINT_REPORT = "report.html"
+
+#: How a PNG says that we made it, near its beginning.
+_PNG_MARK, _PNG_HEAD = b"tEXtSoftware\0columnist", 1024
+
+
+class ResultNames:
+    """Stems of the results of a run: none is given twice, none lets a result take the place of an input.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Inputs, each once.
+    out : Path
+        Folder of the results.
+
+    Raises
+    ------
+    InputError
+        If a result would take the place of an input.
+    """
+
+    def __init__(self, paths: Sequence[Path], out: Path) -> None:
+        self._out = out
+        self._inputs = {os.path.realpath(path) for path in paths}
+        self._of_file = dict(zip(paths, stems_of(paths), strict=True))
+        self._taken = {stem.lower() for stem in self._of_file.values()}
+        if os.path.realpath(out / JOINT_REPORT) in self._inputs:
+            raise _clash(out / JOINT_REPORT)
+        for stem in self._of_file.values():
+            self._check(stem)
+
+    def stem(self, path: Path, label: str) -> str:
+        """The stem of an image of a file; the label is empty if it is the only one.
+
+        Raises
+        ------
+        InputError
+            If a result would take the place of an input.
+        """
+        if not label:
+            return self._of_file[path]
+        stem = _free(f"{self._of_file[path]}_{label}", self._taken)
+        self._check(stem)
+        return stem
+
+    def _check(self, stem: str) -> None:
+        for ending in ENDINGS.values():
+            if os.path.realpath(self._out / (stem + ending)) in self._inputs:
+                raise _clash(self._out / (stem + ending))
+
+
+def _clash(path: Path) -> InputError:
+    return InputError(f"the result {path} would take the place of an input; choose another --out")
+
 
 def stems_of(paths: Sequence[Path]) -> list[str]:
     """Give every file a stem of its own: its name's, with the suffix and a number if others share it."""
-    shared = Counter(path.stem.lower() for path in paths)
+    plain = [_printable(path.stem) for path in paths]
+    shared = Counter(stem.lower() for stem in plain)
+    if len(paths) > 1:
+        shared[Path(JOINT_REPORT).stem] += 1
     taken: set[str] = set()
-    stems = []
-    for path in paths:
-        plain = path.stem if shared[path.stem.lower()] == 1 else f"{path.stem}_{path.suffix.lstrip('.')}"
-        stem, number = plain, 1
-        while stem.lower() in taken:
-            number += 1
-            stem = f"{plain}_{number}"
-        taken.add(stem.lower())
-        stems.append(stem)
-    return stems
+    return [
+        _free(stem if shared[stem.lower()] == 1 else f"{stem}_{path.suffix.lstrip('.')}", taken)
+        for path, stem in zip(paths, plain, strict=True)
+    ]
 
 
-def check_inputs_are_kept(paths: Sequence[Path], stems: Sequence[str], out: Path) -> None:
-    """Raise `InputError` if a result would take the place of an input."""
-    inputs = {path.resolve() for path in paths}
-    written = [out / (stem + ending) for stem in stems for ending in ENDINGS.values()]
-    clash = [path for path in [*written, out / "report.html"] if path.resolve() in inputs]
-    if clash:
-        raise InputError(f"the result {clash[0]} would take the place of an input; choose another --out")
+def _free(plain: str, taken: set[str]) -> str:
+    """A stem, or the first number after it that is not taken; takes it.  Capitals tell no files apart."""
+    stem, number = plain, 1
+    while stem.lower() in taken:
+        number += 1
+        stem = f"{plain}_{number}"
+    taken.add(stem.lower())
+    return stem
+
+
+def _printable(name: str) -> str:
+    return re.sub("[\ud800-\udfff]", "_", name)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is one that an earlier run wrote: a marked picture, a map with its table beside it."""
+    try:
+        if path.suffix.lower() == ".png":
+            with path.open("rb") as file:
+                return _PNG_MARK in file.read(_PNG_HEAD)
+        if path.suffix == ENDINGS["nexus"]:
+            with path.with_suffix(ENDINGS["csv"]).open("rb") as file:
+                return file.readline().strip() == ",".join(HEADER).encode()
+    except OSError:
+        pass  # whoever reads the file says what is wrong with it
+    return False

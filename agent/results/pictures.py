@@ -22,6 +22,9 @@ _BOUNDARY, _FOREIGN = "#F0E442", "#CC79A7"
 #: Dots an inch, and the longest edge of one panel [inch].
 _DPI, _PANEL_INCH = 200, 5.6
 
+#: The least width of a panel that title, legend and scale bar fit into, and what its frame is tall at most.
+_LEAST_INCH, _TALLEST_INCH = 3.2, 9.0
+
 
 def overlay_png(defect_map: DefectMap, image: NDArray[np.generic], title: str = "") -> bytes:
     """Frame with its defects marked and a scale bar, and a map of the entropy beside it.
@@ -31,9 +34,10 @@ def overlay_png(defect_map: DefectMap, image: NDArray[np.generic], title: str = 
     from matplotlib.figure import Figure
 
     rows, columns = image.shape
-    longest = max(rows, columns)
-    width, height = _PANEL_INCH * columns / longest, _PANEL_INCH * rows / longest
-    figure = Figure(figsize=(2 * width + 1.3, height + 0.95), dpi=_DPI, layout="constrained")
+    width, height = _panel(rows, columns)
+    figure = Figure(
+        figsize=(2 * max(width, _LEAST_INCH) + 1.3, height + 0.95), dpi=_DPI, layout="constrained"
+    )
     left, right = figure.subplots(1, 2)
     low, high = np.nanpercentile(image.astype(np.float64), [0.3, 99.7])
     left.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
@@ -48,8 +52,15 @@ def overlay_png(defect_map: DefectMap, image: NDArray[np.generic], title: str = 
     _scale_bar(left, defect_map.header.scale.pixel_size_angstrom, image.shape)
     _entropy(figure, right, defect_map, width / columns)
     context = defect_map.header.settled.context.in_words()
-    figure.suptitle(f"{title}: {context}" if title else context, fontsize=9)
+    figure.suptitle(f"{title}: {context}" if title else context, fontsize=9, parse_math=False)
     return figure_png(figure)
+
+
+def _panel(rows: int, columns: int) -> tuple[float, float]:
+    """Width and height of a frame's picture [inch]; a strip is made larger, to be seen."""
+    edge = _PANEL_INCH / max(rows, columns)
+    edge = max(edge, min(_LEAST_INCH / columns, _TALLEST_INCH / rows))
+    return edge * columns, edge * rows
 
 
 def _mark_defects(axes: Any, defect_map: DefectMap, inch_per_px: float) -> None:
@@ -94,8 +105,14 @@ def _mark_defects(axes: Any, defect_map: DefectMap, inch_per_px: float) -> None:
             transform=axes.transAxes,
             bbox={"facecolor": "black", "alpha": 0.7},
         )
+    is_wide = inch_per_px * (axes.get_xlim()[1] - axes.get_xlim()[0]) > _LEAST_INCH
     axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, fontsize=7, frameon=False, markerscale=0.8
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.01),
+        ncols=3 if is_wide else 1,
+        fontsize=7,
+        frameon=False,
+        markerscale=0.8,
     )
 
 

@@ -1,5 +1,6 @@
 """From micrograph files to results on disk; one bad file does not stop the rest."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.results.names import ENDINGS
+from agent.results.names import ENDINGS, ResultNames, is_own
 from agent.results.nexus import nexus_bytes
 from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import ReportImage, report_html
@@ -17,7 +18,7 @@ from drivers.contract.errors import InputError
 from drivers.contract.facts import Facts
 from drivers.contract.maps import FrameReference, MapHeader, digest_pixels
 from drivers.file_context import settle
-from drivers.files import SUFFIXES, Micrograph, read_micrographs
+from drivers.files import SUFFIXES, Micrograph, read_micrographs, shown
 from models.analysis import Analyser, analyse
 from models.mean_patches import mean_patches
 
@@ -37,12 +38,12 @@ class Done:
     @property
     def name(self) -> str:
         """File, and which of its images."""
-        return f"{self.file.name} {self.label}".strip()
+        return image_name(self.file, self.label)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A file, or an image of one, that could not be analysed."""
+    """A file or folder, or an image of a file, that could not be analysed."""
 
     file: Path
     label: str
@@ -52,35 +53,50 @@ class Failed:
 Outcome = Done | Failed
 
 
-def find_files(paths: Sequence[Path]) -> list[Path]:
-    """Files to analyse: those named, and of folders those that can be read, by name.
+@dataclass(frozen=True)
+class Found:
+    """Files to analyse, folders that hold none, and how many results of earlier runs were left out."""
 
-    Raises
-    ------
-    InputError
-        If a folder holds none.
-    """
+    paths: list[Path]
+    failed: list[Failed]
+    own: int
+
+
+def image_name(file: Path, label: str) -> str:
+    """Name of a file, and which of its images."""
+    return f"{shown(file.name)} {label}".strip()
+
+
+def find_files(paths: Sequence[Path]) -> Found:
+    """Find the files to analyse: those named, and of folders those that can be read, by name."""
     found: list[Path] = []
+    failed: list[Failed] = []
+    own = 0
     for path in paths:
         if not path.is_dir() or path.suffix.lower() in SUFFIXES:
             found.append(path)
             continue
-        inside = sorted(
-            entry
-            for entry in path.iterdir()
-            if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
-        )
-        if not inside:
-            raise InputError(
-                f"{path}: expected micrographs ({', '.join(SUFFIXES)}), found none in this folder"
-            )
-        found += inside
-    return list(dict.fromkeys(found))
+        try:
+            inside = [
+                entry
+                for entry in sorted(path.iterdir())
+                if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+            ]
+        except OSError as error:
+            failed.append(Failed(path, "", _reason(error)))
+            continue
+        inputs = [entry for entry in inside if not is_own(entry)]
+        own += len(inside) - len(inputs)
+        if not inputs:
+            seen = "only results of columnist" if inside else "none in this folder"
+            failed.append(Failed(path, "", f"expected micrographs ({', '.join(SUFFIXES)}), found {seen}"))
+        found += inputs
+    return Found(list(dict.fromkeys(found)), failed, own)
 
 
 def analyse_file(
     path: Path,
-    stem: str,
+    names: ResultNames,
     given: Sequence[Facts],
     analyser: Analyser,
     out: Path,
@@ -93,8 +109,8 @@ def analyse_file(
     Parameters
     ----------
     path : Path
-    stem : str
-        Begins the names of what is written.
+    names : ResultNames
+        Gives what is written its names.
     given : sequence of Facts
         Go before what the file says; the first counts most.
     analyser : Analyser
@@ -106,18 +122,20 @@ def analyse_file(
         Is told what is being done.
     """
     try:
-        on_step(f"reading {path.name}")
+        on_step(f"reading {image_name(path, '')}")
         file = read_micrographs(path)
+    except ImportError:
+        raise  # no fault of the file: an extra is missing, or Ctrl-C came while a module was imported
     except Exception as error:
         yield Failed(path, "", _reason(error))
         return
     for micrograph in file.micrographs:
-        on_step(f"{path.name} {micrograph.label}".strip())
-        own_stem = f"{stem}_{micrograph.label}" if micrograph.label else stem
+        on_step(image_name(path, micrograph.label))
         try:
-            yield _analyse_image(
-                path, own_stem, micrograph, given, analyser, out, with_pictures, file.refused
-            )
+            stem = names.stem(path, micrograph.label)
+            yield _analyse_image(path, stem, micrograph, given, analyser, out, with_pictures, file.refused)
+        except ImportError:
+            raise
         except Exception as error:
             yield Failed(path, micrograph.label, _reason(error))
 
@@ -125,11 +143,11 @@ def analyse_file(
 def _reason(error: Exception) -> str:
     """What to tell of an error; one that nobody foresaw is told with its place, to be reported."""
     if isinstance(error, InputError):
-        return str(error)
+        return shown(str(error))
     if isinstance(error, MemoryError):
         return "the memory does not suffice for this image; crop it, or use a machine with more"
     if isinstance(error, OSError):
-        return f"cannot be read or written: {error}"
+        return f"cannot be read or written: {shown(str(error))}"
     place = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"unexpected {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: {error}; "
@@ -151,7 +169,7 @@ def _analyse_image(
     settled = settle(*given, micrograph.facts)
     image = micrograph.image
     reference = FrameReference(
-        file=str(path),
+        file=shown(path),
         label=micrograph.label,
         shape=(image.shape[0], image.shape[1]),
         sha256=digest_pixels(image),
@@ -160,7 +178,7 @@ def _analyse_image(
     contents = {"csv": csv_text(result).encode(), "nexus": nexus_bytes(result, image)}
     pictures: dict[str, bytes] = {}
     if with_pictures:
-        name = f"{path.name} {micrograph.label}".strip()
+        name = image_name(path, micrograph.label)
         patches, counts = mean_patches(image, result)
         host = settled.context.specimen.host
         pictures = {
@@ -174,8 +192,18 @@ def _analyse_image(
 
 
 def write_all(out: Path, contents: dict[str, tuple[str, bytes]]) -> dict[str, Path]:
-    """Write files into a folder: each is whole when it appears, and none appears before all are written."""
+    """Write files into a folder: each is whole when it appears, and all appear or none.
+
+    Raises
+    ------
+    OSError
+        If one cannot be written, or a folder is in its place.
+    """
+    for name, _ in contents.values():
+        if (out / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder is in the place of a result", str(out / name))
     partial = Path(tempfile.mkdtemp(prefix=".columnist-", dir=out))
+    placed: list[Path] = []
     try:
         for name, content in contents.values():
             with (partial / name).open("wb") as file:
@@ -184,6 +212,11 @@ def write_all(out: Path, contents: dict[str, tuple[str, bytes]]) -> dict[str, Pa
                 os.fsync(file.fileno())
         for name, _ in contents.values():
             (partial / name).replace(out / name)
+            placed.append(out / name)
+    except OSError:
+        for path in placed:
+            path.unlink(missing_ok=True)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return {kind: out / name for kind, (name, _) in contents.items()}
@@ -194,7 +227,7 @@ def describe(outcome: Done) -> dict[str, object]:
     header = outcome.header
     settled = header.settled
     return {
-        "file": str(outcome.file),
+        "file": shown(outcome.file),
         "label": outcome.label,
         "outputs": {kind: str(path) for kind, path in outcome.outputs.items()},
         "columns": header.columns,

@@ -46,7 +46,7 @@ def wrong_sites_png(
         frame.scatter(columns, rows, s=36, facecolors="none", edgecolors=colour, linewidths=1.0, label=label)
     if wrong:
         frame.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, fontsize=8, frameon=False)
-    frame.set_title(title, fontsize=10)
+    frame.set_title(title, fontsize=10, parse_math=False)
     frame.set_axis_off()
     ranked = sorted(wrong, key=lambda site: -max(site["p"]))
     places = np.unique(np.linspace(0, len(ranked) - 1, min(_PATCHES, len(ranked))).astype(int))

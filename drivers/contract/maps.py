@@ -162,6 +162,7 @@ FlagKind = Literal[
     "denoised",
     "many_foreign",
     "saturated",
+    "clipped",
     "dead_pixels",
     "read_in_field",
 ]

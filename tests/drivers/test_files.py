@@ -112,6 +112,93 @@ def test_does_not_invent_a_pixel_size_for_an_mrc_file_without_one(samples):
     assert read_micrographs(path).micrographs[0].facts.pixel_size_angstrom is None
 
 
+@pytest.mark.parametrize("with_header", [True, False], ids=["by its header", "by its steps"])
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_reads_an_mrc_file_of_bytes_with_and_without_signs(tmp_path, kind, with_header):
+    wave = 100 * np.sin(np.arange(48) / 3)[:, None] * np.cos(np.arange(40) / 3)
+    image = (wave if kind is np.int8 else wave + 120).astype(kind)
+    header = np.zeros(256, "<i4")
+    header[:4], header[7:10], header[16:19] = (40, 48, 1, 0), (40, 48, 1), (1, 2, 3)
+    header[10:13] = np.array([40.0, 48.0, 1.0], "<f4").view("<i4")
+    if with_header:
+        header[19:21] = np.array([image.min(), image.max()], "<f4").view("<i4")
+    content = bytearray(header.tobytes())
+    content[208:216] = b"MAP DD\0\0"
+    path = tmp_path / "bytes.mrc"
+    path.write_bytes(bytes(content) + image.tobytes())
+    read = read_micrographs(path).micrographs[0].image
+    assert read.dtype == kind
+    np.testing.assert_array_equal(np.sort(read, axis=None), np.sort(image, axis=None))
+
+
+IMAGEJ_UNITS = {"nm": 0.04, "um": 4e-5, "\\u00B5m": 4e-5, "micron": 4e-5, "A": 0.4, "angstrom": 0.4}
+
+
+@pytest.mark.parametrize("unit", IMAGEJ_UNITS)
+def test_reads_the_pixel_size_that_imagej_wrote(tmp_path, unit):
+    path = tmp_path / "image.tif"
+    write_tiff(path, imagej=True, resolution=(1 / IMAGEJ_UNITS[unit],) * 2, metadata={"unit": unit})
+    size = read_micrographs(path).micrographs[0].facts.pixel_size_angstrom
+    assert size.value == pytest.approx(0.4, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["pixel", "inch"])
+def test_dots_of_a_printer_are_no_pixel_size(tmp_path, unit):
+    path = tmp_path / "image.tif"
+    write_tiff(path, imagej=True, resolution=(72, 72), metadata={"unit": unit})
+    facts = read_micrographs(path).micrographs[0].facts
+    assert facts.pixel_size_angstrom is None
+    assert facts.notes == ()
+
+
+def test_pixels_that_imagej_says_are_not_square_are_told(tmp_path):
+    path = tmp_path / "image.tif"
+    write_tiff(path, imagej=True, resolution=(25, 50), metadata={"unit": "nm"})
+    facts = read_micrographs(path).micrographs[0].facts
+    assert facts.pixel_size_angstrom is None
+    assert "rows are 0.2 Å apart and columns 0.4 Å" in facts.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "size"),
+    [
+        (
+            {
+                "PhysicalSizeX": 0.04,
+                "PhysicalSizeXUnit": "nm",
+                "PhysicalSizeY": 0.04,
+                "PhysicalSizeYUnit": "nm",
+            },
+            0.4,
+        ),
+        ({"PhysicalSizeX": 4e-5, "PhysicalSizeY": 4e-5}, 0.4),
+        ({}, None),
+    ],
+    ids=["nm", "microns where no unit is named", "none"],
+)
+def test_reads_the_pixel_size_of_ome(tmp_path, metadata, size):
+    path = tmp_path / "image.ome.tif"
+    write_tiff(path, ome=True, metadata=metadata)
+    found = read_micrographs(path).micrographs[0].facts.pixel_size_angstrom
+    assert found is None if size is None else found.value == pytest.approx(size)
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "packbits"])
+def test_reads_compressed_tiff(tmp_path, compression):
+    path = tmp_path / "image.tif"
+    write_tiff(path, compression=compression)
+    np.testing.assert_array_equal(read_micrographs(path).micrographs[0].image, COUNTS)
+
+
+def write_tiff(path, **options):
+    from tifffile import imwrite
+
+    imwrite(path, COUNTS, photometric="minisblack", **options)
+
+
+COUNTS = np.random.default_rng(3).integers(0, 4000, (48, 40)).astype(np.uint16)
+
+
 def test_keeps_the_good_frames_and_says_what_it_refused(samples):
     frames = np.stack([samples.picture(), np.zeros_like(samples.picture())])
     path = samples.folder / "half.hspy"
@@ -181,8 +268,9 @@ def test_refuses_a_missing_file_a_folder_and_an_unknown_suffix(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_micrographs(tmp_path / "none.dm4")
     (tmp_path / "folder.tif").mkdir()
-    with pytest.raises(InputError, match="found a folder"):
+    with pytest.raises(InputError, match=r"tif: expected a file, found a folder; pass the files in it$"):
         read_micrographs(tmp_path / "folder.tif")
+    (tmp_path / "a.docx").touch()
     with pytest.raises(InputError, match=r"expected a file of type .*\.dm4.*found '\.docx'"):
         read_micrographs(tmp_path / "a.docx")
 

@@ -34,6 +34,18 @@ def test_gain_and_offset_end_at_the_door(rng):
     assert float(plain.square().mean()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 1e7), (1e25, 0.0), (1e-30, 0.0), (1e-30, 1e-25)], ids=str)
+def test_no_gain_is_too_large_and_no_offset(rng, gain, offset):
+    image = rng.normal(size=(64, 80))
+    assert torch.allclose(standardise(image * gain + offset), standardise(image), atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e30, 1e-30, 7])
+def test_a_constant_of_any_size_is_told(value):
+    with pytest.raises(InputError, match="constant"):
+        standardise(np.full((64, 65), value))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.float32, np.float64])
 def test_every_real_type_of_pixel_is_read_alike(rng, dtype):
     image = rng.integers(0, 100, size=(48, 48))

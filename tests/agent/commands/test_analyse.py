@@ -1,6 +1,7 @@
 """`columnist analyse` from files to results, and every kind of bad input."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,43 @@ def test_options_go_before_the_config_file(image, tmp_path, capsys):
     assert summary["sources"]["dopant"] == f"{config}: dopant"
 
 
+def test_the_folder_of_the_images_may_be_that_of_the_results(image, tmp_path, capsys):
+    np.save(tmp_path / "frame.npy", image)
+    words = ["analyse", str(tmp_path), *CONTEXT, "--out", str(tmp_path), "--json"]
+    for _ in range(2):
+        assert main(words) == 0
+        captured = capsys.readouterr()
+        assert [Path(one["file"]).name for one in json.loads(captured.out)["images"]] == ["frame.npy"]
+    assert "left out 3 pictures and maps of earlier runs" in captured.err
+
+
+def test_a_name_with_dollars_and_bytes_that_are_no_text_is_as_good_as_any(image, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (b"a$_$[b].npy", b"bad\xff.npy"):
+        np.save(os.fsdecode(os.fsencode(folder) + b"/" + name), image)
+    out = tmp_path / "maps"
+    assert main(["analyse", str(folder), *CONTEXT, "--out", str(out)]) == 0
+    assert "a$_$[b].npy" in capsys.readouterr().out
+    assert (out / "bad__map.png").is_file()
+    assert "bad\\udcff.npy" in (out / "report.html").read_text()
+
+
+def test_dark_pixels_that_are_cut_off_are_flagged(image, tmp_path, capsys):
+    pixels = image.astype(float)
+    rng = np.random.default_rng(2)
+    np.save(tmp_path / "frame.npy", np.maximum(pixels + rng.normal(size=pixels.shape), np.median(pixels)))
+    words = ["analyse", str(tmp_path / "frame.npy"), *CONTEXT, "--tables-only", "--json"]
+    assert main([*words, "--out", str(tmp_path / "maps")]) == 0
+    (summary,) = json.loads(capsys.readouterr().out)["images"]
+    assert "clipped" in [flag["kind"] for flag in summary["flags"]]
+
+
+def square(edge=192):
+    wave = np.cos(np.arange(edge) * 2 * np.pi / 10)
+    return 10 + wave[:, None] + wave + np.random.default_rng(3).normal(scale=0.1, size=(edge, edge))
+
+
 def flat(edge=96):
     return np.full((edge, edge), 7.0)
 
@@ -80,6 +118,7 @@ BAD = {
     "colour": (lambda image: np.stack([image] * 3, axis=2), [], "colour"),
     "stack": (lambda image: np.stack([image] * 9), [], "grey image"),
     "no lattice": (lambda image: np.random.default_rng(1).poisson(9, (128, 128)), [], "lattice"),
+    "square lattice": (lambda image: square(), [], "square lattice"),
     "another lattice": (lambda image: image, ["--pixel-size-angstrom", "0.29"], "cannot be this lattice"),
     "host of other contrast": (lambda image: image, ["--host", "MoTe2"], "hardly fits"),
     "energy": (lambda image: image, ["--energy-kev", "200"], "60, 80, 100"),

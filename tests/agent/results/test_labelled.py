@@ -3,6 +3,7 @@ import pytest
 
 from agent.results.labelled import EXAMPLE, find_labelled
 from drivers.contract.errors import InputError
+from models.scoring import Labels, score_map
 
 
 def write_example(folder):
@@ -38,3 +39,40 @@ def test_a_label_without_class_is_told(tmp_path):
     np.save(tmp_path / "labels.npy", np.array([0, 1, 7]))
     with pytest.raises(InputError, match="found none for 7"):
         find_labelled(tmp_path)
+
+
+STRANGE = {
+    "classes are no table": ("classes = {", "classes = [1]\nset2 = {", "table for classes"),
+    "points are no name": ('points = "points.npy"', "points = 5", "a text for points, found 5"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "told"), STRANGE.values(), ids=STRANGE)
+def test_values_of_another_type_are_told(old, new, told, tmp_path):
+    write_example(tmp_path)
+    text = EXAMPLE.replace(old, new).replace("set2 = { 0", "# { 0")
+    (tmp_path / "labelled.toml").write_text(text)
+    with pytest.raises(InputError, match=told):
+        find_labelled(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("points", "told"),
+    [(np.ones((2, 3)), "transpose"), (np.array([[1, 2], [3, np.nan], [5, 6]]), "found 1 that are not")],
+    ids=["transposed", "not a number"],
+)
+def test_points_of_another_shape_or_none_are_told(points, told, tmp_path):
+    write_example(tmp_path)
+    np.save(tmp_path / "points.npy", points)
+    with pytest.raises(InputError, match=told):
+        find_labelled(tmp_path)
+
+
+def test_a_column_answers_for_one_label_alone(a_map):
+    defect_map = a_map((3, 0, 3, 0))
+    first = [defect_map.columns["row_px"][0], defect_map.columns["col_px"][0]]
+    points = np.array([[first[0] + shift, first[1]] for shift in (1.0, 0.5, 2.0)])
+    score = score_map(defect_map, Labels(points, np.array(["metal", "x2", "vac1"])), radius_px=2.5)
+    assert score.recall == pytest.approx(1 / 3)
+    assert score.recall_vacancy == 0
+    assert [site["labelled"] for site in score.wrong] == ["x2"]

@@ -1,18 +1,62 @@
+import os
 from pathlib import Path
 
 import pytest
+from PIL import Image, PngImagePlugin
 
-from agent.results.names import check_inputs_are_kept, stems_of
+from agent.results.names import ResultNames, is_own, stems_of
+from agent.results.tables import HEADER
 from drivers.contract.errors import InputError
 
 
 def test_files_that_share_a_stem_get_names_of_their_own():
-    paths = [Path("a/x.dm4"), Path("a/x.tif"), Path("b/x.dm4"), Path("y.npy")]
-    assert stems_of(paths) == ["x_dm4", "x_tif", "x_dm4_2", "y"]
+    paths = [Path("a/x.dm4"), Path("a/x.tif"), Path("b/x.dm4"), Path("y.npy"), Path("report.npy")]
+    assert stems_of(paths) == ["x_dm4", "x_tif", "x_dm4_2", "y", "report_npy"]
+    assert stems_of([Path("report.npy")]) == ["report"]
+
+
+def test_a_name_that_is_no_text_gives_a_stem_that_is():
+    assert stems_of([Path(os.fsdecode(b"bad\xff.npy"))]) == ["bad_"]
+
+
+def test_images_of_one_file_leave_the_names_of_other_files_alone(tmp_path):
+    scan, plain = Path("scan.h5"), Path("scan_haadf.npy")
+    names = ResultNames([scan, plain], tmp_path)
+    assert names.stem(plain, "") == "scan_haadf"
+    assert [names.stem(scan, label) for label in ("haadf", "MAADF", "maadf")] == [
+        "scan_haadf_2",
+        "scan_MAADF",
+        "scan_maadf_2",
+    ]
 
 
 def test_no_result_takes_the_place_of_an_input(tmp_path):
-    path = tmp_path / "x.nxs"
+    paths = [tmp_path / "x.nxs", tmp_path / "scan.h5"]
     with pytest.raises(InputError, match="another --out"):
-        check_inputs_are_kept([path], ["x"], tmp_path)
-    check_inputs_are_kept([path], ["x"], tmp_path / "maps")
+        ResultNames(paths, tmp_path)
+    ResultNames(paths, tmp_path / "maps")
+    names = ResultNames([tmp_path / "scan.h5", tmp_path / "scan_a_map.png"], tmp_path)
+    with pytest.raises(InputError, match=r"scan_a_map\.png would take the place"):
+        names.stem(tmp_path / "scan.h5", "a")
+
+
+def test_a_link_to_itself_is_left_to_the_reader(tmp_path):
+    loop = tmp_path / "loop.npy"
+    loop.symlink_to(loop)
+    assert ResultNames([loop], tmp_path).stem(loop, "") == "loop"
+
+
+def test_what_we_wrote_is_known_again(tmp_path):
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", "columnist")
+    picture = Image.new("L", (40, 40))
+    picture.save(tmp_path / "ours.png", pnginfo=mark)
+    picture.save(tmp_path / "theirs.png")
+    for name in ("map.nxs", "raw.nxs"):
+        (tmp_path / name).touch()
+    (tmp_path / "map.csv").write_text(",".join(HEADER) + "\n")
+    (tmp_path / "raw.csv").write_text("x,y\n")
+    assert [name for name in ("ours.png", "theirs.png", "map.nxs", "raw.nxs") if is_own(tmp_path / name)] == [
+        "ours.png",
+        "map.nxs",
+    ]

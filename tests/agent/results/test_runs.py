@@ -1,7 +1,6 @@
 import pytest
 
 from agent.results.runs import find_files, write_all
-from drivers.contract.errors import InputError
 
 
 def test_results_appear_together_or_not_at_all(tmp_path):
@@ -14,10 +13,23 @@ def test_results_appear_together_or_not_at_all(tmp_path):
     assert written["overlay"].read_bytes() == b"2"
 
 
+def test_a_folder_in_the_place_of_a_result_leaves_no_half(tmp_path):
+    (tmp_path / "a.nxs").mkdir()
+    with pytest.raises(IsADirectoryError, match="in the place of a result"):
+        write_all(tmp_path, {"csv": ("a.csv", b"1"), "nexus": ("a.nxs", b"2")})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nxs"]
+
+
 def test_of_a_folder_those_files_are_taken_that_can_be_read(tmp_path):
     for name in ("b.tif", "a.dm4", "notes.txt", ".hidden.tif"):
         (tmp_path / name).touch()
-    assert [path.name for path in find_files([tmp_path])] == ["a.dm4", "b.tif"]
+    assert [path.name for path in find_files([tmp_path]).paths] == ["a.dm4", "b.tif"]
+
+
+def test_a_folder_without_micrographs_does_not_stop_the_rest(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="found none in this folder"):
-        find_files([tmp_path / "empty"])
+    found = find_files([tmp_path / "empty", tmp_path / "a.npy"])
+    assert [path.name for path in found.paths] == ["a.npy"]
+    (failure,) = found.failed
+    assert failure.file.name == "empty"
+    assert "found none in this folder" in failure.error
