@@ -37,8 +37,22 @@ LEAST_COLUMNS = 20
 #: a column there is on a rim.  Around a site in a straight edge it is 0.6.
 _LEAST_AROUND = 0.67
 
+#: Times that the difference of two colours is averaged; it has changed its sign if its median, either side,
+#: is more than this many times the median deviation from it (twins: 6 to 20; grains of one kind: 2 at most),
+#: and one side's more than this part of the other's.
+_WIDE, _APART, _ALIKE = 2, 4.0, 0.5
+
 #: Neighbours on the site lattice, whose basis vectors are 60 degrees apart.
 _STEPS = ((1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1))
+
+#: Steps to the six of the same sublattice, one lattice constant away.
+_RING = tuple((m, n) for m in range(-2, 3) for n in range(-2, 3) if m * m + n * n + m * n == 3)
+
+#: How many of these must be seen to enclose a site: if the other sublattice may go unseen, and if not.
+_OF_RING = (4, 5)
+
+#: A sublattice that is dimmer than this, over the mean of both, may go unseen, as S2 beside W does.
+_DIM = 0.7
 
 #: Steps to all within two periods of the site lattice, 1.2 lattice constants.
 _AROUND = tuple((m, n) for m in range(-2, 3) for n in range(-2, 3) if 0 < m * m + n * n + m * n <= 4)
@@ -61,7 +75,8 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     """Find all honeycomb sites of one region of the site lattice.
 
     Of the three colours of the site lattice, each a triangular lattice of period a, the darkest is that of
-    the hexagon centres.  Where it changes, one grain ends and another begins.
+    the hexagon centres.  Where it changes, or where the other two change places, one grain ends and another
+    begins.
 
     Parameters
     ----------
@@ -92,9 +107,10 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     contrast = filled - darkest
     valid = inside & (contrast > _LEAST_CONTRAST * contrast[inside].median())
     empty = torch.where(level[2] == darkest, 2, (level[1] == darkest).long())
-    interior, empty_of = _domains(empty, valid)
-    if len(empty_of) == 0:
+    interior, kind_of = _domains(2 * empty + _first_is_brighter(level, empty, valid), valid)
+    if len(kind_of) == 0:
         return None
+    empty_of = kind_of // 2
     domain = _grow(interior, inside)
     other = _neighbouring_domain(domain)
     boundary = other >= 0
@@ -104,11 +120,16 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     seen = response > COLUMN_RESPONSE * filled.clamp(min=_LEVEL_FLOOR * float(filled[inside].median()))
     hollow = empty_of[domain]
     possible = colour != hollow
-    supported = seen | _is_enclosed(seen | ~in_frame, hollow, colour)
-    site = torch.where(boundary, seen, (interior >= 0) & supported) & possible
-    rim = _part_around(site, in_frame & possible) < _LEAST_AROUND
+    # Maxima are not looked for at the very edge of the frame.
     looked_for = _is_inside(predicted, filtered.shape, float(torch.linalg.det(basis).abs().sqrt()) * 0.6)
-    site &= measured | ~rim | ~looked_for  # maxima are not looked for at the very edge of the frame
+    own = level.gather(0, colour[None])[0]
+    others_dim = 2 * filled - own < _DIM * filled
+    known = seen | ~looked_for
+    ringed = _around(known, _RING) >= torch.where(others_dim, *_OF_RING)
+    enclosed = ringed | _is_enclosed(known | ringed, hollow, colour)
+    site = torch.where(boundary, seen, (interior >= 0) & (seen | enclosed)) & possible
+    rim = _part_around(site, (looked_for | site) & possible) < _LEAST_AROUND
+    site &= measured | ~rim | ~looked_for
     at = site.flatten().nonzero()[:, 0]
     own = column.flatten()[at]
     is_measured = own >= 0
@@ -253,6 +274,14 @@ def _is_enclosed(seen: Tensor, empty: Tensor, colour: Tensor) -> Tensor:
     return neighbours >= 2
 
 
+def _around(seen: Tensor, steps: tuple[tuple[int, int], ...]) -> Tensor:
+    """How many of the cells so many steps away are seen, shape (H, W)."""
+    number = torch.zeros(seen.shape, dtype=torch.int8, device=seen.device)
+    for step in steps:
+        number += torch.roll(seen, step, dims=(0, 1))
+    return number
+
+
 def _part_around(site: Tensor, possible: Tensor) -> Tensor:
     """Part of the possible sites within 1.2 lattice constants of a site that are columns, shape (H, W)."""
     here = torch.stack([site, possible]).float()
@@ -270,35 +299,58 @@ def _is_inside(positions: Tensor, shape: torch.Size, margin: float = 0.0) -> Ten
     return inside
 
 
-def _domains(empty: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Connected areas of one empty colour.
+def _first_is_brighter(level: Tensor, empty: Tensor, valid: Tensor) -> Tensor:
+    """Which of the two colours that are not empty is the brighter one, 0 or 1, shape (H, W).
 
-    A change of the empty colour within one site lattice is a grain boundary: a mirror twin, or an antiphase
-    boundary.
+    0 wherever one colour is empty, unless both come about as far from equal as each other there, and by far
+    more than either scatters: where sublattices are about as bright as each other the sign follows defects.
+    """
+    first, second = (level.gather(0, ((empty + step) % 3)[None])[0] for step in (1, 2))
+    difference = first - second
+    for _ in range(_WIDE):
+        difference = _local_mean((difference * valid)[None], valid.float())[0]
+    is_first = torch.zeros_like(empty)
+    for colour in range(3):
+        here = valid & (empty == colour)
+        sides = [difference[here & side].abs() for side in (difference > 0, difference <= 0)]
+        if min(len(side) for side in sides) < 1.5 * LEAST_COLUMNS:
+            continue
+        usual = [side.median() for side in sides]
+        scatter = [(side - middle).abs().median() for side, middle in zip(sides, usual, strict=True)]
+        are_apart = all(middle > _APART * spread for middle, spread in zip(usual, scatter, strict=True))
+        if are_apart and min(usual) > _ALIKE * max(usual):
+            is_first = torch.where(here & (difference > 0), 1, is_first)
+    return is_first
+
+
+def _domains(kind: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Connected areas of one kind.
+
+    A change of kind within one site lattice is a grain boundary: a mirror twin, or an antiphase boundary.
 
     Returns
     -------
     domain : Tensor of shape (H, W)
         Number of the area, the largest 0; -1 outside.
-    empty_of : Tensor of shape (G,)
-        Empty colour of each area.
+    kind_of : Tensor of shape (G,)
+        Kind of each area.
     """
     structure = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
-    empty_np, valid_np = empty.cpu().numpy(), valid.cpu().numpy()
-    labels = np.zeros(empty_np.shape, dtype=np.int64)
-    colours = [-1]
-    for colour in range(3):
-        part, parts = label(valid_np & (empty_np == colour), structure)
-        labels += np.where(part > 0, part + len(colours) - 1, 0)
-        colours += [colour] * parts
-    size = np.bincount(labels.ravel(), minlength=len(colours))
+    kind_np, valid_np = kind.cpu().numpy(), valid.cpu().numpy()
+    labels = np.zeros(kind_np.shape, dtype=np.int64)
+    kinds = [-1]
+    for one in np.unique(kind_np[valid_np]).tolist():
+        part, parts = label(valid_np & (kind_np == one), structure)
+        labels += np.where(part > 0, part + len(kinds) - 1, 0)
+        kinds += [one] * parts
+    size = np.bincount(labels.ravel(), minlength=len(kinds))
     size[0] = 0
     order = np.argsort(-size, kind="stable")
     kept = order[size[order] >= 1.5 * LEAST_COLUMNS]  # a third of the sites are empty
-    renumber = np.full(len(colours), -1)
+    renumber = np.full(len(kinds), -1)
     renumber[kept] = np.arange(len(kept))
-    empty_of = torch.tensor(colours, device=empty.device)[torch.from_numpy(kept).to(empty.device)]
-    return torch.from_numpy(renumber[labels]).to(empty.device), empty_of
+    kind_of = torch.tensor(kinds, device=kind.device)[torch.from_numpy(kept).to(kind.device)]
+    return torch.from_numpy(renumber[labels]).to(kind.device), kind_of
 
 
 def _grow(domain: Tensor, inside: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, diags_array, eye_array, kron
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
+from scipy.sparse.linalg import factorized
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from models.frames import add_rows
+from models.frames import add_rows, sample_bilinear
 
 Number = TypeVar("Number", np.float32, np.int64)
 
@@ -41,6 +42,10 @@ _LEAST_IN_PHASE, _LEAST_IN_PHASE_OF_ANY = 0.4, 0.15
 
 #: Times that a region takes in the tiles around it.
 _ROUNDS = 8
+
+#: Times that the lattice is straightened where it bends more than that, and how stiff it is: weight of second
+#: differences from tile to tile beside that of the offsets.
+_BENDS, _STIFF = 20, 1.0
 
 #: Pairs of neighbouring tiles by which two regions are told to be one.
 _LEAST_CONTACTS = 2
@@ -95,10 +100,16 @@ def index_maxima(positions: Tensor, basis: Tensor, shape: tuple[int, int]) -> li
     rows, columns = (max(2, math.ceil(edge / tile_px)) for edge in shape)
     tile = (positions / tile_px).long()
     tile_number = tile[:, 0].clamp(0, rows - 1) * columns + tile[:, 1].clamp(0, columns - 1)
-    phase, coherence = _tile_phases(coordinates, tile_number, (rows, columns))
-    phases, coherences = phase.cpu().numpy(), coherence.cpu().numpy()
-    offsets, region = _join_in_phase(*_unwrap(phases, coherences), phases, coherences)
-    offsets, region = _merge_in_phase(offsets, region)
+    offsets, region = _regions(coordinates, tile_number, (rows, columns))
+    for _ in range(_BENDS):
+        if int(region.max()) < 1:
+            break
+        bent = _bend(offsets, region == 0)
+        straight = coordinates - _bilinear(bent, positions / tile_px)
+        left, known = _regions(straight, tile_number, (rows, columns))
+        if (known == 0).sum() <= (region == 0).sum():
+            break
+        coordinates, offsets, region = straight, left, known
     offset = torch.from_numpy(offsets).to(positions).reshape(-1, 2)[tile_number]
     of_region = torch.from_numpy(region).to(positions.device).flatten()[tile_number]
     index = torch.round(coordinates - offset).long()
@@ -108,6 +119,41 @@ def index_maxima(positions: Tensor, basis: Tensor, shape: tuple[int, int]) -> li
         if len(member):
             found.append(Indexed(member, index[member]))
     return found
+
+
+def _regions(
+    coordinates: Tensor, tile: Tensor, grid: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Offsets (R, C, 2) and region (R, C) of every tile, as `_unwrap` gives them."""
+    phase, coherence = _tile_phases(coordinates, tile, grid)
+    phases, coherences = phase.cpu().numpy(), coherence.cpu().numpy()
+    return _merge_in_phase(*_join_in_phase(*_unwrap(phases, coherences), phases, coherences))
+
+
+def _bend(offsets: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The smoothest offsets (R, C, 2) that are those of the tiles that are known.
+
+    Least squares of second differences and of what is left of the offsets: beyond the known tiles the slope
+    goes on.
+    """
+    rows, columns = known.shape
+    weight = known.ravel().astype(np.float64)
+    second = [diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(max(n - 2, 0), n)) for n in known.shape]
+    down, across = kron(second[0], eye_array(columns)), kron(eye_array(rows), second[1])
+    first = [diags_array([-1.0, 1.0], offsets=[0, 1], shape=(n - 1, n)) for n in known.shape]
+    twist = kron(*first)
+    stiff = down.T @ down + across.T @ across + 2 * twist.T @ twist
+    matrix = (diags_array(weight) + _STIFF * stiff).tocsc()
+    solve = factorized(matrix)
+    flat = offsets.reshape(-1, 2).astype(np.float64)
+    bent = np.stack([solve(weight * flat[:, axis]) for axis in range(2)], axis=1)
+    return bent.reshape(offsets.shape).astype(np.float32)
+
+
+def _bilinear(offsets: NDArray[np.float32], place: Tensor) -> Tensor:
+    """Offsets (R, C, 2), each of the middle of its tile, at places (K, 2) counted in tiles; (K, 2)."""
+    values = torch.from_numpy(offsets).to(place).permute(2, 0, 1)
+    return sample_bilinear(values, place - 0.5).T
 
 
 def _tile_phases(coordinates: Tensor, tile: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:

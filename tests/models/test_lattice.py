@@ -162,6 +162,41 @@ def test_a_mirror_twin_of_one_site_lattice_is_two_grains(make_honeycomb, draw, r
     assert lattice.boundary.any()
 
 
+@pytest.mark.parametrize(("heights", "is_one"), [((1.0, 0.8), True), ((0.8, 1.0), False)], ids=["one", "two"])
+def test_grains_whose_sublattices_change_places_are_two_though_their_hexagons_go_on(
+    make_honeycomb, draw, rng, heights, is_one
+):
+    there = make_honeycomb(SHAPE, lattice_px=10.0)
+    left = there.positions[:, 1] < 120
+    beyond = np.where(there.sublattice == 0, *heights)
+    truth = type(there)(there.positions, there.sublattice, np.where(left, there.height, beyond))
+    lattice = fit(draw(truth, SHAPE, sigma_px=1.4) + rng.normal(0, 0.1, SHAPE))
+    assert np.mean(match(lattice, truth.inside(SHAPE, 5.0))[0] < 2) > 0.99
+    sites, grain = lattice.positions.numpy(), lattice.grain.numpy()
+    if is_one:
+        assert len(lattice.vectors) == 1
+        assert not lattice.boundary.any()
+    else:
+        assert len(lattice.vectors) == 2
+        assert ((grain == 1) == (sites[:, 1] < 120))[np.abs(sites[:, 1] - 120) > 12].all()
+        assert (np.abs(sites[lattice.boundary.numpy()][:, 1] - 120) < 25).all()
+
+
+@pytest.mark.parametrize("amplitude_px", [2.0, 5.0, 7.0])
+def test_a_drift_that_comes_and_goes_makes_no_second_grain(make_honeycomb, draw, rng, amplitude_px):
+    shape = (512, 384)
+    truth = make_honeycomb(shape, lattice_px=16.0)
+    aside = amplitude_px * np.sin(2 * np.pi * truth.positions[:, :1] / shape[0])
+    bent = type(truth)(truth.positions + aside * [0.5, 1.0], truth.sublattice, truth.height)
+    bent = bent.dimmed(rng.choice(len(bent.height), len(bent.height) // 20, replace=False), 0.3)
+    lattice = fit(draw(bent, shape, sigma_px=2.2) + rng.normal(0, 0.1, shape))
+    assert len(lattice.vectors) == 1
+    assert not lattice.boundary.any()
+    missed, invented = match(lattice, bent.inside(shape, 8.0))[0], match(lattice, bent)[1]
+    assert np.mean(missed < 3) > 0.995
+    assert (invented < 3).all()
+
+
 @pytest.mark.parametrize("smooth", [1, 2, 3])
 def test_smooth_noise_is_no_honeycomb(rng, smooth):
     with pytest.raises(InputError, match="expected"):
