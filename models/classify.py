@@ -20,11 +20,12 @@ from models.posterior import (
     calibrate,
     infer_posterior,
     learn_prior,
+    mix,
     predict_logits,
     run_network,
 )
 from models.reading import Reading, read_columns
-from models.scatter import find_scatter, pool_scatter
+from models.scatter import find_beyond, find_scatter, pool_scatter
 from models.sublattice import (
     ExpectedContrast,
     SublatticeDecision,
@@ -60,10 +61,12 @@ class Classification:
     posterior : Posterior
         Probabilities of the classes, their entropy, and the frame's prior.
     foreignness : Tensor of shape (S,)
-        See `models.foreignness`: above 1 rarer than one column in a hundred.
+        See `models.foreignness`: above 1 rarer than one column in a hundred.  At least as much as `beyond`.
+    beyond : Tensor of shape (S,)
+        See `models.scatter.find_beyond`.
     is_decided : Tensor of shape (S,)
-        Whether it is decided which sublattice of the column's grain is the metal.  If not, classes and
-        foreignness rest on a guess and should not be used.
+        Whether it is decided which sublattice of the column's grain is the metal.  If not, probabilities
+        weigh both, and foreignness rests on the better guess.
     reading : Reading
         All sites, also those too near to the edge.
     decision : SublatticeDecision
@@ -75,6 +78,7 @@ class Classification:
     is_whole: Tensor
     posterior: Posterior
     foreignness: Tensor
+    beyond: Tensor
     is_decided: Tensor
     reading: Reading
     decision: SublatticeDecision
@@ -154,6 +158,30 @@ def classify_columns(
     decision = decide_by_contrast(reading.grains, _expected(context, is_doped))
     if shown is not None:
         decision = with_more_evidence(decision, shown)
+
+    def by(one: SublatticeDecision) -> Classification:
+        return _classify_by(one, reading, context, weights, familiar, helper, is_doped=is_doped)
+
+    result = by(decision)
+    is_open = ~decision.is_decided
+    if not is_open.any():
+        return result
+    swapped = replace(decision, metal=torch.where(is_open, 1 - decision.metal, decision.metal))
+    odds = torch.where(is_open, decision.margin_nats, torch.inf)[reading.lattice.grain][result.chosen]
+    return replace(result, posterior=mix(result.posterior, by(swapped).posterior, odds))
+
+
+def _classify_by(
+    decision: SublatticeDecision,
+    reading: Reading,
+    context: Context,
+    weights: Weights,
+    familiar: Familiar,
+    helper: Helper,
+    *,
+    is_doped: bool,
+) -> Classification:
+    """Classify every column that was read, the metals being where a decision says that they are."""
     chosen = reading.covered.nonzero()[:, 0]
     moments, is_whole = reading.moments[chosen], reading.whole[chosen]
     is_metal = decision.is_metal(reading.lattice)[chosen]
@@ -164,13 +192,16 @@ def classify_columns(
     by_metal = encode_contrast(aligned, is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
         raw = helper.start(lambda: run_network(weights, by_metal, context))
-        foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))
+        foreign = helper.start(lambda: score_foreignness(familiar, by_metal, context))
         at = lattice.positions[chosen] / lattice.lattice_px
         scatter = find_scatter(by_metal, is_regular, at, templates)
         logits = calibrate(weights, raw(), by_metal, context, scatter.noise)
         logits = pool_scatter(logits, by_metal, scatter, templates)
+        beyond = find_beyond(by_metal, scatter, templates, is_doped=is_doped)
+        foreignness = torch.maximum(foreign(), beyond)
     else:
-        foreignness = helper.start(lambda: score_foreignness(familiar, by_metal, context))
+        foreignness = score_foreignness(familiar, by_metal, context)
+        beyond = torch.zeros_like(foreignness)
         by_brightness = encode_contrast(moments, is_brighter(reading.contrast, reading.lattice)[chosen])
         logits = predict_logits(weights, by_brightness, context)
     if not is_doped:
@@ -181,7 +212,8 @@ def classify_columns(
         positions=reading.lattice.positions[chosen],
         is_whole=is_whole,
         posterior=infer_posterior(logits, prior=prior),
-        foreignness=foreignness(),
+        foreignness=foreignness,
+        beyond=beyond,
         is_decided=decision.is_decided[reading.lattice.grain][chosen],
         reading=reading,
         decision=decision,

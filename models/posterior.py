@@ -137,6 +137,21 @@ def infer_posterior(logits: Tensor, *, prior: Tensor | None = None) -> Posterior
     return Posterior(probability, entropy_nats(probability), prior)
 
 
+def mix(one: Posterior, other: Posterior, odds_nats: Tensor) -> Posterior:
+    """What is said of columns if either of two posteriors may hold; the prior stays the first's.
+
+    Parameters
+    ----------
+    one, other : Posterior
+        Of the same S columns.
+    odds_nats : Tensor of shape (S,)
+        Logarithm of how much more probable the first is.
+    """
+    share = torch.sigmoid(odds_nats.double())[:, None]
+    probability = (share * one.probability + (1 - share) * other.probability).to(one.probability)
+    return Posterior(probability, entropy_nats(probability), one.prior)
+
+
 def learn_prior(logits: Tensor) -> Tensor:
     """Shares of the classes in a frame, by expectation maximisation from the starting shares, shape (5,)."""
     probability = _softmax(logits.cpu().double()).T.contiguous()  # (5, S)

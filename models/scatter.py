@@ -37,6 +37,9 @@ _LEAST_SPREAD = 0.02
 #: constants, and columns of the whole frame that are added to those of either window.
 _CENTRE_REACH, _SPREAD_REACH, _FROM_FRAME = 2.0, 3.0, 15.0
 
+#: Standard deviations beyond every class at which a column is as foreign as 1.
+_BEYOND = 3.0
+
 #: Times that spreads and shares are found from one another.
 _ROUNDS = 4
 
@@ -158,6 +161,27 @@ def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: 
     result[places[~metal], :3] = pooled[~metal]
     result[places[metal], 3:] = pooled[metal, :2]
     return result
+
+
+def find_beyond(contrast: Tensor, scatter: Scatter, templates: Templates, *, is_doped: bool) -> Tensor:
+    """How far columns lie beyond every class of their sublattice, as a foreignness (S,), >= 0.
+
+    Beyond are a metal column that is missing, an atom too many, a dopant that nobody named: all classes lie
+    between the whole column and the deepest defect, and the frame tells how far they scatter.
+
+    Parameters
+    ----------
+    contrast, scatter, templates
+        As for `pool_scatter`.
+    is_doped : bool
+        Whether there may be dopants.
+    """
+    depth = _depths(contrast, templates) - scatter.centre.double().numpy()
+    on_metal = (contrast[:, MOMENTS] > 0.5).numpy()
+    deepest = np.where(on_metal, float(is_doped), _second_defect(templates)[0])
+    beyond = np.maximum(-depth, depth - deepest).clip(min=0)
+    told = ~scatter.tail.isnan().numpy()
+    return torch.from_numpy(np.where(told, beyond / (_BEYOND * scatter.spread.double().numpy()), 0.0)).float()
 
 
 def _usual_spread(depth: NDArray[np.float64]) -> float:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,3 +73,18 @@ def test_an_unknown_context_is_refused_before_the_frame_is_looked_at(familiar):
 def test_a_frame_without_a_lattice_is_refused(familiar, rng):
     with pytest.raises(InputError, match="expected"):
         classify(rng.poisson(10, (128, 128)), WSE2, weights("mlp-simple"), familiar)
+
+
+def test_where_the_sublattice_is_not_decided_the_probabilities_weigh_both(frame, familiar, monkeypatch):
+    image, _ = frame
+    sure = classify(image, WSE2, weights("mlp-simple"), familiar)
+    unsure = replace(sure.decision, margin_nats=torch.tensor([1.2]))
+    monkeypatch.setattr("models.classify.decide_by_contrast", lambda *_: unsure)
+    both = classify(image, WSE2, weights("mlp-simple"), familiar)
+    assert not both.is_decided.any()
+    said = sure.posterior.probability[:, ColumnClass.METAL].round()
+    share = float(torch.sigmoid(torch.tensor(1.2)))
+    expected = torch.where(said == 1, share, 1 - share)
+    assert torch.allclose(both.posterior.probability[:, 3:].sum(1), expected, atol=0.01)
+    assert torch.equal(both.posterior.label, sure.posterior.label)
+    assert (both.posterior.entropy_nats > 0.5).all()
