@@ -421,7 +421,8 @@ def _flags(
             MapFlag(
                 kind="many_foreign",
                 message=f"{beyond.sum()} of {defects.sum()} columns that are not whole lie beyond every "
-                "class: metal that is missing, atoms too many, or another dopant, host or detector than was said",
+                "class: metal that is missing, atoms too many, or another dopant, host or detector than "
+                "was said",
             )
         )
     foreign = float((columns["foreign"] > FOREIGN).mean())

@@ -162,6 +162,17 @@ def test_a_mirror_twin_of_one_site_lattice_is_two_grains(make_honeycomb, draw, r
     assert lattice.boundary.any()
 
 
+@pytest.mark.parametrize(("noise", "most_px"), [(0.05, 0.1), (0.45, 0.65), (0.6, 0.75)])
+def test_neighbours_have_a_say_in_where_a_column_of_a_noisy_frame_lies(
+    make_honeycomb, draw, rng, noise, most_px
+):
+    truth = make_honeycomb(SHAPE, lattice_px=14.0)
+    lattice = fit(draw(truth, SHAPE, sigma_px=2.4) + rng.normal(0, noise, SHAPE))
+    distance = match(lattice, truth)[1]
+    assert np.sqrt(np.square(distance).mean()) < most_px
+    assert (distance < 2).all()
+
+
 @pytest.mark.parametrize(("heights", "is_one"), [((1.0, 0.8), True), ((0.8, 1.0), False)], ids=["one", "two"])
 def test_grains_whose_sublattices_change_places_are_two_though_their_hexagons_go_on(
     make_honeycomb, draw, rng, heights, is_one
