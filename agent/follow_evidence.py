@@ -70,6 +70,8 @@ def evidence_weighed(state: State, event: EvidenceWeighed) -> Step:
         score=told.score or state.evidence.score,
         drift_angstrom=told.drift_angstrom if told.is_entered else state.evidence.drift_angstrom,
     )
+    if told.is_entered and told.is_whole:  # what could not be read before it may be readable now
+        evidence = replace(evidence, repeats=tuple(r for r in evidence.repeats if not r.is_unreadable))
     name = evidence.request_of(frame)
     state = replace(state, evidence=evidence)
     actions: tuple[Action, ...] = tuple(

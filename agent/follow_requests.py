@@ -17,10 +17,10 @@ from drivers.contract.instrument import AcquireImage, Command, SwitchEnergy
 
 Step = tuple[State, tuple[Action, ...]]
 
-#: Requests one after another whose frames told nothing; after so many only a new map leads to another.
-#: Small windows here and there cost little, and what cannot be read in one place may be in the next
+#: Scans of the field, and of windows, that told nothing since one did; after so many only a new map leads to
+#: another.  Small windows here and there cost little, and what cannot be read in one place may be in the next
 #: (`agent.wishes` leaves a place alone that was in vain often enough).
-_MOST_IN_VAIN, _MOST_WINDOWS_IN_VAIN = 3, 12
+_MOST_FIELDS_IN_VAIN, _MOST_WINDOWS_IN_VAIN = 3, 12
 
 #: What helps then.
 _AFTER_VAIN = (
@@ -140,7 +140,8 @@ def expire(state: State, now_s: float) -> Step:
             outcome = f"the instrument never answered; {waited_s:.0f} s have passed since it was proposed"
             state, more = _fail(state, request, outcome, is_doubt=True)
         elif request.status == "confirmed":
-            state, more = end(state, moved_to(request, "unscored", "its frame never came into the evidence"))
+            lost = moved_to(request, "unscored", "its frame never came into the evidence")
+            state, more = end(state, lost, came=False)
         else:
             state, more = end(state, moved_to(request, "expired", f"nobody answered within {waited_s:.0f} s"))
         actions += more
@@ -160,18 +161,17 @@ def give_up(state: State, why: str, *, is_last: bool = False) -> Step:
             state, more = _fail(state, request, outcome, is_doubt=not is_last)
             actions += more
         elif request.status == "confirmed" and request.is_open and is_last:
-            state, more = end(state, moved_to(request, "unscored", why))
+            state, more = end(state, moved_to(request, "unscored", why), came=False)
             actions += more
     return state, actions
 
 
-def end(state: State, request: Request) -> Step:
-    """Note the end of a request, and pause before the next."""
+def end(state: State, request: Request, *, came: bool = True) -> Step:
+    """Note the end of a request, and pause before the next; `came` is whether its frame did."""
     state = replace(_with(state, request), memory=rest(state.memory, state.rules.policy))
     promise = request.wish.promise
     evidence = state.evidence
     if promise is not None and request.status != "scored":
-        is_unreadable = request.status == "unscored"
         repeat = Repeat(
             detectors=promise.detectors,
             energy_kev=promise.energy_kev,
@@ -179,28 +179,35 @@ def end(state: State, request: Request) -> Step:
             until_map=state.counts.mapped + state.rules.policy.cooldown_frames,
             dose_e_per_a2=promise.dose_e_per_a2,
             electrons=promise.electrons,
-            is_unreadable=is_unreadable,
+            is_unreadable=request.status == "unscored" and came,
         )
-        evidence = replace(evidence, repeats=(*evidence.repeats, repeat)[-_ENDED_KEPT:])
-    # After a failure or a frame in vain something else may do; an answer of the operator is to be respected.
-    score, vain = evidence.score, evidence.vain
-    if promise is not None and request.status == "unscored":
-        score, vain = score.scored(promise.plain_nats, 0.0), vain + 1
-    elif request.status == "scored":
-        vain = 0
-    acquire = request.wish.then or _acquired(request.wish)
-    is_window = acquire is not None and acquire.window is not None
-    most = _MOST_WINDOWS_IN_VAIN if is_window else _MOST_IN_VAIN
-    is_fruitless = promise is not None and request.status in ("failed", "unscored")
-    evidence = replace(
-        evidence, score=score, vain=vain, is_stale=evidence.is_stale or (is_fruitless and vain < most)
-    )
-    state = replace(state, evidence=evidence)
+        evidence = replace(evidence, repeats=_remembered((*evidence.repeats, repeat)))
+    fields, windows = evidence.vain_fields, evidence.vain_windows
     actions: tuple[Action, ...] = (AnnounceRequest(request=request),)
-    if is_fruitless and vain >= most:
-        text = f"{vain} requests one after another told nothing; no more is asked for until another map comes"
-        actions += (Notice(level="warning", text=text, remedy=_AFTER_VAIN),)
-    return state, actions
+    if promise is not None and request.status == "unscored":
+        evidence = replace(evidence, score=evidence.score.scored(promise.plain_nats, 0.0))
+        acquire = request.wish.then or _acquired(request.wish)
+        is_window = acquire is not None and acquire.window is not None
+        fields, windows = fields + (not is_window), windows + is_window
+        if (windows == _MOST_WINDOWS_IN_VAIN) if is_window else (fields == _MOST_FIELDS_IN_VAIN):
+            what = f"{windows} scans of windows" if is_window else f"{fields} scans of the field"
+            text = f"{what} told nothing, and none did since; no more is asked for until another map comes"
+            actions += (Notice(level="warning", text=text, remedy=_AFTER_VAIN),)
+    elif request.status == "scored":
+        fields = windows = 0
+    # After a failure or a frame in vain something else may do; an answer of the operator is to be respected.
+    is_fruitless = promise is not None and request.status in ("failed", "unscored")
+    may_go_on = fields < _MOST_FIELDS_IN_VAIN and windows < _MOST_WINDOWS_IN_VAIN
+    is_stale = evidence.is_stale or (is_fruitless and may_go_on)
+    evidence = replace(evidence, vain_fields=fields, vain_windows=windows, is_stale=is_stale)
+    return replace(state, evidence=evidence), actions
+
+
+def _remembered(repeats: tuple[Repeat, ...]) -> tuple[Repeat, ...]:
+    """The last repeats of either kind, in order: what was denied does not drive out what was in vain."""
+    kinds = [[r for r in repeats if r.is_unreadable == kind][-_ENDED_KEPT:] for kind in (False, True)]
+    kept = {id(repeat) for kind in kinds for repeat in kind}
+    return tuple(repeat for repeat in repeats if id(repeat) in kept)
 
 
 def _acquired(wish: Wish) -> AcquireImage | None:

@@ -105,8 +105,8 @@ class Evidence:
     score : Score
     early : tuple or None
         Request, status and outcome of one that was scored before the instrument's answer came.
-    vain : int
-        Requests, one after another, whose frames told nothing.
+    vain_fields, vain_windows : int
+        Scans of the field, and of windows of it, that told nothing since one did.
     verdict : Verdict or None
         How far the goals are.
     drift_angstrom : tuple of float
@@ -123,7 +123,8 @@ class Evidence:
     pending: tuple[Wish, FrameRef | None] | None = None
     score: Score = field(default_factory=Score)
     early: tuple[str, Status, str] | None = None
-    vain: int = 0
+    vain_fields: int = 0
+    vain_windows: int = 0
     verdict: Verdict | None = None
     drift_angstrom: Shift = (0.0, 0.0)
     repeats: tuple[Repeat, ...] = ()

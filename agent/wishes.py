@@ -96,6 +96,7 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
         energies_kev=_energies(outlook, rules),
         insight=outlook.insight,
         electrons_per_s=rules.policy.electrons_per_s,
+        without=given_up(outlook.situation.repeats),
     )
     if not offers:
         return None, "the instrument offers no scan whose dose and time are known"
@@ -103,11 +104,12 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
     within = [offer for offer in readable if _is_within_dose(offer, outlook.register, rules)]
     if not within:
         return None, "every further scan would pass the limit of dose"
-    repeats = outlook.situation.repeats
+    repeats, left_alone = outlook.situation.repeats, given_up(outlook.situation.repeats)
     fresh = [
         offer
         for offer in within
-        if not any(is_barred(offer, repeat) for repeat in repeats) and not is_given_up(offer, repeats)
+        if not any(is_barred(offer, repeat) for repeat in repeats)
+        and not any(_is_same(offer.acquire.window, window) for window in left_alone)
     ]
     choice = choose(
         fresh,
@@ -120,7 +122,8 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
         needed_nats=outlook.needed_nats,
     )
     if choice is None:
-        return None, f"no scan is expected to tell {rules.policy.least_gain_nats:g} nats"
+        left = "" if len(fresh) == len(within) else ", but for what was in vain, denied or failed before"
+        return None, f"no scan is expected to tell {rules.policy.least_gain_nats:g} nats{left}"
     if outlook.state.is_scanning and choice.offer.switch is None and choice.offer.acquire.window is None:
         return None, "nothing is better than the frames that come anyway"
     return _as_wish(choice, outlook, law), ""
@@ -139,16 +142,18 @@ def is_barred(offer: Offer, repeat: Repeat) -> bool:
         return False
     if window is None or other is None:
         return window is other
-    return _shared(window, other) > _SAME_WINDOW
+    return _is_same(window, other)
 
 
-def is_given_up(offer: Offer, repeats: tuple[Repeat, ...]) -> bool:
-    """Whether a window was in vain so often, at whatever dose, that it is left alone."""
-    window = offer.acquire.window
-    if window is None:
-        return False
-    others = [r.acquire.window for r in repeats if r.is_unreadable and r.acquire and r.acquire.window]
-    return sum(_shared(window, other) > _SAME_WINDOW for other in others) >= _MOST_IN_VAIN
+def given_up(repeats: tuple[Repeat, ...]) -> tuple[Window, ...]:
+    """Windows that were in vain so often, at whatever dose, that they are left alone."""
+    vain = [r.acquire.window for r in repeats if r.is_unreadable and r.acquire and r.acquire.window]
+    return tuple(one for one in vain if sum(_is_same(one, other) for other in vain) >= _MOST_IN_VAIN)
+
+
+def _is_same(one: Window | None, other: Window) -> bool:
+    """Whether two windows are the same to ask for."""
+    return one is not None and _shared(one, other) > _SAME_WINDOW
 
 
 def _energies(outlook: Outlook, rules: Rules) -> tuple[float, ...]:

@@ -5,9 +5,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from agent.assessment import Score
 from agent.belief import Belief
-from agent.boxes import RIM_ANGSTROM, Box, densest_boxes
+from agent.boxes import RIM_ANGSTROM, Box, densest_boxes, inner, is_inside
 from agent.insight import Insight
 from agent.register import Register
 from agent.value import Candidate, Worth, column_gains, weigh
@@ -122,6 +124,7 @@ def list_offers(
     energies_kev: Sequence[float] = (),
     insight: Insight | None = None,
     electrons_per_s: float = 1e6,
+    without: Sequence[Window] = (),
 ) -> list[Offer]:
     """List what the instrument can do next without moving the stage.
 
@@ -143,6 +146,8 @@ def list_offers(
         Beam energies that may be gone over to.
     electrons_per_s : float
         Dose that a second of waiting counts as.
+    without : sequence of Window
+        Windows that no window is put for.
 
     Returns
     -------
@@ -167,9 +172,13 @@ def list_offers(
         plain = Candidate(contexts, dose, field_box, 0.0)
         windows: list[Window | None] = [None]
         if capabilities.can_scan_windows and is_known:
+            gain = column_gains(register, belief, [plain], law, insight=insight)[0]
+            for avoided in without:
+                left_out = inner(_box(avoided, field_box, shape))
+                gain = np.where(is_inside(register.position_angstrom, left_out), 0.0, gain)
             boxes = densest_boxes(
                 register.position_angstrom,
-                column_gains(register, belief, [plain], law, insight=insight)[0],
+                gain,
                 field_box,
                 _WINDOWS,
                 margin_angstrom=MARGIN_ANGSTROM,

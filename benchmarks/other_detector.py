@@ -25,7 +25,7 @@ from models.reading import read_columns
 #: A column and a label nearer than this to each other are the same [px].
 _RADIUS_PX = 2.5
 
-#: Disagreements fewer than this are not averaged.
+#: Disagreements fewer than this are not averaged, nor is a line laid through fewer agreed columns.
 _LEAST = 5
 
 
@@ -50,20 +50,22 @@ class Depths:
 
 def disagreements(images: list[LabelledImage], analyser: Analyser) -> dict[str, dict[str, Any]]:
     """For each image, by the other detector of its scan, the columns that map and labels disagree over."""
-    report: dict[str, dict[str, Any]] = {}
-    depths = {image.name: _depths(image, analyser) for image in images}
-    for image in images:
-        for other in images:
-            if other.detector != image.detector and _are_alike(image, other):
-                report[image.name] = _witnessed(depths[image.name], depths[other.name])
-    return report
+    pairs = [
+        (one, other)
+        for one in images
+        for other in images
+        if other.detector != one.detector and _are_alike(one, other)
+    ]
+    depths = {image.name: _depths(image, analyser) for image, _ in pairs}  # whichever is first is second, too
+    return {one.name: _witnessed(depths[one.name], depths[other.name]) for one, other in pairs}
 
 
 def _are_alike(image: LabelledImage, other: LabelledImage) -> bool:
     return image.group == other.group and np.array_equal(image.labels.points, other.labels.points)
 
 
-def _depths(image: LabelledImage, analyser: Analyser) -> Depths:
+def _depths(image: LabelledImage, analyser: Analyser) -> Depths | None:
+    """Depths of an image's columns; None if map and labels agree on too few."""
     micrograph = read_micrographs(image.path).micrographs[0]
     columns = analyse(micrograph.image, settle(image.facts, micrograph.facts), analyser).columns
     reading = read_columns(micrograph.image)
@@ -75,23 +77,29 @@ def _depths(image: LabelledImage, analyser: Analyser) -> Depths:
     labelled = np.isin(image.labels.meaning, ("vac1", "vac2", "vacancy"))
     called = np.isin(columns["cls"][nearest], (ColumnClass.VAC1, ColumnClass.VAC2))
     known = inside & (labelled | (image.labels.meaning == "x2"))
-    whole = np.median(contrast[known & ~called & ~labelled])
-    missing = np.median(contrast[known & called & labelled])
+    agreed = known & ~called & ~labelled, known & called & labelled
+    if min(one.sum() for one in agreed) < _LEAST:
+        return None
+    whole, missing = (np.median(contrast[one]) for one in agreed)
     return Depths(known, called, labelled, (whole - contrast) / (whole - missing))
 
 
-def _witnessed(own: Depths, other: Depths) -> dict[str, Any]:
+def _witnessed(own: Depths | None, other: Depths | None) -> dict[str, Any]:
+    """Means over each kind of disagreement that there is enough of."""
+    if own is None or other is None:
+        return {}
     known = own.known & other.known
     kinds = {"called_only": own.called & ~own.labelled, "labelled_only": ~own.called & own.labelled}
+    agreed = known & ~own.called & ~own.labelled, known & own.called & own.labelled
     found: dict[str, Any] = {}
     for name, kind in kinds.items():
         chosen = known & kind
-        if chosen.sum() < _LEAST:
+        if min(one.sum() for one in (chosen, *agreed)) < _LEAST:
             continue
         seen = other.depth[chosen]
         as_x2, as_vacancy = (
-            np.polyval(np.polyfit(own.depth[agreed], other.depth[agreed], 1), own.depth[chosen]).mean()
-            for agreed in (known & ~own.called & ~own.labelled, known & own.called & own.labelled)
+            np.polyval(np.polyfit(own.depth[one], other.depth[one], 1), own.depth[chosen]).mean()
+            for one in agreed
         )
         found[name] = {
             "columns": int(chosen.sum()),

@@ -38,8 +38,8 @@ _SHARP = 1.12
 
 #: ... or by this one, where the correlation also stands out by so many standard deviations from a parabola
 #: through that of edges up to so many pixels away, as in a part of a denoised frame, or a resized one.
-#: Frames that were blurred or resized by themselves are explained best by an edge at the end of the range,
-#: which is not believed, or by many alike (1.00 to 1.05, where they stand out by 3 at most).
+#: Most frames that were blurred or resized by themselves are explained best by an edge at the end of the
+#: range, which is not believed, or by many alike; the others are left as they are by `_ENOUGH`.
 _BLUNT, _STANDS_OUT, _NEARBY = 1.025, 3.0, 7
 
 #: Middle of the frame that is looked at first, and that the filter is told from [px]; frequencies that are

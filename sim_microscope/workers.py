@@ -20,7 +20,7 @@ def worker_pool(workers: int, prepare: Callable[[], None] | None = None) -> Proc
     )
 
 
-def connect_cluster(address: str) -> Any:
+def connect_cluster(address: str, *, timeout_s: float = 10.0) -> Any:
     """Client of a Dask scheduler.
 
     Raises
@@ -31,7 +31,7 @@ def connect_cluster(address: str) -> Any:
     from distributed import Client
 
     try:
-        return Client(address, timeout="10s")
+        return Client(address, timeout=timeout_s)
     except OSError as error:
         raise InputError(
             f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`, or "

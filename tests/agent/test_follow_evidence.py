@@ -191,7 +191,7 @@ def test_a_frame_that_tells_nothing_leaves_its_request_unscored(make, begun, how
     assert ("r1", "unscored") in told(actions)
     assert state.evidence.score.realised_nats == 0.0
     assert state.evidence.score.correction < 1.0
-    assert state.evidence.repeats[0].is_unreadable
+    assert state.evidence.repeats[0].is_unreadable == (how != "lost")
 
 
 @pytest.mark.parametrize(("window", "most"), [(None, 3), (WINDOW, 12)], ids=["field", "window"])
@@ -214,7 +214,7 @@ def test_what_tells_nothing_again_and_again_comes_to_an_end_and_that_is_said(mak
             ],
             state,
         )
-        notices += [a.text for a in actions if a.kind == "notice" and "one after another" in a.text]
+        notices += [a.text for a in actions if a.kind == "notice" and "told nothing" in a.text]
         again = [a for a in actions if a.kind == "weigh_evidence"]
         assert all(a.is_again for a in again)
         orders += len(again)
@@ -226,7 +226,56 @@ def test_what_tells_nothing_again_and_again_comes_to_an_end_and_that_is_said(mak
     assert orders == most - 1
     assert state.requests_made == most
     (notice,) = notices
-    assert notice.startswith(f"{most} requests")
+    assert notice.startswith(f"{most} scans of {'the field' if window is None else 'windows'} told nothing")
+
+
+def in_vain(make, state, number, *, status="confirmed"):
+    """The request of a number comes to nothing: its frame cannot be read, or the instrument refuses it."""
+    name = f"r{number}"
+    events = [ended(15.0 + 100 * number, request=name, status=status)]
+    if status == "confirmed":
+        ref = FrameRef(session=make.SESSION, sequence=number)
+        failed = AnalysisFailed(at_s=14.0, frame=ref, reason="no lattice")
+        events = [seen(make, number, command_id=f"s1.{name}"), failed, *events]
+    state, actions = make.run_through(events, state)
+    assert any(request == name for request, _ in told(actions))
+    return state
+
+
+def wish_again(make, state, number, window=WINDOW):
+    again = wish_of(AcquireImage(dwell_us=2.0, window=window))
+    asked = [weighed(make, 0, at_s=16.0 + 100 * number, is_entered=False, wish=again)]
+    return make.run_through(asked, state)[0]
+
+
+def test_a_refusal_after_windows_in_vain_is_not_the_end(make, begun):
+    state, _ = begun(wish_of())
+    for number in (1, 2, 3):
+        state = wish_again(make, in_vain(make, state, number), number)
+    state = wish_again(make, in_vain(make, state, 4), 4, window=None)
+    state = in_vain(make, state, 5, status="refused")
+    assert (state.evidence.vain_windows, state.evidence.vain_fields) == (4, 0)
+    assert state.evidence.weighing is not None  # it chooses anew
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_new_map_of_the_whole_field_lets_everything_be_tried_again(make, begun, is_whole):
+    state, _ = begun(wish_of())
+    state = in_vain(make, state, 1)
+    events = [seen(make, 2), make.frame_mapped(2), weighed(make, 0, is_entered=False)]
+    state, _ = make.run_through([*events, weighed(make, 2, at_s=300.0, is_whole=is_whole)], state)
+    assert any(repeat.is_unreadable for repeat in state.evidence.repeats) != is_whole
+
+
+def test_what_is_denied_does_not_drive_out_what_was_in_vain(make, begun):
+    state, _ = begun(wish_of())
+    state = in_vain(make, state, 1)
+    state, _ = make.run_through([OperatorSpoke(at_s=200.0, order=SetMode(mode="advise"))], state)
+    for number in range(2, 30):
+        state = wish_again(make, state, number)
+        deny = OperatorSpoke(at_s=17.0 + 100 * number, order=Deny(request=f"r{number}"))
+        state, _ = make.run_through([deny], state)
+    assert [repeat.is_unreadable for repeat in state.evidence.repeats].count(True) == 1
 
 
 def test_a_denied_wish_is_named_to_the_next_weighing(make, begun):

@@ -32,7 +32,7 @@ def known(make_specimen, law, contexts):
 
 @pytest.fixture
 def offers(make, law, contexts):
-    def listed(register, belief, capabilities=CAN, allowed=("HAADF", "MAADF"), **facts):
+    def listed(register, belief, capabilities=CAN, allowed=("HAADF", "MAADF"), without=(), **facts):
         facts = {"dwell_us": 4.0, "dose_e_per_a2": 1e4} | facts
         return list_offers(
             capabilities,
@@ -45,9 +45,21 @@ def offers(make, law, contexts):
             belief,
             law,
             allowed=allowed,
+            without=without,
         )
 
     return listed
+
+
+def test_windows_are_put_elsewhere_than_where_they_were_given_up(known, offers):
+    def windows(without):
+        return {offer.acquire.window for offer in offers(*known(), without=without)} - {None}
+
+    first = windows(())
+    others = windows(tuple(first))
+    assert first
+    assert others
+    assert not first & others
 
 
 def test_offers_are_what_the_instrument_can_do(known, offers):

@@ -1,10 +1,10 @@
-import dask
 import numpy as np
 import pytest
 
 from drivers.contract.errors import InputError
 from sim_microscope.build import ColumnTask, run_tasks
 from sim_microscope.column_build import Settings
+from sim_microscope.workers import connect_cluster
 
 QUICK = Settings(cell_angstrom=12.0, max_angle_mrad=100.0, radial_nodes=1, angular_nodes=2)
 
@@ -28,16 +28,9 @@ def test_a_result_is_not_mistaken_for_one_of_other_settings():
     assert len(stems) == 3
 
 
-def test_a_cluster_that_does_not_answer_is_named(tmp_path):
-    soon = dask.config.set({"distributed.comm.timeouts.connect": "0.5s"})
-    with soon, pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:1.*dask scheduler"):
-        run_tasks(
-            [ColumnTask("Ti", 60, QUICK)],
-            tmp_path,
-            workers=1,
-            cluster="tcp://127.0.0.1:1",
-            on_done=lambda count: None,
-        )
+def test_a_cluster_that_does_not_answer_is_named():
+    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:1.*dask scheduler"):
+        connect_cluster("tcp://127.0.0.1:1", timeout_s=0.3)
 
 
 @pytest.mark.slow
