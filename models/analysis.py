@@ -68,7 +68,7 @@ _LARGEST_STRETCH = 1.5
 #: the second (a column's top is a fifth of its area) so many that intensities mean nothing.
 _SATURATED_SOME, _SATURATED_MOST = 0.005, 0.1
 
-#: Part of the pixels at the lowest value above which the frame was clipped there, or padded.
+#: Part of the pixels at the lowest value, beyond those of vacuum, above which the frame was clipped there.
 _CLIPPED_SOME = 0.05
 
 #: With fewer values than this (counts of a few electrons) many pixels share the highest by nature.
@@ -227,6 +227,8 @@ def _analyse(
     found = _concentrations(columns, result, is_doped)
     evidence = weighed()
     evidence.check_host()
+    masked = _masked_fraction(result, _shape(pixels))
+    is_clipped = clipped > masked + _CLIPPED_SOME  # in vacuum many pixels hold nothing by nature
     header = MapHeader(
         frame=reference(),
         settled=settled,
@@ -238,12 +240,13 @@ def _analyse(
         counts=_counts(columns),
         concentrations=found,
         mean_entropy_nats=float(columns["entropy_nats"].mean(dtype=np.float64)),
-        masked_fraction=_masked_fraction(result, _shape(pixels)),
+        masked_fraction=masked,
         detector_evidence=tuple(
             DetectorEvidence(detector=name, log_evidence_nats=value)
             for name, value in evidence.log_odds.items()
         ),
-        flags=_flags(scale, columns, result, evidence) + _notes(approximated, saturated, clipped),
+        flags=_flags(scale, columns, result, evidence)
+        + _notes(approximated, saturated, clipped if is_clipped else 0.0),
     )
     return DefectMap(header, columns), result.geometry
 
@@ -484,7 +487,7 @@ def _notes(approximated: tuple[str, ...], saturated: float, clipped: float) -> t
             MapFlag(
                 kind="clipped",
                 message=f"{100 * clipped:.0f} % of the pixels have the lowest value: the dark end was cut "
-                "off, and faint columns with it, or the frame was padded; save the raw intensities",
+                "off, and faint columns with it; save the raw intensities",
             )
         )
     return tuple(flags)
