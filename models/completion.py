@@ -27,6 +27,10 @@ _ASIDE = 0.04
 #: is claimed.  A missing column takes 0.1 off, a hole of seven columns more than half.
 _LEAST_CONTRAST = 0.4
 
+#: The same where the lattice was found by the frame's fringes: contrast is averaged so widely then that it is
+#: half at the edge of vacuum, and no single column has a say.
+_LEAST_CONTRAST_BY_FRINGES = 0.55
+
 #: A maximum this bright, over the mean of its neighbourhood, is a column even on a boundary.
 COLUMN_RESPONSE = 0.35
 
@@ -105,11 +109,12 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     inside = in_frame & held
     brightness = sample_bilinear(filtered, predicted.flatten(1).T).reshape(grid.shape)
     colour = grid.colour()
-    level = _colour_levels(brightness, inside, colour)  # (3, H, W)
+    level = _colour_levels(brightness, inside, colour, 1 if region.field is None else _WIDE)  # (3, H, W)
     darkest = level.amin(0)
     filled = (level.sum(0) - darkest) / 2
     contrast = filled - darkest
-    valid = inside & (contrast > _LEAST_CONTRAST * contrast[inside].median())
+    least = _LEAST_CONTRAST if region.field is None else _LEAST_CONTRAST_BY_FRINGES
+    valid = inside & (contrast > least * contrast[inside].median())
     empty = torch.where(level[2] == darkest, 2, (level[1] == darkest).long())
     interior, kind_of = _domains(2 * empty + _first_is_brighter(level, empty, valid), valid)
     if len(kind_of) == 0:
@@ -131,6 +136,8 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     known = seen | ~looked_for
     ringed = _around(known, _RING) >= torch.where(others_dim, *_OF_RING)
     enclosed = ringed | _is_enclosed(known | ringed, hollow, colour)
+    if region.field is not None:
+        enclosed = held  # nothing is seen of single columns, but the lattice is
     site = torch.where(boundary, seen, (interior >= 0) & (seen | enclosed)) & possible
     rim = _part_around(site, (looked_for | site) & possible) < _LEAST_AROUND
     site &= measured | ~rim | ~looked_for
@@ -204,6 +211,12 @@ def _predict(region: Indexed, maxima: Maxima, grid: _IndexGrid) -> tuple[Tensor,
     member = _brightest_of_each(grid.flatten(region.index), region.member, maxima.response, grid)
     occupied = member >= 0
     measured = maxima.positions.T[:, member.clamp(min=0)]  # (2, H, W)
+    if region.field is not None:
+        place, held = region.field.place(grid.indices().reshape(-1, 2))
+        expected, basis = place.T.reshape(measured.shape), region.field.basis
+        period = float(torch.linalg.det(basis).abs() * 2 / 3**0.5) ** 0.5
+        near = (measured - expected).square().sum(0) < (_MATCH * period) ** 2
+        return basis, expected, torch.where(occupied & near, member, -1), held.reshape(grid.shape)
     basis, mean = _mean_lattice(grid, occupied, measured)
     period = float(torch.linalg.det(basis).abs() * 2 / 3**0.5) ** 0.5
     residual = torch.where(occupied, measured - mean, 0.0)
@@ -271,10 +284,12 @@ def _local_mean(weighted: Tensor, weight: Tensor) -> Tensor:
     return blurred[:-1] / blurred[-1:].clamp(min=1e-3)
 
 
-def _colour_levels(brightness: Tensor, inside: Tensor, colour: Tensor) -> Tensor:
-    """Local mean brightness of each of the three colours, shape (3, H, W)."""
+def _colour_levels(brightness: Tensor, inside: Tensor, colour: Tensor, times: int) -> Tensor:
+    """Local mean brightness of each of the three colours, averaged so many times, shape (3, H, W)."""
     weight = torch.stack([(colour == c) & inside for c in range(3)]).float()
-    blurred = _blur(torch.cat([weight * brightness, weight]))
+    blurred = torch.cat([weight * brightness, weight])
+    for _ in range(times):
+        blurred = _blur(blurred)
     return blurred[:3] / blurred[3:].clamp(min=1e-3)
 
 

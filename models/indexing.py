@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from models.frames import add_rows, sample_bilinear
+from models.fringes import fringe_phases
 
 Number = TypeVar("Number", np.float32, np.int64)
 
@@ -47,6 +48,14 @@ _ROUNDS = 8
 #: differences from tile to tile beside that of the offsets.
 _BENDS, _STIFF = 20, 1.0
 
+#: If the median coherence of the largest region is less than this (clear frames: 0.75 to 0.99), maxima are
+#: mostly noise and the frame's fringes are the better guide, if they lead through nearly as many tiles.  In a
+#: clear frame they are not: twins have the same fringes, and they go on into vacuum.
+_NOISY, _NEARLY = 0.55, 0.9
+
+#: Rounds in which the place of a site is found in the field of offsets.
+_SOLVED = 4
+
 #: Pairs of neighbouring tiles by which two regions are told to be one.
 _LEAST_CONTACTS = 2
 
@@ -64,10 +73,46 @@ class Indexed:
         Positions, among all maxima, of those that belong to the region.
     index : Tensor of shape (K, 2)
         Their site-lattice indices, long.
+    field : Field, optional
+        Where the lattice lies, if maxima are too noisy to tell.
     """
 
     member: Tensor
     index: Tensor
+    field: "Field | None" = None
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where a site lattice lies that was found by the frame's fringes, not by its maxima.
+
+    Parameters
+    ----------
+    basis : Tensor of shape (2, 2)
+        Rows t1 and t2 [px].
+    offsets : ndarray of shape (R, C, 2)
+        How far the sites lie aside in each tile, in parts of t1 and t2.
+    known : ndarray of shape (R, C)
+        Tiles where that was found.
+    tile_px : float
+        Edge of a tile [px].
+    """
+
+    basis: Tensor
+    offsets: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    tile_px: float
+
+    def place(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions (K, 2) of sites of indices (K, 2), and whether the lattice is known there, (K,)."""
+        site = index.to(self.basis)
+        position = site @ self.basis
+        for _ in range(_SOLVED):
+            position = (site + _bilinear(self.offsets, position / self.tile_px)) @ self.basis
+        rows, columns = self.known.shape
+        tile = (position / self.tile_px).long()
+        known = torch.from_numpy(self.known).to(position.device)
+        return position, known[tile[:, 0].clamp(0, rows - 1), tile[:, 1].clamp(0, columns - 1)]
 
 
 def site_basis(vectors: Tensor) -> Tensor:
@@ -76,17 +121,21 @@ def site_basis(vectors: Tensor) -> Tensor:
     return torch.stack([vectors[0] - second, second])
 
 
-def index_maxima(positions: Tensor, basis: Tensor, shape: tuple[int, int]) -> list[Indexed]:
+def index_maxima(
+    positions: Tensor, vectors: Tensor, shape: tuple[int, int], image: Tensor | None = None
+) -> list[Indexed]:
     """Give maxima their indices on a slowly distorted site lattice.
 
     Parameters
     ----------
     positions : Tensor of shape (K, 2)
         (row, column) of the maxima [px].
-    basis : Tensor of shape (2, 2)
-        Mean site lattice, rows t1 and t2 [px].
+    vectors : Tensor of shape (2, 2)
+        Mean lattice, rows a1 and a2 [px], 60 degrees apart.
     shape : tuple of int
         Rows and columns of the frame.
+    image : Tensor of shape (M, N), optional
+        Standardised frame, whose fringes are followed where maxima are mostly noise.
 
     Returns
     -------
@@ -94,22 +143,31 @@ def index_maxima(positions: Tensor, basis: Tensor, shape: tuple[int, int]) -> li
         One for each connected region, the one of most tiles first; indices of different regions share no
         origin.  Maxima where the lattice does not hold (vacuum, another grain) are in none.
     """
-    basis = basis.to(positions)
+    basis = site_basis(vectors).to(positions)
     coordinates = positions @ torch.linalg.inv(basis)
     tile_px = _TILE_SCALE * math.sqrt(3 * float(torch.linalg.det(basis).abs()) / (math.sqrt(3) / 2))
     rows, columns = (max(2, math.ceil(edge / tile_px)) for edge in shape)
     tile = (positions / tile_px).long()
     tile_number = tile[:, 0].clamp(0, rows - 1) * columns + tile[:, 1].clamp(0, columns - 1)
-    offsets, region = _regions(coordinates, tile_number, (rows, columns))
+    offsets, region, coherence = _regions(coordinates, tile_number, (rows, columns))
     for _ in range(_BENDS):
         if int(region.max()) < 1:
             break
         bent = _bend(offsets, region == 0)
         straight = coordinates - _bilinear(bent, positions / tile_px)
-        left, known = _regions(straight, tile_number, (rows, columns))
+        left, known, clearer = _regions(straight, tile_number, (rows, columns))
         if (known == 0).sum() <= (region == 0).sum():
             break
-        coordinates, offsets, region = straight, left, known
+        coordinates, offsets, region, coherence = straight, left, known, clearer
+    held, field = int((region == 0).sum()), None
+    if image is not None and (not held or float(np.median(coherence[region == 0])) < _NOISY):
+        by_fringes = _by_fringes(image, vectors, tile_px, (rows, columns))
+        if (by_fringes[1] == 0).sum() > _NEARLY * held:
+            offsets, region = by_fringes
+            bent = _bend(offsets, region == 0)
+            coordinates = coordinates - _bilinear(bent, positions / tile_px)
+            offsets = np.zeros_like(offsets)
+            field = Field(basis, bent, region == 0, tile_px)
     offset = torch.from_numpy(offsets).to(positions).reshape(-1, 2)[tile_number]
     of_region = torch.from_numpy(region).to(positions.device).flatten()[tile_number]
     index = torch.round(coordinates - offset).long()
@@ -117,17 +175,35 @@ def index_maxima(positions: Tensor, basis: Tensor, shape: tuple[int, int]) -> li
     for number in range(int(region.max(initial=-1)) + 1):
         member = (of_region == number).nonzero()[:, 0]
         if len(member):
-            found.append(Indexed(member, index[member]))
+            found.append(Indexed(member, index[member], field))
+            if field is not None:
+                break
     return found
 
 
 def _regions(
     coordinates: Tensor, tile: Tensor, grid: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Offsets (R, C, 2) and region (R, C) of every tile, as `_unwrap` gives them."""
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Offsets (R, C, 2) and region (R, C) of every tile, as `_unwrap` gives them, and coherence (R, C)."""
     phase, coherence = _tile_phases(coordinates, tile, grid)
     phases, coherences = phase.cpu().numpy(), coherence.cpu().numpy()
-    return _merge_in_phase(*_join_in_phase(*_unwrap(phases, coherences), phases, coherences))
+    joined = _join_in_phase(*_unwrap(phases, coherences), phases, coherences)
+    return *_merge_in_phase(*joined), coherences
+
+
+def _by_fringes(
+    image: Tensor, vectors: Tensor, tile_px: float, grid: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Offsets (R, C, 2) on the site lattice and region (R, C) of every tile, from the fringes of a frame."""
+    phase, coherence, triple = fringe_phases(image, vectors, tile_px, grid)
+    phases, coherences = phase.float().cpu().numpy(), coherence.float().cpu().numpy()
+    offsets, region = _merge_in_phase(*_join_in_phase(*_unwrap(phases, coherences), phases, coherences))
+    first, second = offsets[..., 0], offsets[..., 1]
+    offsets = np.stack([first - second, first + 2 * second], axis=-1)  # a1 = t1 + t2, a2 = 2 t2 - t1
+    for number in range(int(region.max()) + 1):
+        # A third of the triple phase along both a1 and a2, which is all of it along t2.
+        offsets[region == number, 1] += np.angle(triple.cpu().numpy()[region == number].sum()) / (2 * math.pi)
+    return offsets, region
 
 
 def _bend(offsets: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from drivers.contract.errors import InputError
 from models.columns import Maxima
 from models.completion import COLUMN_RESPONSE, LEAST_COLUMNS, Patch, complete_region
-from models.indexing import index_maxima, site_basis
+from models.indexing import index_maxima
 from models.scale import lattice_constant_px, lattice_vectors
 
 #: Grains of different orientation that are looked for.
@@ -100,9 +100,9 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
     left = torch.arange(len(maxima.response), device=filtered.device)
     typical = maxima.response.median()
     patches: list[Patch] = []
-    for _ in range(_MOST_ORIENTATIONS):
+    for number in range(_MOST_ORIENTATIONS):
         remaining = Maxima(maxima.positions[left], maxima.response[left])
-        regions = index_maxima(remaining.positions, site_basis(vectors), shape)
+        regions = index_maxima(remaining.positions, vectors, shape, image if number == 0 else None)
         found = [complete_region(region, remaining, filtered) for region in regions]
         patches += [patch for patch in found if patch is not None]
         if not patches:

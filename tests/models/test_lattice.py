@@ -173,6 +173,21 @@ def test_neighbours_have_a_say_in_where_a_column_of_a_noisy_frame_lies(
     assert (distance < 2).all()
 
 
+@pytest.mark.parametrize("has_hole", [False, True], ids=["whole", "with a hole"])
+def test_where_no_column_can_be_seen_the_fringes_lead(make_honeycomb, draw, rng, has_hole):
+    truth = make_honeycomb(SHAPE, lattice_px=14.0)
+    hole = np.linalg.norm(truth.positions - 90, axis=1) < 45
+    there = truth.select(~hole) if has_hole else truth
+    lattice = fit(draw(there, SHAPE, sigma_px=4.2) + rng.normal(0, 0.6, SHAPE))
+    assert len(lattice.vectors) == 1
+    missed, invented = match(lattice, there.inside(SHAPE, 10.0))[0], match(lattice, truth)[1]
+    assert np.mean(missed < 2) > (0.9 if has_hole else 0.99)
+    assert (invented < 3).all()
+    if has_hole:
+        deep = np.linalg.norm(lattice.positions.numpy() - 90, axis=1) < 25
+        assert not deep.any()
+
+
 @pytest.mark.parametrize(("heights", "is_one"), [((1.0, 0.8), True), ((0.8, 1.0), False)], ids=["one", "two"])
 def test_grains_whose_sublattices_change_places_are_two_though_their_hexagons_go_on(
     make_honeycomb, draw, rng, heights, is_one

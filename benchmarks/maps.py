@@ -1,0 +1,135 @@
+"""Whole maps of simulated frames against their truth, columns that are not found included.
+
+Run by `columnist bench maps [--json] [--frames N] [--seed S] [--dose LOW HIGH]`.  Frames of random contexts,
+defects about as rare as in real specimens, sheared, drifting, jittering, some of them contaminated; each is
+read as `columnist analyse` reads it.  A column and a true one nearer than a quarter of the lattice constant
+are the same, one to one; columns nearer than 2 Å to the border do not count.  F1 counts a defect without a
+column as missed.
+"""
+
+import argparse
+import json
+import platform
+from typing import Any
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from drivers.contract.context import ColumnClass
+from drivers.contract.errors import InputError
+from drivers.contract.maps import DefectMap, Sublattice
+from models.analysis import Analyser, analyse, load_analyser
+from models.contexts import context_name, reference_contexts
+from models.training.conditions import Ranges, draw_frame
+from sim_microscope.simulate import Frame
+
+_BORDER_ANGSTROM, _RADIUS = 2.0, 0.25
+_DEFECTS = (ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT)
+
+
+def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
+    parser = argparse.ArgumentParser(prog="columnist bench maps")
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=5, help="seed 4 was looked at")
+    parser.add_argument(
+        "--dose", type=float, nargs=2, default=(1e4, 1e5), metavar=("LOW", "HIGH"), help="[e/Å²]"
+    )
+    options = parser.parse_args(words)
+    low, high = (float(np.log10(dose)) for dose in options.dose)
+    ranges = Ranges(dilute=1.0, log10_dose=(low, high))
+    analyser = load_analyser()
+    rows = [_row(number, options.seed, ranges, analyser) for number in range(options.frames)]
+    report = {"machine": platform.machine(), "frames": len(rows)} | summarise(rows)
+    print(json.dumps(report | {"rows": rows}, indent=1) if as_json else json.dumps(report, indent=1))
+    return 0
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Over the frames that could be read."""
+    read = [row for row in rows if "recall" in row]
+    counts = {name: np.sum([row["counts"][name] for row in read], axis=0).tolist() for name in _names()}
+    return {
+        "unread": len(rows) - len(read),
+        "recall": _mean(read, "recall"),
+        "recall_min": min((row["recall"] for row in read), default=None),
+        "precision": _mean(read, "precision"),
+        "rms_angstrom": _mean(read, "rms_angstrom"),
+        "one_grain": _mean(read, "one_grain"),
+        "sublattice_right": _mean(read, "sublattice_right"),
+        "accuracy": _mean(read, "accuracy"),
+        "loss_nats": _mean(read, "loss_nats"),
+        "f1": {name: _f1(*found) for name, found in counts.items()},
+        "worst": [
+            f"{row['context']}, {row['dose_e_per_a2']:.2g} e/Å²: F1 of defects {row['f1']:.3f}"
+            for row in sorted(read, key=lambda row: row["f1"])[:5]
+        ],
+    }
+
+
+def _row(number: int, seed: int, ranges: Ranges, analyser: Analyser) -> dict[str, Any]:
+    place = int(np.random.default_rng([seed, number]).integers(len(reference_contexts())))
+    context = reference_contexts()[place]
+    frame = draw_frame(context, ranges, [seed, place, number])
+    row = {"context": context_name(context), "dose_e_per_a2": frame.acquisition.dose_e_per_a2}
+    try:
+        return row | score(frame, analyse(frame.image, context, analyser))
+    except InputError as error:
+        return row | {"error": str(error)}
+
+
+def score(frame: Frame, made: DefectMap) -> dict[str, Any]:
+    """Compare a map with its frame's truth."""
+    columns, step = made.columns, frame.acquisition.pixel_size_angstrom
+    found = np.stack([columns["row_px"], columns["col_px"]], axis=1).astype(np.float64)
+    distance, nearest = cKDTree(frame.pixel_positions).query(found)
+    near = distance < _RADIUS * made.header.scale.lattice_px
+    order = np.argsort(-distance)
+    column = np.full(len(frame.pixel_positions), -1)
+    column[nearest[order]] = order  # the nearest column last
+    column = np.where(column >= 0, np.where(near[column], column, -1), -1)
+    border = _BORDER_ANGSTROM / step
+    inner = _is_inside(frame.pixel_positions, frame.acquisition.pixels, border)
+    known = inner & (column >= 0)
+    truth, own = frame.crystal.classes, column[known]
+    said = columns["cls"]
+    probability = columns["p"][own].astype(np.float64)
+    on_metal = np.isin(truth[known], (ColumnClass.METAL, ColumnClass.DOPANT))
+    right_side = (columns["sublattice"][own] == Sublattice.METAL) == on_metal
+    spurious = _is_inside(found, frame.acquisition.pixels, border)
+    spurious[column[column >= 0]] = False
+    counts = {
+        kind.name.lower(): [
+            int((said[own] == truth[known])[truth[known] == kind].sum()),
+            int((said[own] == kind).sum() + (said[spurious] == kind).sum()),
+            int((truth[inner] == kind).sum()),
+        ]
+        for kind in _DEFECTS
+    }
+    return {
+        "recall": float(known.sum() / inner.sum()),
+        "precision": float(1 - spurious.sum() / max(spurious.sum() + known.sum(), 1)),
+        "rms_angstrom": float(np.sqrt(np.square(distance[own]).mean()) * step),
+        "one_grain": float(len(made.header.grains) == 1),
+        "sublattice_right": float(right_side.mean()),
+        "accuracy": float((said[own] == truth[known]).mean()),
+        "loss_nats": float(-np.log(np.maximum(probability[np.arange(len(own)), truth[known]], 2e-9)).mean()),
+        "counts": counts,
+        "f1": _f1(*np.sum(list(counts.values()), axis=0).tolist()),
+        "flags": [flag.kind for flag in made.header.flags],
+    }
+
+
+def _is_inside(positions: Any, pixels: int, border: float) -> Any:
+    return ((positions > border) & (positions < pixels - 1 - border)).all(axis=1)
+
+
+def _f1(both: int, said: int, true: int) -> float:
+    return 2 * both / max(said + true, 1)
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float | None:
+    return float(np.mean([row[key] for row in rows])) if rows else None
+
+
+def _names() -> list[str]:
+    return [kind.name.lower() for kind in _DEFECTS]
