@@ -58,6 +58,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "sublattice_right": _mean(read, "sublattice_right"),
         "accuracy": _mean(read, "accuracy"),
         "loss_nats": _mean(read, "loss_nats"),
+        "median_loss_nats": float(np.median([row["loss_nats"] for row in read])) if read else None,
         "f1": {name: _f1(*found) for name, found in counts.items()},
         "worst": [
             f"{row['context']}, {row['dose_e_per_a2']:.2g} e/Å²: F1 of defects {row['f1']:.3f}"
