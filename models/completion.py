@@ -31,6 +31,9 @@ _LEAST_CONTRAST = 0.4
 #: half at the edge of vacuum, and no single column has a say.
 _LEAST_CONTRAST_BY_FRINGES = 0.55
 
+#: Part of the frame that must have it then: fringes of smooth noise are here and there.
+_LED_INTO = 0.5
+
 #: A maximum this bright, over the mean of its neighbourhood, is a column even on a boundary.
 COLUMN_RESPONSE = 0.35
 
@@ -115,6 +118,8 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     contrast = filled - darkest
     least = _LEAST_CONTRAST if region.field is None else _LEAST_CONTRAST_BY_FRINGES
     valid = inside & (contrast > least * contrast[inside].median())
+    if region.field is not None and valid.sum() < _LED_INTO * inside.sum():
+        return None
     empty = torch.where(level[2] == darkest, 2, (level[1] == darkest).long())
     interior, kind_of = _domains(2 * empty + _first_is_brighter(level, empty, valid), valid)
     if len(kind_of) == 0:

@@ -53,6 +53,10 @@ _BENDS, _STIFF = 20, 1.0
 #: clear frame they are not: twins have the same fringes, and they go on into vacuum.
 _NOISY, _NEARLY = 0.55, 0.9
 
+#: Fringes are followed that lead through this part of a frame's tiles at least, with more than this coherence
+#: in the median: in smooth noise they lead through a few here and there.
+_LED, _CLEAR = 0.5, 0.45
+
 #: Rounds in which the place of a site is found in the field of offsets.
 _SOLVED = 4
 
@@ -161,9 +165,11 @@ def index_maxima(
         coordinates, offsets, region, coherence = straight, left, known, clearer
     held, field = int((region == 0).sum()), None
     if image is not None and (not held or float(np.median(coherence[region == 0])) < _NOISY):
-        by_fringes = _by_fringes(image, vectors, tile_px, (rows, columns))
-        if (by_fringes[1] == 0).sum() > _NEARLY * held:
-            offsets, region = by_fringes
+        ahead, led, clearness = _by_fringes(image, vectors, tile_px, (rows, columns))
+        is_led = led == 0
+        is_clear = is_led.mean() >= _LED and float(np.median(clearness[is_led])) > _CLEAR
+        if is_clear and is_led.sum() > _NEARLY * held:
+            offsets, region = ahead, led
             bent = _bend(offsets, region == 0)
             coordinates = coordinates - _bilinear(bent, positions / tile_px)
             offsets = np.zeros_like(offsets)
@@ -193,8 +199,8 @@ def _regions(
 
 def _by_fringes(
     image: Tensor, vectors: Tensor, tile_px: float, grid: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Offsets (R, C, 2) on the site lattice and region (R, C) of every tile, from the fringes of a frame."""
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """What `_regions` returns, on the site lattice too, but from the fringes of a frame."""
     phase, coherence, triple = fringe_phases(image, vectors, tile_px, grid)
     phases, coherences = phase.float().cpu().numpy(), coherence.float().cpu().numpy()
     offsets, region = _merge_in_phase(*_join_in_phase(*_unwrap(phases, coherences), phases, coherences))
@@ -203,7 +209,7 @@ def _by_fringes(
     for number in range(int(region.max()) + 1):
         # A third of the triple phase along both a1 and a2, which is all of it along t2.
         offsets[region == number, 1] += np.angle(triple.cpu().numpy()[region == number].sum()) / (2 * math.pi)
-    return offsets, region
+    return offsets, region, coherences
 
 
 def _bend(offsets: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
