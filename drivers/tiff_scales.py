@@ -11,13 +11,16 @@ _NO_UNITS = ("", "pixel", "pixels", "px", "inch", "inches")
 
 
 def tiff_scales(path: Path) -> list[tuple[Axis, Axis] | None]:
-    """Axes of rows and columns of each image of a file, None where nothing is said of them; one at least."""
+    """Axes of rows and columns of each image of a file, None where nothing usable is said; one at least."""
     from tifffile import TiffFile
 
-    with TiffFile(path) as file:
-        if file.ome_metadata:
-            return _of_ome(file.ome_metadata) or [None]
-        return [_of_imagej(file.imagej_metadata, file.pages.first.tags) if file.imagej_metadata else None]
+    try:
+        with TiffFile(path) as file:
+            if file.ome_metadata:
+                return _of_ome(file.ome_metadata) or [None]
+            return [_of_imagej(file.imagej_metadata, file.pages.first.tags) if file.imagej_metadata else None]
+    except (ValueError, TypeError, ElementTree.ParseError):
+        return [None]  # an image is no worse for a broken description
 
 
 def _of_imagej(described: dict[str, Any], tags: Any) -> tuple[Axis, Axis] | None:

@@ -48,6 +48,9 @@ _ROUNDS = 8
 #: differences from tile to tile beside that of the offsets.
 _BENDS, _STIFF = 20, 1.0
 
+#: Most tiles along an axis that are told apart for that, and weight of no offset at all.
+_BENT, _LOOSE = 64, 1e-9
+
 #: If the median coherence of the largest region is less than this (clear frames: 0.75 to 0.99), maxima are
 #: mostly noise and the frame's fringes are the better guide, if they lead through nearly as many tiles.  In a
 #: clear frame they are not: twins have the same fringes, and they go on into vacuum.
@@ -216,20 +219,29 @@ def _bend(offsets: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.
     """The smoothest offsets (R, C, 2) that are those of the tiles that are known.
 
     Least squares of second differences and of what is left of the offsets: beyond the known tiles the slope
-    goes on.
+    goes on.  In large frames so many tiles are taken together that `_BENT` remain along an axis.
     """
-    rows, columns = known.shape
-    weight = known.ravel().astype(np.float64)
-    second = [diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(max(n - 2, 0), n)) for n in known.shape]
+    factor = math.ceil(max(known.shape) / _BENT)
+    rows, columns = (math.ceil(n / factor) for n in known.shape)
+    block = np.add.outer(np.arange(known.shape[0]) // factor * columns, np.arange(known.shape[1]) // factor)
+    weight, *sums = (
+        np.bincount(block.ravel(), (known * values).ravel(), rows * columns)
+        for values in (1.0, offsets[..., 0], offsets[..., 1])
+    )
+    second = [
+        diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(max(n - 2, 0), n)) for n in (rows, columns)
+    ]
     down, across = kron(second[0], eye_array(columns)), kron(eye_array(rows), second[1])
-    first = [diags_array([-1.0, 1.0], offsets=[0, 1], shape=(n - 1, n)) for n in known.shape]
-    twist = kron(*first)
+    twist = kron(*(diags_array([-1.0, 1.0], offsets=[0, 1], shape=(n - 1, n)) for n in (rows, columns)))
     stiff = down.T @ down + across.T @ across + 2 * twist.T @ twist
-    matrix = (diags_array(weight) + _STIFF * stiff).tocsc()
-    solve = factorized(matrix)
-    flat = offsets.reshape(-1, 2).astype(np.float64)
-    bent = np.stack([solve(weight * flat[:, axis]) for axis in range(2)], axis=1)
-    return bent.reshape(offsets.shape).astype(np.float32)
+    loose = diags_array(weight + _LOOSE)  # without a little everywhere few known tiles leave it undetermined
+    solve = factorized((loose + _STIFF / factor**2 * stiff).tocsc())
+    bent = np.stack([solve(one) for one in sums], axis=-1).reshape(rows, columns, 2).astype(np.float32)
+    if factor == 1:
+        return bent
+    place = np.argwhere(np.ones_like(known)) + 0.5
+    fine = _bilinear(bent, torch.from_numpy(place / factor).float())
+    return fine.numpy().reshape(offsets.shape)
 
 
 def _bilinear(offsets: NDArray[np.float32], place: Tensor) -> Tensor:

@@ -183,6 +183,15 @@ def test_reads_the_pixel_size_of_ome(tmp_path, metadata, size):
     assert found is None if size is None else found.value == pytest.approx(size)
 
 
+@pytest.mark.parametrize("broken", ['<OME><Pixels PhysicalSizeX="wide" PhysicalSizeY="1"/></OME>', "<OME"])
+def test_an_image_is_no_worse_for_a_broken_description(tmp_path, broken):
+    path = tmp_path / "image.ome.tif"
+    write_tiff(path, description=broken, metadata=None)
+    read = read_micrographs(path).micrographs[0]
+    np.testing.assert_array_equal(read.image, COUNTS)
+    assert read.facts.pixel_size_angstrom is None
+
+
 @pytest.mark.parametrize("compression", ["lzw", "zlib", "packbits"])
 def test_reads_compressed_tiff(tmp_path, compression):
     path = tmp_path / "image.tif"

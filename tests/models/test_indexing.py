@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.indexing import index_maxima, site_basis
+from models.indexing import _bend, index_maxima, site_basis
 
 
 def sites(basis: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -60,3 +60,14 @@ def test_random_points_belong_to_no_region(rng):
     points = torch.tensor(rng.uniform(1, 299, (3000, 2))).float()
     regions = index_maxima(points, VECTORS, (300, 300))
     assert sum(len(region.member) for region in regions) < 150
+
+
+@pytest.mark.parametrize("grid", [(2, 2), (2, 5), (30, 20), (150, 130)], ids=str)
+def test_a_slope_goes_on_beyond_the_tiles_that_are_known(grid):
+    slope = np.stack(np.indices(grid), axis=-1).astype(np.float32) * [0.01, -0.02]
+    known = np.zeros(grid, dtype=bool)
+    known[: grid[0] // 2 + 1, :] = True
+    assert np.abs(_bend(slope.astype(np.float32), known) - slope).max() < 0.05
+    known[:] = False
+    known[0, 0] = True
+    assert np.isfinite(_bend(slope.astype(np.float32), known)).all()
