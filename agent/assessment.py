@@ -56,8 +56,6 @@ class Assessment(Message):
 
     is_entered: bool
     """Whether any column could be; False too while other detectors' maps of the same scan are awaited."""
-    is_whole: bool = False
-    """Whether the frame was one of the whole scan field."""
     is_complete: bool = True
     """False while other detectors' maps of the same scan are awaited."""
     doubts: tuple[str, ...] = ()

@@ -70,8 +70,6 @@ def evidence_weighed(state: State, event: EvidenceWeighed) -> Step:
         score=told.score or state.evidence.score,
         drift_angstrom=told.drift_angstrom if told.is_entered else state.evidence.drift_angstrom,
     )
-    if told.is_entered and told.is_whole:  # what could not be read before it may be readable now
-        evidence = replace(evidence, repeats=tuple(r for r in evidence.repeats if not r.is_unreadable))
     name = evidence.request_of(frame)
     state = replace(state, evidence=evidence)
     actions: tuple[Action, ...] = tuple(
@@ -189,7 +187,7 @@ def _situation(state: State, name: str | None) -> Situation:
     promise = None if request is None else request.wish.promise
     others = [r for r in state.requests if r.is_open and r is not request]
     mapped = state.counts.mapped
-    repeats = tuple(one for one in state.evidence.repeats if one.is_unreadable or one.until_map > mapped)
+    repeats = tuple(one for one in state.evidence.repeats if one.until_map > mapped)
     may_ask = may_propose(replace(state, requests=tuple(others)))
     return Situation(
         instrument=state.instrument,

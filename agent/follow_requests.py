@@ -22,6 +22,9 @@ Step = tuple[State, tuple[Action, ...]]
 #: (`agent.wishes` leaves a place alone that was in vain often enough).
 _MOST_FIELDS_IN_VAIN, _MOST_WINDOWS_IN_VAIN = 3, 12
 
+#: Maps after which something that could not be read is asked for again: focus and place may be others then.
+_UNREADABLE_MAPS = 50
+
 #: What helps then.
 _AFTER_VAIN = (
     "look at the last frames: focus, dose, has the specimen moved on? then scan one of the whole field"
@@ -172,14 +175,15 @@ def end(state: State, request: Request, *, came: bool = True) -> Step:
     promise = request.wish.promise
     evidence = state.evidence
     if promise is not None and request.status != "scored":
+        is_unreadable, cooldown = request.status == "unscored" and came, state.rules.policy.cooldown_frames
         repeat = Repeat(
             detectors=promise.detectors,
             energy_kev=promise.energy_kev,
             acquire=request.wish.then or _acquired(request.wish),
-            until_map=state.counts.mapped + state.rules.policy.cooldown_frames,
+            until_map=state.counts.mapped + (_UNREADABLE_MAPS if is_unreadable else cooldown),
             dose_e_per_a2=promise.dose_e_per_a2,
             electrons=promise.electrons,
-            is_unreadable=request.status == "unscored" and came,
+            is_unreadable=is_unreadable,
         )
         evidence = replace(evidence, repeats=_remembered((*evidence.repeats, repeat)))
     fields, windows = evidence.vain_fields, evidence.vain_windows

@@ -203,7 +203,6 @@ def _enter(
     view = np.flatnonzero(is_inside(register.position_angstrom, box) & register.is_seen)
     assessment = Assessment(
         is_entered=entry.is_entered,
-        is_whole=header.window is None,
         doubts=entry.doubts,
         columns=int(register.is_seen.sum()),
         in_view=len(view),

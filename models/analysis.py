@@ -463,6 +463,8 @@ def _saturated(pixels: NDArray[np.generic]) -> float:
 
 def _clipped(pixels: NDArray[np.generic]) -> float:
     """Part of the pixels that have the lowest value, if it is not by nature that many have."""
+    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "uif":
+        return 0.0  # `models.frames` says what is wrong
     part = float((pixels == pixels.min()).mean())
     if part <= _CLIPPED_SOME:
         return 0.0

@@ -20,7 +20,8 @@ _SMOOTHING = 1.6
 _MATCH = 0.35
 
 #: How far columns lie from where their neighbours say, along either axis, standard deviation [site periods]:
-#: 0.038 to 0.040 in the labelled micrographs, by jitter of the scan.  What maxima stray beyond that is noise.
+#: 0.038 to 0.040 in the labelled micrographs.  What maxima stray beyond that, and beyond what those of a row
+#: of pixels do together (jitter of the scan), is noise: the column lies between maximum and expected place.
 _ASIDE = 0.04
 
 #: Least local contrast between columns and hexagon centres, over its median in the frame, where a lattice
@@ -71,7 +72,7 @@ _AROUND = tuple((m, n) for m in range(-2, 3) for n in range(-2, 3) if 0 < m * m 
 
 @dataclass(frozen=True)
 class Patch:
-    """Honeycomb sites of one region, S in G grains; the fields are those of `models.lattice.Lattice`."""
+    """Honeycomb sites of one region, S in G grains; most fields are those of `models.lattice.Lattice`."""
 
     positions: Tensor
     sublattice: Tensor
@@ -80,6 +81,8 @@ class Patch:
     boundary: Tensor
     rim: Tensor
     vectors: Tensor
+    scatter: float
+    """How far maxima stray from where they are expected, standard deviation along an axis [site periods]."""
 
 
 def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch | None:
@@ -152,29 +155,44 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     honeycomb = torch.stack([basis[0] + basis[1], 2 * basis[1] - basis[0]])
     expected = predicted.flatten(1)[:, at].T
     aside = torch.where(is_measured[:, None], maxima.positions[own.clamp(min=0)] - expected, 0.0)
+    scatter = _scatter(aside[is_measured], basis)
+    by_itself = max(_ASIDE, _shared(aside[is_measured], expected[is_measured, 0], basis))
     return Patch(
-        positions=expected + _part_believed(aside[is_measured], basis) * aside,
+        positions=expected + min(1.0, (by_itself / max(scatter, 1e-6)) ** 2) * aside,
         sublattice=(colour.flatten()[at] - hollow.flatten()[at] - 1) % 3,
         grain=domain.flatten()[at],
         measured=is_measured,
         boundary=boundary.flatten()[at],
         rim=rim.flatten()[at],
         vectors=honeycomb.cpu().expand(len(empty_of), 2, 2),
+        scatter=scatter,
     )
 
 
-def _part_believed(aside: Tensor, basis: Tensor) -> float:
-    """Part of the distances (K, 2) from where columns are expected that is believed.
+def _period(basis: Tensor) -> float:
+    """Distance of neighbouring sites [px]."""
+    return math.sqrt(float(torch.linalg.det(basis).abs()) * 2 / math.sqrt(3))
 
-    Columns lie aside by `_ASIDE` by themselves, the rest of their scatter is noise: what is the more probable
-    place of a column then lies between the maximum and its neighbours' word.
-    """
+
+def _scatter(aside: Tensor, basis: Tensor) -> float:
+    """How far columns (K, 2) lie from where they are expected, robust standard deviation [site periods]."""
     if len(aside) < LEAST_COLUMNS:
-        return 1.0
-    period = float(torch.linalg.det(basis).abs() * 2 / 3**0.5) ** 0.5
-    scatter = 1.4826 * float(aside.abs().median()) / period
-    believed: float = min(1.0, (_ASIDE / max(scatter, 1e-6)) ** 2)
-    return believed
+        return 0.0
+    return 1.4826 * float(aside.abs().median()) / _period(basis)
+
+
+def _shared(aside: Tensor, row: Tensor, basis: Tensor) -> float:
+    """The part of that which columns of one row of pixels share, as by jitter of the scan [site periods]."""
+    period = _period(basis)
+    place = row.round().long().clamp(min=0)
+    kept = aside.clamp(-_MATCH * period, _MATCH * period)
+    count = torch.bincount(place).double()
+    pairs = float((count * (count - 1)).sum())
+    if pairs < LEAST_COLUMNS**2:
+        return 0.0
+    sums = torch.stack([torch.bincount(place, values.double()) for values in kept.T], dim=1)
+    common = (sums.square().sum() - kept.double().square().sum()) / (2 * pairs)
+    return math.sqrt(max(float(common), 0.0)) / period
 
 
 @dataclass(frozen=True)
@@ -219,11 +237,11 @@ def _predict(region: Indexed, maxima: Maxima, grid: _IndexGrid) -> tuple[Tensor,
     if region.field is not None:
         place, held = region.field.place(grid.indices().reshape(-1, 2))
         expected, basis = place.T.reshape(measured.shape), region.field.basis
-        period = float(torch.linalg.det(basis).abs() * 2 / 3**0.5) ** 0.5
+        period = _period(basis)
         near = (measured - expected).square().sum(0) < (_MATCH * period) ** 2
         return basis, expected, torch.where(occupied & near, member, -1), held.reshape(grid.shape)
     basis, mean = _mean_lattice(grid, occupied, measured)
-    period = float(torch.linalg.det(basis).abs() * 2 / 3**0.5) ** 0.5
+    period = _period(basis)
     residual = torch.where(occupied, measured - mean, 0.0)
     weight = occupied.float()
     smooth = torch.zeros_like(residual)

@@ -49,12 +49,7 @@ _ROUNDS = 8
 _BENDS, _STIFF = 20, 1.0
 
 #: Most tiles along an axis that are told apart for that, and weight of no offset at all.
-_BENT, _LOOSE = 64, 1e-9
-
-#: If the median coherence of the largest region is less than this (clear frames: 0.75 to 0.99), maxima are
-#: mostly noise and the frame's fringes are the better guide, if they lead through nearly as many tiles.  In a
-#: clear frame they are not: twins have the same fringes, and they go on into vacuum.
-_NOISY, _NEARLY = 0.55, 0.9
+_BENT, _LOOSE = 64, 1e-11
 
 #: Fringes are followed that lead through this part of a frame's tiles at least, with more than this coherence
 #: in the median: in smooth noise they lead through a few here and there.
@@ -128,9 +123,42 @@ def site_basis(vectors: Tensor) -> Tensor:
     return torch.stack([vectors[0] - second, second])
 
 
-def index_maxima(
-    positions: Tensor, vectors: Tensor, shape: tuple[int, int], image: Tensor | None = None
-) -> list[Indexed]:
+@dataclass(frozen=True)
+class _Tiles:
+    """Squares that a frame is cut into, R x C, and where in them K maxima lie.
+
+    Parameters
+    ----------
+    basis : Tensor of shape (2, 2)
+        Site lattice, rows t1 and t2 [px].
+    edge_px : float
+        Of a tile.
+    grid : tuple of int
+        R and C.
+    place : Tensor of shape (K, 2)
+        Positions counted in tiles.
+    number : Tensor of shape (K,)
+        The tile of each, row by row.
+    """
+
+    basis: Tensor
+    edge_px: float
+    grid: tuple[int, int]
+    place: Tensor
+    number: Tensor
+
+    @classmethod
+    def of(cls, positions: Tensor, vectors: Tensor, shape: tuple[int, int]) -> "_Tiles":
+        """Tiles of a frame of a shape, for maxima at some positions (K, 2)."""
+        basis = site_basis(vectors).to(positions)
+        edge = _TILE_SCALE * math.sqrt(3 * float(torch.linalg.det(basis).abs()) / (math.sqrt(3) / 2))
+        rows, columns = (max(2, math.ceil(pixels / edge)) for pixels in shape)
+        tile = (positions / edge).long()
+        number = tile[:, 0].clamp(0, rows - 1) * columns + tile[:, 1].clamp(0, columns - 1)
+        return cls(basis, edge, (rows, columns), positions / edge, number)
+
+
+def index_maxima(positions: Tensor, vectors: Tensor, shape: tuple[int, int]) -> list[Indexed]:
     """Give maxima their indices on a slowly distorted site lattice.
 
     Parameters
@@ -141,8 +169,6 @@ def index_maxima(
         Mean lattice, rows a1 and a2 [px], 60 degrees apart.
     shape : tuple of int
         Rows and columns of the frame.
-    image : Tensor of shape (M, N), optional
-        Standardised frame, whose fringes are followed where maxima are mostly noise.
 
     Returns
     -------
@@ -150,69 +176,79 @@ def index_maxima(
         One for each connected region, the one of most tiles first; indices of different regions share no
         origin.  Maxima where the lattice does not hold (vacuum, another grain) are in none.
     """
-    basis = site_basis(vectors).to(positions)
-    coordinates = positions @ torch.linalg.inv(basis)
-    tile_px = _TILE_SCALE * math.sqrt(3 * float(torch.linalg.det(basis).abs()) / (math.sqrt(3) / 2))
-    rows, columns = (max(2, math.ceil(edge / tile_px)) for edge in shape)
-    tile = (positions / tile_px).long()
-    tile_number = tile[:, 0].clamp(0, rows - 1) * columns + tile[:, 1].clamp(0, columns - 1)
-    offsets, region, coherence = _regions(coordinates, tile_number, (rows, columns))
+    tiles = _Tiles.of(positions, vectors, shape)
+    coordinates = positions @ torch.linalg.inv(tiles.basis)
+    plain, (offsets, region) = coordinates, _regions(coordinates, tiles)
+    others = offsets, region
     for _ in range(_BENDS):
         if int(region.max()) < 1:
             break
-        bent = _bend(offsets, region == 0)
-        straight = coordinates - _bilinear(bent, positions / tile_px)
-        left, known, clearer = _regions(straight, tile_number, (rows, columns))
+        straight = coordinates - _bilinear(_bend(offsets, region == 0), tiles.place)
+        left, known = _regions(straight, tiles)
         if (known == 0).sum() <= (region == 0).sum():
             break
-        coordinates, offsets, region, coherence = straight, left, known, clearer
-    held, field = int((region == 0).sum()), None
-    if image is not None and (not held or float(np.median(coherence[region == 0])) < _NOISY):
-        ahead, led, clearness = _by_fringes(image, vectors, tile_px, (rows, columns))
-        is_led = led == 0
-        is_clear = is_led.mean() >= _LED and float(np.median(clearness[is_led])) > _CLEAR
-        if is_clear and is_led.sum() > _NEARLY * held:
-            offsets, region = ahead, led
-            bent = _bend(offsets, region == 0)
-            coordinates = coordinates - _bilinear(bent, positions / tile_px)
-            offsets = np.zeros_like(offsets)
-            field = Field(basis, bent, region == 0, tile_px)
-    offset = torch.from_numpy(offsets).to(positions).reshape(-1, 2)[tile_number]
-    of_region = torch.from_numpy(region).to(positions.device).flatten()[tile_number]
+        coordinates, offsets, region = straight, left, known
+    if coordinates is plain:
+        return _indexed(coordinates, *others, tiles)
+    first = np.where(region == 0, 0, -1)
+    beside = np.where(first < 0, others[1], -1)  # elsewhere the lattice stays as it was found
+    return _indexed(coordinates, offsets, first, tiles) + _indexed(plain, others[0], beside, tiles)
+
+
+def index_by_fringes(
+    positions: Tensor, vectors: Tensor, shape: tuple[int, int], image: Tensor
+) -> Indexed | None:
+    """Give maxima that are mostly noise their indices, on the site lattice that a frame's fringes show.
+
+    Parameters
+    ----------
+    positions, vectors, shape
+        As for `index_maxima`.
+    image : Tensor of shape (M, N)
+        Standardised frame.
+
+    Returns
+    -------
+    Indexed or None
+        None unless the fringes lead through half of the frame.
+    """
+    tiles = _Tiles.of(positions, vectors, shape)
+    phase, coherence, triple = fringe_phases(image, vectors, tiles.edge_px, tiles.grid)
+    phases, coherences = phase.float().cpu().numpy(), coherence.float().cpu().numpy()
+    found, region = _merge_in_phase(*_join_in_phase(*_unwrap(phases, coherences), phases, coherences))
+    known = region == 0
+    if known.mean() < _LED or float(np.median(coherences[known])) < _CLEAR:
+        return None
+    first, second = found[..., 0], found[..., 1]
+    offsets = np.stack([first - second, first + 2 * second], axis=-1)  # a1 = t1 + t2, a2 = 2 t2 - t1
+    # A third of the triple phase along both a1 and a2 is all of it along t2.
+    offsets[..., 1] += np.angle(triple.cpu().numpy()[known].sum()) / (2 * math.pi)
+    field = Field(tiles.basis, _bend(offsets, known), known, tiles.edge_px)
+    coordinates = positions @ torch.linalg.inv(tiles.basis) - _bilinear(field.offsets, tiles.place)
+    member = torch.from_numpy(known).to(positions.device).flatten()[tiles.number].nonzero()[:, 0]
+    return Indexed(member, torch.round(coordinates[member]).long(), field)
+
+
+def _indexed(
+    coordinates: Tensor, offsets: NDArray[np.float32], region: NDArray[np.int64], tiles: _Tiles
+) -> list[Indexed]:
+    """The maxima of every region, with their indices."""
+    offset = torch.from_numpy(offsets).to(coordinates).reshape(-1, 2)[tiles.number]
+    of_region = torch.from_numpy(region).to(coordinates.device).flatten()[tiles.number]
     index = torch.round(coordinates - offset).long()
     found = []
     for number in range(int(region.max(initial=-1)) + 1):
         member = (of_region == number).nonzero()[:, 0]
         if len(member):
-            found.append(Indexed(member, index[member], field))
-            if field is not None:
-                break
+            found.append(Indexed(member, index[member]))
     return found
 
 
-def _regions(
-    coordinates: Tensor, tile: Tensor, grid: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Offsets (R, C, 2) and region (R, C) of every tile, as `_unwrap` gives them, and coherence (R, C)."""
-    phase, coherence = _tile_phases(coordinates, tile, grid)
+def _regions(coordinates: Tensor, tiles: _Tiles) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Offsets (R, C, 2) and region (R, C) of every tile, as `_unwrap` gives them."""
+    phase, coherence = _tile_phases(coordinates, tiles.number, tiles.grid)
     phases, coherences = phase.cpu().numpy(), coherence.cpu().numpy()
-    joined = _join_in_phase(*_unwrap(phases, coherences), phases, coherences)
-    return *_merge_in_phase(*joined), coherences
-
-
-def _by_fringes(
-    image: Tensor, vectors: Tensor, tile_px: float, grid: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """What `_regions` returns, on the site lattice too, but from the fringes of a frame."""
-    phase, coherence, triple = fringe_phases(image, vectors, tile_px, grid)
-    phases, coherences = phase.float().cpu().numpy(), coherence.float().cpu().numpy()
-    offsets, region = _merge_in_phase(*_join_in_phase(*_unwrap(phases, coherences), phases, coherences))
-    first, second = offsets[..., 0], offsets[..., 1]
-    offsets = np.stack([first - second, first + 2 * second], axis=-1)  # a1 = t1 + t2, a2 = 2 t2 - t1
-    for number in range(int(region.max()) + 1):
-        # A third of the triple phase along both a1 and a2, which is all of it along t2.
-        offsets[region == number, 1] += np.angle(triple.cpu().numpy()[region == number].sum()) / (2 * math.pi)
-    return offsets, region, coherences
+    return _merge_in_phase(*_join_in_phase(*_unwrap(phases, coherences), phases, coherences))
 
 
 def _bend(offsets: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -228,6 +264,9 @@ def _bend(offsets: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.
         np.bincount(block.ravel(), (known * values).ravel(), rows * columns)
         for values in (1.0, offsets[..., 0], offsets[..., 1])
     )
+    whole = weight == np.bincount(block.ravel(), minlength=rows * columns)
+    if whole.any():  # the mean of a part does not lie in the middle
+        weight, sums = weight * whole, [one * whole for one in sums]
     second = [
         diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(max(n - 2, 0), n)) for n in (rows, columns)
     ]

@@ -10,8 +10,12 @@ from torch.nn.functional import interpolate
 from drivers.contract.errors import InputError
 from models.columns import Maxima
 from models.completion import COLUMN_RESPONSE, LEAST_COLUMNS, Patch, complete_region
-from models.indexing import index_maxima
+from models.indexing import index_by_fringes, index_maxima
 from models.scale import lattice_constant_px, lattice_vectors
+
+#: Scatter of maxima [site periods] above which they are mostly noise and the frame's fringes are the better
+#: guide, if they lead to nearly as many columns.  Clear frames: 0.02 to 0.05, sheared or bent ones too.
+_NOISE, _NEARLY = 0.085, 0.9
 
 #: Grains of different orientation that are looked for.
 _MOST_ORIENTATIONS = 4
@@ -102,8 +106,13 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
     patches: list[Patch] = []
     for number in range(_MOST_ORIENTATIONS):
         remaining = Maxima(maxima.positions[left], maxima.response[left])
-        regions = index_maxima(remaining.positions, vectors, shape, image if number == 0 else None)
+        regions = index_maxima(remaining.positions, vectors, shape)
         found = [complete_region(region, remaining, filtered) for region in regions]
+        if number == 0 and _are_noise(found):
+            led = index_by_fringes(remaining.positions, vectors, shape, image)
+            patch = None if led is None else complete_region(led, remaining, filtered)
+            if led is not None and patch is not None and len(patch.positions) > _NEARLY * _columns(found):
+                regions, found = [led], [patch]
         patches += [patch for patch in found if patch is not None]
         if not patches:
             break
@@ -124,6 +133,16 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
             "that lie on none; check that the specimen is a 1H monolayer in focus"
         )
     return lattice
+
+
+def _are_noise(found: list[Patch | None]) -> bool:
+    """Whether the maxima of the largest patch stray so far that most of it is noise, or there is no patch."""
+    largest = max((patch for patch in found if patch), key=lambda patch: len(patch.positions), default=None)
+    return largest is None or largest.scatter > _NOISE
+
+
+def _columns(found: list[Patch | None]) -> int:
+    return sum(len(patch.positions) for patch in found if patch is not None)
 
 
 def _density(positions: Tensor, shape: tuple[int, int], vectors: Tensor) -> Tensor:

@@ -136,9 +136,9 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
     cells = _triangles(_nearest_maxima(centred, reach))
     if len(cells):
         score = _lattice_mean(centred, cells, reach)
-        area = torch.linalg.det(cells).abs()
-        smallest = area[score > _CELL_FRACTION * score.max()].min()
         if score.max() > _LEAST_CORRELATION:
+            area = torch.linalg.det(cells).abs()
+            smallest = area[score > _CELL_FRACTION * score.max()].min()
             return cells[torch.where(area < 1.2 * smallest, score, 0.0).argmax()]
     raise InputError(
         "expected the repeating triangles of a hexagonal lattice, found no such period between "

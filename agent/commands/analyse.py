@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         given.append(facts_given(config["context"], str(arguments.config)))
     settings = dict(config.get("analysis", {}))
     found = find_files(arguments.files)
-    names = ResultNames(found.paths, arguments.out)
+    names = ResultNames(found.paths, arguments.out, joint=len(found.paths) + len(found.failed) > 1)
     if found.own:
         _say(f"left out {found.own} pictures and maps of earlier runs")
     for failure in found.failed:

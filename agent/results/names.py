@@ -34,6 +34,8 @@ class ResultNames:
         Inputs, each once.
     out : Path
         Folder of the results.
+    joint : bool
+        Whether there is a page on all of them, too.
 
     Raises
     ------
@@ -41,10 +43,10 @@ class ResultNames:
         If a result would take the place of an input.
     """
 
-    def __init__(self, paths: Sequence[Path], out: Path) -> None:
+    def __init__(self, paths: Sequence[Path], out: Path, *, joint: bool = True) -> None:
         self._out = out
         self._inputs = {os.path.realpath(path) for path in paths}
-        self._of_file = dict(zip(paths, stems_of(paths), strict=True))
+        self._of_file = dict(zip(paths, stems_of(paths, joint=joint), strict=True))
         self._taken = {stem.lower() for stem in self._of_file.values()}
         if os.path.realpath(out / JOINT_REPORT) in self._inputs:
             raise _clash(out / JOINT_REPORT)
@@ -75,11 +77,14 @@ def _clash(path: Path) -> InputError:
     return InputError(f"the result {path} would take the place of an input; choose another --out")
 
 
-def stems_of(paths: Sequence[Path]) -> list[str]:
-    """Give every file a stem of its own: its name's, with the suffix and a number if others share it."""
+def stems_of(paths: Sequence[Path], *, joint: bool = True) -> list[str]:
+    """Give every file a stem of its own: its name's, with the suffix and a number if others share it.
+
+    That of the page on all of them, if there is a `joint` one, counts as another's.
+    """
     plain = [_printable(path.stem) for path in paths]
     shared = Counter(stem.lower() for stem in plain)
-    if len(paths) > 1:
+    if joint:
         shared[Path(JOINT_REPORT).stem] += 1
     taken: set[str] = set()
     return [

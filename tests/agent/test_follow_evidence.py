@@ -258,13 +258,16 @@ def test_a_refusal_after_windows_in_vain_is_not_the_end(make, begun):
     assert state.evidence.weighing is not None  # it chooses anew
 
 
-@pytest.mark.parametrize("is_whole", [True, False])
-def test_a_new_map_of_the_whole_field_lets_everything_be_tried_again(make, begun, is_whole):
+@pytest.mark.parametrize(("maps", "is_named"), [(10, True), (60, False)], ids=["soon", "much later"])
+def test_what_could_not_be_read_is_left_alone_for_a_while(make, begun, maps, is_named):
     state, _ = begun(wish_of())
     state = in_vain(make, state, 1)
-    events = [seen(make, 2), make.frame_mapped(2), weighed(make, 0, is_entered=False)]
-    state, _ = make.run_through([*events, weighed(make, 2, at_s=300.0, is_whole=is_whole)], state)
-    assert any(repeat.is_unreadable for repeat in state.evidence.repeats) != is_whole
+    events = [weighed(make, 0, is_entered=False)]
+    for number in range(2, 2 + maps):
+        events += [seen(make, number), make.frame_mapped(number), weighed(make, number, at_s=300.0)]
+    _, actions = make.run_through(events, state)
+    last = [action.situation for action in actions if action.kind == "weigh_evidence"][-1]
+    assert any(repeat.is_unreadable for repeat in last.repeats) == is_named
 
 
 def test_what_is_denied_does_not_drive_out_what_was_in_vain(make, begun):

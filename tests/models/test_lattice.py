@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import cKDTree
 
 from drivers.contract.errors import InputError
@@ -171,6 +171,29 @@ def test_neighbours_have_a_say_in_where_a_column_of_a_noisy_frame_lies(
     distance = match(lattice, truth)[1]
     assert np.sqrt(np.square(distance).mean()) < most_px
     assert (distance < 2).all()
+
+
+@pytest.mark.parametrize("jitter_px", [0.25, 0.5])
+def test_rows_that_jitter_carry_their_columns_along(make_honeycomb, draw, rng, jitter_px):
+    truth = make_honeycomb(SHAPE, lattice_px=10.0)
+    shift = rng.normal(0, jitter_px, SHAPE[0])
+    rows, columns = np.indices(SHAPE)
+    clear = draw(truth, SHAPE, sigma_px=1.5)
+    image = map_coordinates(clear, [rows, columns - shift[:, None]], order=3, mode="nearest")
+    weight = np.exp(-0.5 * ((np.arange(SHAPE[0]) - truth.positions[:, :1]) / 1.5) ** 2)
+    aside = (weight @ shift) / weight.sum(1)
+    moved = type(truth)(truth.positions + np.outer(aside, [0, 1]), truth.sublattice, truth.height)
+    distance = match(fit(image + rng.normal(0, 0.02, SHAPE)), moved.inside(SHAPE, 3.0))[0]
+    assert np.sqrt(np.square(distance[distance < 3]).mean()) < 0.3 * jitter_px
+
+
+def test_a_clear_frame_that_ripples_keeps_its_maxima(make_honeycomb, draw, rng):
+    truth = make_honeycomb(SHAPE, lattice_px=12.0)
+    ripple = 1.5 * np.sin(2 * np.pi * truth.positions[:, 1] / 55)
+    bent = type(truth)(truth.positions + np.outer(ripple, [1, 0]), truth.sublattice, truth.height)
+    lattice = fit(draw(bent, SHAPE, sigma_px=1.8) + rng.normal(0, 0.05, SHAPE))
+    distance = match(lattice, bent)[1]
+    assert np.sqrt(np.square(distance).mean()) < 0.2
 
 
 @pytest.mark.parametrize("has_hole", [False, True], ids=["whole", "with a hole"])

@@ -12,7 +12,7 @@ from drivers.contract.errors import InputError
 def test_files_that_share_a_stem_get_names_of_their_own():
     paths = [Path("a/x.dm4"), Path("a/x.tif"), Path("b/x.dm4"), Path("y.npy"), Path("report.npy")]
     assert stems_of(paths) == ["x_dm4", "x_tif", "x_dm4_2", "y", "report_npy"]
-    assert stems_of([Path("report.npy")]) == ["report"]
+    assert stems_of([Path("report.npy")], joint=False) == ["report"]
 
 
 def test_a_name_that_is_no_text_gives_a_stem_that_is():
