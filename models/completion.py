@@ -75,6 +75,7 @@ class Patch:
     """Honeycomb sites of one region, S in G grains; most fields are those of `models.lattice.Lattice`."""
 
     positions: Tensor
+    maxima: Tensor
     sublattice: Tensor
     grain: Tensor
     measured: Tensor
@@ -159,6 +160,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     by_itself = max(_ASIDE, _shared(aside[is_measured], expected[is_measured, 0], basis))
     return Patch(
         positions=expected + min(1.0, (by_itself / max(scatter, 1e-6)) ** 2) * aside,
+        maxima=expected + aside,
         sublattice=(colour.flatten()[at] - hollow.flatten()[at] - 1) % 3,
         grain=domain.flatten()[at],
         measured=is_measured,

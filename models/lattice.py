@@ -31,7 +31,10 @@ class Lattice:
     Parameters
     ----------
     positions : Tensor of shape (S, 2)
-        (row, column) [px]: of the maximum where there is one, else as the neighbours predict.
+        (row, column) [px]: between the maximum, where there is one, and where the neighbours say, the nearer
+        to the latter the noisier the frame.
+    maxima : Tensor of shape (S, 2)
+        The maximum where there is one, else the position: where intensities are read, as in training.
     sublattice : Tensor of shape (S,)
         0 or 1, the same within a grain; which one is the metal is for `models.sublattice` to say.
     grain : Tensor of shape (S,)
@@ -47,6 +50,7 @@ class Lattice:
     """
 
     positions: Tensor
+    maxima: Tensor
     sublattice: Tensor
     grain: Tensor
     measured: Tensor
@@ -73,7 +77,7 @@ def hexagon_beside(lattice: Lattice) -> Tensor:
     vectors = lattice.vectors.to(lattice.positions)
     step = (vectors[:, 1] - 2 * vectors[:, 0]) / 3
     sign = 1 - 2 * lattice.sublattice[:, None]
-    return lattice.positions + sign * step[lattice.grain]
+    return lattice.maxima + sign * step[lattice.grain]
 
 
 def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor) -> Lattice:
@@ -179,6 +183,7 @@ def _join(patches: list[Patch]) -> Lattice:
     chosen = (keep & (number >= 0)).nonzero()[:, 0]
     return Lattice(
         positions=positions[chosen],
+        maxima=torch.cat([p.maxima for p in patches])[chosen],
         sublattice=torch.cat([p.sublattice for p in patches])[chosen],
         grain=number[chosen],
         measured=measured[chosen],

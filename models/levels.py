@@ -85,14 +85,14 @@ def level(
         Brightness of each column there.
     """
     shape = (image.shape[0], image.shape[1])
-    at = lattice.positions.round().long()
+    at = lattice.maxima.round().long()
     at = at[:, 0].clamp(0, shape[0] - 1) * shape[1] + at[:, 1].clamp(0, shape[1] - 1)
     contrast = brightness - empty.flatten()[at]
     sides = [_used(whole) & (lattice.sublattice == side) for side in (0, 1)]
     common, bright = max((common_value(contrast[side]), k) for k, side in enumerate(sides) if side.any())
     typical = sides[bright] & ((contrast - common).abs() < _COMMON * abs(common))
     gain = _window_mean(
-        lattice.positions[typical], contrast[typical], shape, lattice.lattice_px, _GAIN_SCALE
+        lattice.maxima[typical], contrast[typical], shape, lattice.lattice_px, _GAIN_SCALE
     ).clamp_(min=1e-6)
     return (image - empty).div_(gain), contrast / gain.flatten()[at]
 
@@ -101,7 +101,7 @@ def level_frame(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor,
     """`level` a frame (M, N), with all that it needs."""
     shape = (image.shape[0], image.shape[1])
     coefficients = filter_frame(image, column_filter(shape, lattice.lattice_px, image.device))
-    brightness = kernel_taps(shape, lattice.positions).sum(coefficients)
+    brightness = kernel_taps(shape, lattice.maxima).sum(coefficients)
     return level(image, empty_level(coefficients, lattice, whole), brightness, lattice, whole)
 
 

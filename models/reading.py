@@ -121,15 +121,15 @@ def _describe(
 ) -> Reading:
     """What is read of the columns of a frame and of the same after `models.levels.column_filter`."""
     shape = (frame.shape[0], frame.shape[1])
-    taps = helper.start(lambda: kernel_taps(shape, lattice.positions))
+    taps = helper.start(lambda: kernel_taps(shape, lattice.maxima))
     disc = disc_map(lattice.vectors[0])
     entry = helper.start(lambda: table_entry(shape, disc, frame.device))
-    whole = is_whole(lattice.positions, disc, shape)
+    whole = is_whole(lattice.maxima, disc, shape)
     covered = whole.clone()
     cut = (~whole).nonzero()[:, 0]
     at_edges = None
     if with_edges and len(cut):
-        at_edges = helper.start(lambda: EdgePoints.around(lattice.positions[cut], disc, shape))
+        at_edges = helper.start(lambda: EdgePoints.around(lattice.maxima[cut], disc, shape))
     empty = empty_level(coefficients, lattice, whole)
     levelled, contrast = level(frame, empty, taps().sum(coefficients), lattice, whole)
     spectrum = torch.fft.rfft2(levelled)
