@@ -172,14 +172,14 @@ def give_up(state: State, why: str, *, is_last: bool = False) -> Step:
 def end(state: State, request: Request, *, came: bool = True) -> Step:
     """Note the end of a request, and pause before the next; `came` is whether its frame did."""
     state = replace(_with(state, request), memory=rest(state.memory, state.rules.policy))
-    promise = request.wish.promise
+    promise, acquire = request.wish.promise, request.wish.then or _acquired(request.wish)
     evidence = state.evidence
     if promise is not None and request.status != "scored":
         is_unreadable, cooldown = request.status == "unscored" and came, state.rules.policy.cooldown_frames
         repeat = Repeat(
             detectors=promise.detectors,
             energy_kev=promise.energy_kev,
-            acquire=request.wish.then or _acquired(request.wish),
+            acquire=acquire,
             until_map=state.counts.mapped + (_UNREADABLE_MAPS if is_unreadable else cooldown),
             dose_e_per_a2=promise.dose_e_per_a2,
             electrons=promise.electrons,
@@ -190,7 +190,6 @@ def end(state: State, request: Request, *, came: bool = True) -> Step:
     actions: tuple[Action, ...] = (AnnounceRequest(request=request),)
     if promise is not None and request.status == "unscored":
         evidence = replace(evidence, score=evidence.score.scored(promise.plain_nats, 0.0))
-        acquire = request.wish.then or _acquired(request.wish)
         is_window = acquire is not None and acquire.window is not None
         fields, windows = fields + (not is_window), windows + is_window
         if (windows == _MOST_WINDOWS_IN_VAIN) if is_window else (fields == _MOST_FIELDS_IN_VAIN):

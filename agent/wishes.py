@@ -82,6 +82,8 @@ class Outlook:
 
 def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | None, str]:
     """Choose what to ask for; returns it, or None and why nothing."""
+    repeats = outlook.situation.repeats
+    left_alone = given_up(repeats)
     offers = list_offers(
         outlook.capabilities,
         outlook.state,
@@ -96,7 +98,7 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
         energies_kev=_energies(outlook, rules),
         insight=outlook.insight,
         electrons_per_s=rules.policy.electrons_per_s,
-        without=given_up(outlook.situation.repeats),
+        without=left_alone,
     )
     if not offers:
         return None, "the instrument offers no scan whose dose and time are known"
@@ -104,7 +106,6 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
     within = [offer for offer in readable if _is_within_dose(offer, outlook.register, rules)]
     if not within:
         return None, "every further scan would pass the limit of dose"
-    repeats, left_alone = outlook.situation.repeats, given_up(outlook.situation.repeats)
     fresh = [
         offer
         for offer in within

@@ -206,7 +206,9 @@ def _analyse(
     settled = context if isinstance(context, Settled) else as_settled(context)
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
-    saturated, clipped = _saturated(pixels), _clipped(pixels)
+    is_image = pixels.ndim == 2 and pixels.size > 0 and pixels.dtype.kind in "uif"
+    # Of what is none `models.frames` says what is wrong.
+    saturated, clipped = (_saturated(pixels), _clipped(pixels)) if is_image else (0.0, 0.0)
     reference = helper.start(
         lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
     )
@@ -448,8 +450,6 @@ def _saturated(pixels: NDArray[np.generic]) -> float:
     InputError
         If these are too many.
     """
-    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "uif":
-        return 0.0  # `models.frames` says what is wrong
     part = float((pixels == pixels.max()).mean())
     values = len(np.unique(pixels[::4, ::4])) if part > _SATURATED_SOME else _FEW_VALUES
     if part > _SATURATED_MOST:
@@ -463,8 +463,6 @@ def _saturated(pixels: NDArray[np.generic]) -> float:
 
 def _clipped(pixels: NDArray[np.generic]) -> float:
     """Part of the pixels that have the lowest value, if it is not by nature that many have."""
-    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "uif":
-        return 0.0  # `models.frames` says what is wrong
     part = float((pixels == pixels.min()).mean())
     if part <= _CLIPPED_SOME:
         return 0.0
