@@ -140,8 +140,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     possible = colour != hollow
     # Maxima are not looked for at the very edge of the frame.
     looked_for = _is_inside(predicted, filtered.shape, float(torch.linalg.det(basis).abs().sqrt()) * 0.6)
-    own = level.gather(0, colour[None])[0]
-    others_dim = 2 * filled - own < _DIM * filled
+    others_dim = 2 * filled - level.gather(0, colour[None])[0] < _DIM * filled
     known = seen | ~looked_for
     ringed = _around(known, _RING) >= torch.where(others_dim, *_OF_RING)
     enclosed = ringed | _is_enclosed(known | ringed, hollow, colour)
@@ -156,8 +155,9 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     honeycomb = torch.stack([basis[0] + basis[1], 2 * basis[1] - basis[0]])
     expected = predicted.flatten(1)[:, at].T
     aside = torch.where(is_measured[:, None], maxima.positions[own.clamp(min=0)] - expected, 0.0)
-    scatter = _scatter(aside[is_measured], basis)
-    by_itself = max(_ASIDE, _shared(aside[is_measured], expected[is_measured, 0], basis))
+    strayed = aside[is_measured]
+    scatter = _scatter(strayed, basis)
+    by_itself = max(_ASIDE, _shared(strayed, expected[is_measured, 0], basis))
     return Patch(
         positions=expected + min(1.0, (by_itself / max(scatter, 1e-6)) ** 2) * aside,
         maxima=expected + aside,
@@ -342,11 +342,7 @@ def _around(seen: Tensor, steps: tuple[tuple[int, int], ...]) -> Tensor:
 
 def _part_around(site: Tensor, possible: Tensor) -> Tensor:
     """Part of the possible sites within 1.2 lattice constants of a site that are columns, shape (H, W)."""
-    here = torch.stack([site, possible]).float()
-    around = torch.zeros_like(here)
-    for step in _AROUND:
-        around += torch.roll(here, step, dims=(1, 2))
-    return around[0] / around[1].clamp(min=1)
+    return _around(site, _AROUND) / _around(possible, _AROUND).clamp(min=1)
 
 
 def _is_inside(positions: Tensor, shape: torch.Size, margin: float = 0.0) -> Tensor:
