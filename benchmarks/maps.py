@@ -54,6 +54,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "recall_min": min((row["recall"] for row in read), default=None),
         "precision": _mean(read, "precision"),
         "rms_angstrom": _mean(read, "rms_angstrom"),
+        "scale_error_max": max((row["scale_error"] for row in read), default=None),
         "one_grain": _mean(read, "one_grain"),
         "sublattice_right": _mean(read, "sublattice_right"),
         "accuracy": _mean(read, "accuracy"),
@@ -110,6 +111,7 @@ def score(frame: Frame, made: DefectMap) -> dict[str, Any]:
         "recall": float(known.sum() / inner.sum()),
         "precision": float(1 - spurious.sum() / max(spurious.sum() + known.sum(), 1)),
         "rms_angstrom": float(np.sqrt(np.square(distance[own]).mean()) * step),
+        "scale_error": abs(made.header.scale.pixel_size_angstrom / _pixel_size(frame) - 1),
         "one_grain": float(len(made.header.grains) == 1),
         "sublattice_right": float(right_side.mean()),
         "accuracy": float((said[own] == truth[known]).mean()),
@@ -118,6 +120,13 @@ def score(frame: Frame, made: DefectMap) -> dict[str, Any]:
         "f1": _f1(*np.sum(list(counts.values()), axis=0).tolist()),
         "flags": [flag.kind for flag in made.header.flags],
     }
+
+
+def _pixel_size(frame: Frame) -> float:
+    """Root of the area of the specimen that a pixel shows, drift and distortion included [Å]."""
+    design = np.column_stack([frame.pixel_positions, np.ones(len(frame.pixel_positions))])
+    affine = np.linalg.lstsq(design, frame.crystal.positions, rcond=None)[0][:2]
+    return float(np.sqrt(abs(np.linalg.det(affine))))
 
 
 def _is_inside(positions: Any, pixels: int, border: float) -> Any:

@@ -211,6 +211,14 @@ def test_where_no_column_can_be_seen_the_fringes_lead(make_honeycomb, draw, rng,
         assert not deep.any()
 
 
+@pytest.mark.parametrize("lattice_px", [13.7, 14.0, 14.3])
+def test_fringes_give_the_lattice_constant_too(make_honeycomb, draw, rng, lattice_px):
+    """Where the autocorrelation alone is right to 1 % at best."""
+    truth = make_honeycomb(SHAPE, lattice_px=lattice_px)
+    lattice = fit(draw(truth, SHAPE, sigma_px=4.2) + rng.normal(0, 0.6, SHAPE))
+    assert lattice.lattice_px == pytest.approx(lattice_px, rel=2e-3)
+
+
 @pytest.mark.parametrize(("heights", "is_one"), [((1.0, 0.8), True), ((0.8, 1.0), False)], ids=["one", "two"])
 def test_grains_whose_sublattices_change_places_are_two_though_their_hexagons_go_on(
     make_honeycomb, draw, rng, heights, is_one
