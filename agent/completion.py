@@ -55,14 +55,15 @@ def completed(register_: Register, box: Box) -> Register:
     row, col, metal = np.nonzero(found & ~known)
     spots = spot[row, col, metal]
     pitch = float(np.linalg.norm(basis[0]))
-    free = cKDTree(register_.position_angstrom).query(spots)[0] > _APART * pitch if len(spots) else []
-    cell = np.stack([row + low[0], col + low[1]], axis=1)[free]
-    if not len(cell):
+    if not len(spots):
         return register_
+    distance, nearest = cKDTree(register_.position_angstrom).query(spots)
+    free = distance > _APART * pitch
+    cell = np.stack([row + low[0], col + low[1]], axis=1)[free]
     register_, rows = rows_of(register_, grain, cell, metal[free] == 1)
-    position = register_.position_angstrom.copy()
-    position[rows] = spots[free]
-    return replace(register_, position_angstrom=position)
+    position, lever = register_.position_angstrom.copy(), register_.lever_s.copy()
+    position[rows], lever[rows] = spots[free], lever[nearest[free]]
+    return replace(register_, position_angstrom=position, lever_s=lever)
 
 
 def _basis(register_: Register, member: NDArray[np.int64]) -> NDArray[np.float64]:

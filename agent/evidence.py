@@ -16,39 +16,18 @@ from agent.belief import believe, fused_layers
 from agent.boxes import Box, inner, is_inside
 from agent.changes import watch_for_changes
 from agent.completion import completed
-from agent.guiding import REACH, guide, match, pitch_angstrom
+from agent.drift import Drift, Steadiness
+from agent.guiding import POSITION_ANGSTROM, REACH, guide, match, pitch_angstrom
 from agent.register import Register, adopted, rows_of, with_source
 from agent.registration import Expectation, Placed, Registration, register
 from agent.scans import Scan
 from agent.sites import LEAST_METALS, Sites, count_sites
 from models.fusion import FusionLaw
 
-#: Time over which a drift is averaged [s], and how much of what could not be foreseen always stays so.
-_MEMORY_S, _LEAST_UNSEEN = 3.0, 0.2
-
 #: What a scan shows of where a column is counts this much at least: scans are distorted each in its own way.
 _LEAST_PART = 0.2
 
 _NONE = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True)
-class Steadiness:
-    """How far the specimen may go unseen.
-
-    Parameters
-    ----------
-    stage_sigma_angstrom : float
-        Of where the stage says it is.
-    scan_sigma_angstrom : float
-        Of where the beam is while the stage stands still.
-    drift_sigma_angstrom_per_s : float
-        Of the velocity of drift that has not been seen before.
-    """
-
-    stage_sigma_angstrom: float = 5.0
-    scan_sigma_angstrom: float = 0.4
-    drift_sigma_angstrom_per_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -101,16 +80,16 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
         With the scan; the same as before if no grain could be entered.
     entry : Entry
     """
-    expectation = _expect(register_, scan, steadiness)
+    foresight = _foresee(register_, scan, steadiness)
+    expectation = foresight.expectation
     fused = fused_layers(scan, law)
     belief = believe(register_, law)
     shares, known = belief.shares, belief.log_likelihood
     guided = guide(register_, known, scan.positions_angstrom, scan.is_metal, fused, shares, expectation)
     if guided is not None:
-        moved, scan, drift = _moved(register_, scan, guided.drift_angstrom, expectation)
+        moved, scan, drift = _moved(register_, scan, guided.shown_angstrom, foresight)
         return _enter_rows(moved, scan, law, guided.row, Entry(guided.row, 0, _NONE, (), (), drift))
     counted, doubts = _count_grains(register_, scan)
-    foreseen = expectation
     found: list[tuple[Sites, int, Registration | None]] = []
     grains = int(register_.grain.max(initial=-1)) + 1
     is_placed = len(register_) == 0
@@ -134,7 +113,7 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
             grains += 1
         else:
             doubts.append(best[1].doubt if best else "the lattice is turned against all that was seen before")
-    return _enter_found(register_, scan, law, found, tuple(doubts), foreseen)
+    return _enter_found(register_, scan, law, found, tuple(doubts), foresight)
 
 
 def _count_grains(register_: Register, scan: Scan) -> tuple[list[Sites], list[str]]:
@@ -158,21 +137,50 @@ def _count_grains(register_: Register, scan: Scan) -> tuple[list[Sites], list[st
     return sorted(counted, key=lambda sites: -len(sites.member)), doubts
 
 
-def _expect(register_: Register, scan: Scan, steadiness: Steadiness) -> Expectation:
+@dataclass(frozen=True)
+class _Foresight:
+    """Where a scan should show the specimen.
+
+    Parameters
+    ----------
+    drift : Drift
+        By then.
+    gone_angstrom : ndarray of shape (2,)
+        Since the last scan.
+    own : float
+        Variance of what is the scan's own, along each axis [Å²].
+    lever_s : float
+        Mean of the levers of what it shows, less the mean of its own.
+    is_still : bool
+        Whether the stage is known to stand where it stood.
+    """
+
+    drift: Drift
+    gone_angstrom: NDArray[np.float64]
+    own: float = 0.0
+    lever_s: float = 0.0
+    is_still: bool = False
+
+    @property
+    def expectation(self) -> Expectation:
+        """The same for those who compare columns."""
+        return Expectation(self.gone_angstrom, (self.drift.variance(self.lever_s) + self.own) ** 0.5)
+
+
+def _foresee(register_: Register, scan: Scan, steadiness: Steadiness) -> _Foresight:
     """Where the specimen should have gone since the last scan."""
     if not len(register_):
-        return Expectation(np.zeros(2), steadiness.stage_sigma_angstrom)
-    elapsed = max(scan.taken_s - register_.scanned_s, 0.0)
+        return _Foresight(Drift.at_first(steadiness), np.zeros(2))
+    elapsed = max(scan.middle_s - register_.middle_s, 0.0)
     is_still = scan.stage_angstrom is not None and scan.stage_angstrom == register_.stage_angstrom
-    still = steadiness.scan_sigma_angstrom if is_still else steadiness.stage_sigma_angstrom
-    # A drift that was watched goes on much as it was.
-    unseen = _MEMORY_S / (_MEMORY_S + register_.watched_s)
-    # A velocity stays wrong for some seconds: many short scans together foresee no better than a long one.
-    lasting = (elapsed * max(elapsed, _MEMORY_S)) ** 0.5
-    drifted = steadiness.drift_sigma_angstrom_per_s * max(unseen, _LEAST_UNSEEN) * lasting
-    spread = float(np.linalg.norm([still, register_.astray_angstrom, drifted]))
-    own = steadiness.scan_sigma_angstrom if is_still else 0.0
-    return Expectation(register_.velocity_angstrom_per_s * elapsed, spread, own)
+    drift = register_.drift.later(elapsed, steadiness, is_still=is_still)
+    gone = drift.velocity_angstrom_per_s * elapsed
+    if not is_still:
+        return _Foresight(drift, gone)
+    shown = is_inside(register_.position_angstrom + gone, _extent(scan))
+    levers = register_.lever_s[shown]
+    lever = float(levers.mean() - scan.levers_s.mean()) if len(levers) else 0.0
+    return _Foresight(drift, gone, steadiness.scan_sigma_angstrom**2, lever, is_still)
 
 
 def _lattice_of(register_: Register, grain: int) -> Sites:
@@ -234,7 +242,7 @@ def _enter_found(
     law: FusionLaw,
     found: list[tuple[Sites, int, Registration | None]],
     doubts: tuple[str, ...],
-    expectation: Expectation,
+    foresight: _Foresight,
 ) -> tuple[Register, Entry]:
     """Enter the grains whose place is known."""
     row = np.full(len(scan.grain), -1, np.int64)
@@ -244,7 +252,9 @@ def _enter_found(
     before, drift = len(register_), np.zeros(2)
     if registrations:
         drift = max(registrations, key=lambda result: result.shared).drift_angstrom
-        register_, scan, drift = _moved(register_, scan, drift, expectation)
+        register_, scan, drift = _moved(register_, scan, drift, foresight)
+    elif not before:
+        register_ = replace(register_, drift=foresight.drift)
     for sites, grain, result in found:
         cell = sites.cell + (0 if result is None else np.array(result.shift))
         if before:
@@ -274,14 +284,17 @@ def _enter_rows(
     # A faint look shows a column to a fraction of its width: places are averaged by dose.
     part = np.where(np.isnan(seen_s[rows]), 1.0, np.maximum(dose / taken[rows], _LEAST_PART))[:, None]
     position[rows] += part * (scan.positions_angstrom[seen] - position[rows])
+    lever = register_.lever_s.copy()
+    lever[rows] += part[:, 0] * (scan.levers_s[seen] - lever[rows])
     seen_s[rows] = scan.taken_s
     register_ = replace(
         register_,
         position_angstrom=position,
+        lever_s=lever,
         seen_s=seen_s,
         taken_e_per_a2=taken,
         offered_e_per_a2=_offered(register_, scan, rows),
-        scanned_s=scan.taken_s,
+        middle_s=scan.middle_s,
         stage_angstrom=scan.stage_angstrom,
     )
     register_, changed = _with_evidence(register_, scan, law, seen, rows)
@@ -307,38 +320,33 @@ def _extent(scan: Scan) -> Box:
 
 
 def _moved(
-    register_: Register, scan: Scan, shown_angstrom: NDArray[np.float64], expectation: Expectation
+    register_: Register, scan: Scan, shown_angstrom: NDArray[np.float64], foresight: _Foresight
 ) -> tuple[Register, Scan, NDArray[np.float64]]:
-    """Register with its columns where the specimen now is, and the velocity that took it there.
-
-    Of what a scan shows beyond what was expected a part is its own: the beam is never quite where it should
-    be, and a small faint scan shows all its columns some tenths of an ångström aside.  Followed in
-    full, a hundred such scans would lead the register astray.
+    """Register with its columns where the specimen now is.
 
     Returns
     -------
     register : Register
     scan : Scan
-        Without what is its own.
+        Without what is its own, and without what the drift meanwhile has made of it.
     drift : ndarray of shape (2,)
         How far the specimen has gone.
     """
-    elapsed = scan.taken_s - register_.scanned_s
-    aside = shown_angstrom - expectation.drift_angstrom
-    drift = expectation.drift_angstrom + expectation.lasting * aside
-    before = register_.velocity_angstrom_per_s
-    velocity = before
-    if elapsed > 0:  # over some seconds: two scans soon after each other say little of a velocity
-        velocity = before + elapsed / (elapsed + _MEMORY_S) * (drift / elapsed - before)
+    aside = shown_angstrom - foresight.gone_angstrom
+    noise = foresight.own + POSITION_ANGSTROM**2 / len(scan.grain)
+    drift, place = foresight.drift.corrected(aside, foresight.lever_s, noise)
+    lever = register_.lever_s if foresight.is_still else np.zeros(len(register_))
+    faster = drift.velocity_angstrom_per_s - foresight.drift.velocity_angstrom_per_s
+    gone = foresight.gone_angstrom + place
     register_ = replace(
         register_,
-        position_angstrom=register_.position_angstrom + drift,
-        velocity_angstrom_per_s=velocity,
-        watched_s=register_.watched_s + max(elapsed, 0.0),
-        astray_angstrom=expectation.own_angstrom * expectation.lasting**0.5,
+        position_angstrom=register_.position_angstrom + gone + lever[:, None] * faster,
+        lever_s=lever,
+        drift=drift,
     )
-    own = shown_angstrom - drift
-    return register_, replace(scan, positions_angstrom=scan.positions_angstrom - own), drift
+    own = aside - place - foresight.lever_s * faster
+    level = scan.levers_s[:, None] * drift.velocity_angstrom_per_s
+    return register_, replace(scan, positions_angstrom=scan.positions_angstrom - own + level), gone
 
 
 def _with_evidence(

@@ -20,7 +20,7 @@ from agent.registration import LEAST_MARGIN_NATS, Expectation, agreement_nats, s
 REACH, _REACH_AT_FIRST = 0.3, 0.45
 
 #: Standard deviation of where a faint scan shows a column, along each axis [Å].
-_POSITION_ANGSTROM = 0.5
+POSITION_ANGSTROM = 0.5
 
 #: Part of a scan's columns that must be found again.
 _LEAST_FOUND = 0.8
@@ -37,12 +37,12 @@ class Guided:
     ----------
     row : ndarray of shape (S,)
         Place in the register of each of the scan's columns; -1 where none stands there.
-    drift_angstrom : ndarray of shape (2,)
-        How far the specimen has gone.
+    shown_angstrom : ndarray of shape (2,)
+        How far the specimen has gone, by this scan alone.
     """
 
     row: NDArray[np.int64]
-    drift_angstrom: NDArray[np.float64]
+    shown_angstrom: NDArray[np.float64]
 
 
 def guide(
@@ -81,15 +81,19 @@ def guide(
         found = row >= 0
         if found.mean() < _LEAST_FOUND:
             return None
-        off_by = positions[found] - register_.position_angstrom[row[found]] - expectation.drift_angstrom
-        error = _POSITION_ANGSTROM**2 / found.sum()
+        off_by = trim_mean(
+            positions[found] - register_.position_angstrom[row[found]] - expectation.drift_angstrom,
+            0.2,
+            axis=0,
+        )
+        error = POSITION_ANGSTROM**2 / found.sum()
         trust = expectation.sigma_angstrom**2 / (expectation.sigma_angstrom**2 + error)
-        drift = expectation.drift_angstrom + trust * trim_mean(off_by, 0.2, axis=0)
+        drift = expectation.drift_angstrom + trust * off_by
     off = float(np.linalg.norm(drift - expectation.drift_angstrom))
     further = ((pitch - off) ** 2 - off**2) / (2 * expectation.sigma_angstrom**2) - math.log(6.0)
     margin = min(further, stage_is_right_nats())
     margin += agreement_nats(known[row[found]], said[found], is_metal[found], shares)
-    return Guided(row, drift) if margin >= LEAST_MARGIN_NATS else None
+    return Guided(row, expectation.drift_angstrom + off_by) if margin >= LEAST_MARGIN_NATS else None
 
 
 def match(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from agent.assessment import Assessment, Situation
 from agent.belief import Belief, believe
 from agent.boxes import is_inside
-from agent.evidence import Entry, Steadiness, enter
+from agent.drift import Steadiness
+from agent.evidence import Entry, enter
 from agent.goals import Knowledge, goals_of, judge, needed_nats
 from agent.insight import Insight, learn_insight
 from agent.register import Register, empty_register
@@ -114,7 +115,8 @@ def consider(
         With doubts, and nothing entered, where the map cannot be used.
     """
     try:
-        scan = read_map(defect_map, header, means.law)
+        flyback_us = 0.0 if means.capabilities is None else means.capabilities.flyback_us
+        scan = read_map(defect_map, header, means.law, flyback_us)
         is_repeated = defect_map.header.frame.sha256 in mind.pixels
         if is_repeated:
             scan = muted(scan)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.changes import Watch, empty_watch
+from agent.drift import Drift
 from agent.scans import Layer, Source
 from drivers.contract.context import Context
 
@@ -22,7 +23,9 @@ class Register:
     grain, is_metal : ndarray of shape (C,)
     cell : ndarray of shape (C, 2)
     position_angstrom : ndarray of shape (C, 2)
-        (row, column) in the stage's frame as of the last scan.
+        (row, column) in the stage's frame as of the middle of the last scan.
+    lever_s : ndarray of shape (C,)
+        How long before the middle of its scan the beam went over each (`agent.drift`); averaged as places.
     seen_s, changed_s : ndarray of shape (C,)
         When each was last seen, and last found changed (nan: never).
     sources : tuple of Source
@@ -38,22 +41,19 @@ class Register:
         Of the scans that went over each column, whether or not their source spoke of it.
     watch : Watch
         What may have changed.
-    scanned_s : float
-        When the last scan was entered; nan before the first.
-    velocity_angstrom_per_s : ndarray of shape (2,)
-        Of the drift, as seen over the last seconds.
+    middle_s : float
+        When the beam was half-way through the last scan that was entered; nan before the first.
+    drift : Drift
+        Where the specimen goes.
     stage_angstrom : tuple of float or None
         Where the stage said that it was at the last scan.
-    watched_s : float
-        How long the drift has been watched.
-    astray_angstrom : float
-        How far, along each axis, the columns may stand off their positions all together (standard deviation).
     """
 
     grain: NDArray[np.int64]
     is_metal: NDArray[np.bool_]
     cell: NDArray[np.int64]
     position_angstrom: NDArray[np.float64]
+    lever_s: NDArray[np.float64]
     seen_s: NDArray[np.float64]
     changed_s: NDArray[np.float64]
     sources: tuple[Source, ...]
@@ -63,11 +63,9 @@ class Register:
     taken_e_per_a2: NDArray[np.float64]
     offered_e_per_a2: NDArray[np.float64]
     watch: Watch
-    scanned_s: float
-    velocity_angstrom_per_s: NDArray[np.float64]
+    middle_s: float
+    drift: Drift
     stage_angstrom: tuple[float, float] | None = None
-    watched_s: float = 0.0
-    astray_angstrom: float = 0.0
 
     def __len__(self) -> int:
         return len(self.grain)
@@ -86,6 +84,7 @@ def empty_register() -> Register:
         is_metal=none.astype(bool),
         cell=np.zeros((0, 2), np.int64),
         position_angstrom=np.zeros((0, 2)),
+        lever_s=none,
         seen_s=none,
         changed_s=none,
         sources=(),
@@ -95,8 +94,8 @@ def empty_register() -> Register:
         taken_e_per_a2=none,
         offered_e_per_a2=np.zeros((0, 0)),
         watch=empty_watch(0, 0),
-        scanned_s=float("nan"),
-        velocity_angstrom_per_s=np.zeros(2),
+        middle_s=float("nan"),
+        drift=Drift(np.zeros(2), np.zeros((2, 2))),
     )
 
 
@@ -182,6 +181,7 @@ def _lengthened(
         is_metal=np.concatenate([register_.is_metal, is_metal]),
         cell=np.concatenate([register_.cell, cell]),
         position_angstrom=more(register_.position_angstrom, 0.0),
+        lever_s=more(register_.lever_s, 0.0),
         seen_s=more(register_.seen_s, np.nan),
         changed_s=more(register_.changed_s, np.nan),
         sums=more(register_.sums, 0.0, axis=1),

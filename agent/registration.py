@@ -66,18 +66,10 @@ class Expectation:
         Along (row, column).
     sigma_angstrom : float
         Standard deviation along each axis, of where a scan shows the specimen to be.
-    own_angstrom : float
-        The part of it that is a scan's own and tells nothing of the next.
     """
 
     drift_angstrom: NDArray[np.float64]
     sigma_angstrom: float
-    own_angstrom: float = 0.0
-
-    @property
-    def lasting(self) -> float:
-        """Part of what a scan is off by that the next one will be off by too."""
-        return 1.0 - (self.own_angstrom / self.sigma_angstrom) ** 2
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ class Scan:
         End of the scan, on any one clock.
     stage_angstrom : tuple of float or None
         Where the stage said that it was, (row, column); None where it said nothing.
+    lead_s : ndarray of shape (S,) or None
+        How long before the middle of the scan the beam went over each; None where that is not known.
+    duration_s : float
+        Of the scan; 0 where it is not known.
     """
 
     positions_angstrom: NDArray[np.float64]
@@ -70,6 +74,18 @@ class Scan:
     layers: tuple[Layer, ...]
     taken_s: float
     stage_angstrom: tuple[float, float] | None = None
+    lead_s: NDArray[np.float64] | None = None
+    duration_s: float = 0.0
+
+    @property
+    def middle_s(self) -> float:
+        """When the beam was half-way."""
+        return self.taken_s - self.duration_s / 2
+
+    @property
+    def levers_s(self) -> NDArray[np.float64]:
+        """`lead_s`; zeros where it is not known."""
+        return np.zeros(len(self.grain)) if self.lead_s is None else self.lead_s
 
 
 def join_layers(first: Scan, second: Scan) -> Scan:

@@ -10,7 +10,7 @@ from drivers.contract.maps import ColumnFlag, DefectMap, Sublattice
 from models.fusion import FusionLaw, calibrate, likelihoods
 
 
-def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw) -> Scan:
+def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw, flyback_us: float = 0.0) -> Scan:
     """Read the map of one frame.
 
     Parameters
@@ -20,6 +20,8 @@ def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw) -> Scan
         Of its frame: window, stage, dose and time.  Without a stage position the field is taken to stand at
         the origin; without a dose the map counts as one of the law's half dose.
     law : FusionLaw
+    flyback_us : float
+        From the end of a row to the start of the next.
 
     Returns
     -------
@@ -39,6 +41,10 @@ def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw) -> Scan
         log_likelihood=calibrate(logs, is_metal, context.detector.name, header.dose_e_per_a2 or None, law),
         is_usable=~mute,
     )
+    duration_s = header.shape[0] * (header.shape[1] * (header.dwell_us or 0.0) + flyback_us) * 1e-6
+    if header.dwell_us is None:
+        duration_s = 0.0
+    passed = (columns["row_px"].astype(np.float64) + 0.5) / header.shape[0]
     return Scan(
         positions_angstrom=_positions(defect_map, header),
         is_metal=is_metal,
@@ -46,6 +52,8 @@ def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw) -> Scan
         layers=(layer,),
         taken_s=header.monotonic_s,
         stage_angstrom=None if header.stage is None else (header.stage.y_nm * 10, header.stage.x_nm * 10),
+        lead_s=(0.5 - passed) * duration_s,
+        duration_s=duration_s,
     )
 
 

@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 
 from agent.assessment import Score
 from agent.belief import believe
-from agent.evidence import Steadiness, enter
+from agent.drift import Steadiness
+from agent.evidence import enter
 from agent.insight import Insight, learn_insight
 from agent.register import empty_register
 from agent.scans import Scan, join_scans

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from agent.belief import believe
 from agent.boxes import Box
-from agent.evidence import Steadiness, enter
+from agent.drift import Steadiness
+from agent.evidence import enter
 from agent.register import Register, empty_register
 from agent.scans import Layer, Scan
 from agent.value import Candidate, weigh

@@ -1,7 +1,8 @@
 import numpy as np
 
 from agent.belief import believe
-from agent.evidence import Steadiness, enter
+from agent.drift import Steadiness
+from agent.evidence import enter
 from agent.register import empty_register
 
 STEADY = Steadiness()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from agent.belief import believe
-from agent.evidence import Steadiness, enter
+from agent.drift import Steadiness
+from agent.evidence import enter
 from agent.register import empty_register
 from agent.scans import join_layers, join_scans
 

@@ -8,7 +8,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from agent.belief import believe
-from agent.evidence import Steadiness, enter
+from agent.drift import Steadiness
+from agent.evidence import enter
 from agent.register import empty_register
 from agent.scans import join_scans
 from agent.sightings import read_map

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from agent.evidence import Steadiness, enter
+from agent.drift import Steadiness
+from agent.evidence import enter
 from agent.register import empty_register
 
 STEADY = Steadiness(drift_sigma_angstrom_per_s=0.5)
@@ -70,6 +71,47 @@ def test_scans_that_are_each_a_little_off_do_not_lead_astray(whole, law):
         register, _ = enter(register, scan, law, Steadiness(drift_sigma_angstrom_per_s=0.3))
         astray.append(np.linalg.norm(np.median(register.position_angstrom[: len(start)] - start, axis=0)))
     assert max(astray) < 0.6  # followed in full, they lead 1.3 Å astray
+
+
+def test_a_frame_that_a_drift_has_sheared_is_set_right_by_what_windows_show(make_specimen, law):
+    """The beam takes 4 s over the field; the specimen goes on at 0.5 Å/s meanwhile and afterwards."""
+    specimen, velocity, duration = make_specimen(0, 100.0), np.array([0.3, -0.4]), 4.0
+    scan, seen = specimen.look((0.0, 0.0), 90.0, dose=1e4, taken_s=duration)
+    lead = -scan.positions_angstrom[:, 0] / 90.0 * duration
+    sheared = scan.positions_angstrom - lead[:, None] * velocity
+    whole = replace(
+        scan, positions_angstrom=sheared, lead_s=lead, duration_s=duration, stage_angstrom=(0.0, 0.0)
+    )
+    register, entry = enter(empty_register(), whole, law, STEADY)
+    rows = entry.row[entry.row >= 0]
+
+    def astray(now_s):
+        there = specimen.position[seen][entry.row >= 0] + velocity * (now_s - duration / 2)
+        return np.linalg.norm(register.position_angstrom[rows] - there, axis=1)
+
+    assert astray(duration / 2).max() > 0.9
+    for number, place in enumerate([(-35.0, 10.0), (35.0, -20.0), (-30.0, -30.0), (30.0, 30.0)] * 3):
+        now_s = duration + 0.1 * (number + 1)
+        window, _ = specimen.look(tuple(-velocity * (now_s - duration / 2)), 90.0, dose=1e4, taken_s=now_s)
+        window = part_of(window, near(window, place, 14.0), stage_angstrom=(0.0, 0.0))
+        register, found = enter(register, window, law, STEADY)
+        assert found.is_entered
+    assert astray(now_s).max() < 0.5
+    np.testing.assert_allclose(register.drift.velocity_angstrom_per_s, velocity, atol=0.12)
+
+
+def test_where_the_stage_went_meanwhile_no_frame_is_set_right(whole, law):
+    specimen, register, _ = whole
+    register = replace(register, lever_s=np.linspace(-2.0, 2.0, len(register)))
+    before = register.position_angstrom
+    scan, _ = specimen.look((3.0, -4.0), 60.0, taken_s=10.0)
+    register, entry = enter(register, replace(scan, stage_angstrom=(3.0, -4.0)), law, STEADY)
+    assert entry.is_entered
+    elsewhere = np.setdiff1d(np.arange(len(before)), entry.row)
+    moved = (register.position_angstrom - before)[elsewhere]
+    assert len(elsewhere) > 100
+    assert np.linalg.norm(moved[0]) > 1.0
+    np.testing.assert_allclose(moved, moved[:1].repeat(len(moved), axis=0), atol=1e-9)
 
 
 def test_a_few_columns_that_may_have_gone_anywhere_are_left_out(whole, law):

@@ -49,3 +49,15 @@ def test_columns_that_the_map_does_not_vouch_for_say_nothing(make, law):
     scan = read_map(made_map(make), make.header_of(1), law)
     np.testing.assert_array_equal(scan.layers[0].is_usable, [True, True, False, False])
     assert scan.layers[0].dose_e_per_a2 == law.half_dose_e_per_a2  # of which nothing is known
+
+
+def test_rows_are_passed_one_after_the_other(make, law):
+    header = make.header_of(1, dwell_us=1000.0)
+    scan = read_map(made_map(make), header, law, flyback_us=4000.0)
+    row_s = (header.shape[1] * 1000.0 + 4000.0) * 1e-6
+    assert scan.duration_s == header.shape[0] * row_s
+    assert scan.middle_s == header.monotonic_s - scan.duration_s / 2
+    np.testing.assert_allclose(scan.levers_s, (7.5 - np.array([0, 10, 15, 3])) * row_s)
+    unknown = read_map(made_map(make), make.header_of(1, dwell_us=None), law, flyback_us=4000.0)
+    assert not unknown.levers_s.any()
+    assert unknown.middle_s == header.monotonic_s

@@ -6,7 +6,8 @@ import pytest
 from agent.assessment import Score
 from agent.belief import believe
 from agent.boxes import densest_boxes, inner, is_inside
-from agent.evidence import Steadiness, enter
+from agent.drift import Steadiness
+from agent.evidence import enter
 from agent.insight import Insight, learn_insight
 from agent.register import empty_register
 from agent.scans import Source

@@ -1,7 +1,8 @@
 import pytest
 
 from agent.belief import believe
-from agent.evidence import Steadiness, enter
+from agent.drift import Steadiness
+from agent.evidence import enter
 from agent.register import empty_register
 from agent.worth import Preferences, choose, list_offers
 from drivers.contract.context import HAADF, MAADF
