@@ -2,8 +2,8 @@
 
 What a scan shows beyond what was foreseen is shared out.  The specimen may have gone on otherwise than it
 was going, or may have stood elsewhere all the time: that lasts, and the columns follow it.  The rest is the
-scan's own: the beam is never quite where it should be, and a small faint scan shows all its columns some tenths
-of an ångström aside.  Followed in full, a hundred such scans would lead the register astray.
+scan's own: the beam is never quite where it should be, and a small faint scan shows all its columns some
+tenths of an ångström aside.  Followed in full, a hundred such scans would lead the register astray.
 
 The beam goes over a frame's first row seconds before its last one.  A specimen that drifts meanwhile is seen
 sheared, and the velocity, once it is known, sets that right: a column that was passed a `lever` of seconds
