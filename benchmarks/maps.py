@@ -13,13 +13,13 @@ import platform
 from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from drivers.contract.maps import DefectMap, Sublattice
 from models.analysis import Analyser, analyse, load_analyser
 from models.contexts import context_name, reference_contexts
+from models.scoring import matched
 from models.training.conditions import Ranges, draw_frame
 from sim_microscope.simulate import Frame
 
@@ -83,22 +83,18 @@ def score(frame: Frame, made: DefectMap) -> dict[str, Any]:
     """Compare a map with its frame's truth."""
     columns, step = made.columns, frame.acquisition.pixel_size_angstrom
     found = np.stack([columns["row_px"], columns["col_px"]], axis=1).astype(np.float64)
-    distance, nearest = cKDTree(frame.pixel_positions).query(found)
-    near = distance < _RADIUS * made.header.scale.lattice_px
-    order = np.argsort(-distance)
-    column = np.full(len(frame.pixel_positions), -1)
-    column[nearest[order]] = order  # the nearest column last
-    column = np.where(column >= 0, np.where(near[column], column, -1), -1)
+    is_found, nearest = matched(found, frame.pixel_positions, _RADIUS * made.header.scale.lattice_px)
     border = _BORDER_ANGSTROM / step
     inner = _is_inside(frame.pixel_positions, frame.acquisition.pixels, border)
-    known = inner & (column >= 0)
-    truth, own = frame.crystal.classes, column[known]
+    known = inner & is_found
+    truth, own = frame.crystal.classes, nearest[known]
     said = columns["cls"]
     probability = columns["p"][own].astype(np.float64)
     on_metal = np.isin(truth[known], (ColumnClass.METAL, ColumnClass.DOPANT))
     right_side = (columns["sublattice"][own] == Sublattice.METAL) == on_metal
     spurious = _is_inside(found, frame.acquisition.pixels, border)
-    spurious[column[column >= 0]] = False
+    spurious[nearest[is_found]] = False
+    aside = found[own] - frame.pixel_positions[known]
     counts = {
         kind.name.lower(): [
             int((said[own] == truth[known])[truth[known] == kind].sum()),
@@ -110,7 +106,7 @@ def score(frame: Frame, made: DefectMap) -> dict[str, Any]:
     return {
         "recall": float(known.sum() / inner.sum()),
         "precision": float(1 - spurious.sum() / max(spurious.sum() + known.sum(), 1)),
-        "rms_angstrom": float(np.sqrt(np.square(distance[own]).mean()) * step),
+        "rms_angstrom": float(np.sqrt(np.square(aside).sum(axis=1).mean()) * step),
         "scale_error": abs(made.header.scale.pixel_size_angstrom / _pixel_size(frame) - 1),
         "one_grain": float(len(made.header.grains) == 1),
         "sublattice_right": float(right_side.mean()),

@@ -82,10 +82,10 @@ def score_map(defect_map: DefectMap, labels: Labels, *, radius_px: float) -> Sco
     """
     columns = defect_map.columns
     positions = np.stack([columns["row_px"], columns["col_px"]], axis=1).astype(np.float64)
-    found, nearest = _matched(positions, labels.points, radius_px)
+    found, nearest = matched(positions, labels.points, radius_px)
     low, high = labels.points.min(axis=0) + radius_px, labels.points.max(axis=0) - radius_px
     inner = positions[((positions >= low) & (positions <= high)).all(axis=1)]
-    known = _matched(labels.points, inner, radius_px)[0]
+    known = matched(labels.points, inner, radius_px)[0]
     is_vacancy = np.isin(labels.meaning, ("vac1", "vac2", "vacancy"))
     is_apart = labels.meaning == "apart"
 
@@ -123,10 +123,24 @@ def score_map(defect_map: DefectMap, labels: Labels, *, radius_px: float) -> Sco
     )
 
 
-def _matched(
+def matched(
     those: NDArray[np.float64], points: NDArray[np.float64], radius_px: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Whether each point has one of those within a radius that no other point is nearer to, and which."""
+    """Find, one to one, which of those is at each point.
+
+    Parameters
+    ----------
+    those : ndarray of shape (K, 2)
+    points : ndarray of shape (L, 2)
+    radius_px : float
+
+    Returns
+    -------
+    is_found : ndarray of shape (L,)
+        Whether the nearest of those is within the radius, and no other point is nearer to it.
+    nearest : ndarray of shape (L,)
+        Which that is.
+    """
     if len(points) == 0:
         return np.ones(0, dtype=bool), np.zeros(0, dtype=np.intp)
     distance, nearest = cKDTree(those).query(points)
