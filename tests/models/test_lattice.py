@@ -113,13 +113,13 @@ def test_a_bright_blot_of_contamination_has_no_sites(make_honeycomb, draw, rng):
     assert np.mean(match(lattice, truth.inside(SHAPE, 9.0))[0] < 2) > 0.9
 
 
-def two_grains(make_honeycomb: Callable, angle_deg: float, shape: tuple[int, int]):
+def two_grains(make_honeycomb: Callable, angle_deg: float, shape: tuple[int, int], column: int = 150):
     """Two honeycombs, one turned, that meet on a slanted line; columns of the second keep their distance."""
     first = make_honeycomb(shape, lattice_px=9.0, angle_deg=5.0)
     second = make_honeycomb(shape, lattice_px=9.0, angle_deg=5.0 + angle_deg, origin=(1.0, 2.0))
 
     def side(positions: np.ndarray) -> np.ndarray:
-        return positions[:, 1] - 150 + 0.3 * (positions[:, 0] - 128)
+        return positions[:, 1] - column + 0.3 * (positions[:, 0] - 128)
 
     first, second = first.select(side(first.positions) < 0), second.select(side(second.positions) > 0)
     second = second.select(cKDTree(first.positions).query(second.positions)[0] > 3.6)
@@ -142,6 +142,19 @@ def test_each_of_two_grains_is_indexed_and_their_boundary_marked(make_honeycomb,
     boundary = lattice.boundary.numpy()
     assert np.mean(np.abs(side(sites[boundary])) < 25) > 0.9
     assert boundary.sum() > 80
+
+
+@pytest.mark.parametrize("angle_deg", [14.0, 17.0, 21.8, 27.8])
+def test_two_grains_may_share_a_frame_alike(make_honeycomb, draw, rng, angle_deg):
+    """Then the autocorrelation of the whole is highest on a cell that both have in common by chance."""
+    shape = (384, 384)
+    truth, _ = two_grains(make_honeycomb, angle_deg, shape, column=211)
+    lattice = fit(draw(truth, shape, sigma_px=1.3) + rng.normal(0, 0.1, shape))
+    missed, invented = match(lattice, truth.inside(shape, 3.5))[0], match(lattice, truth)[1]
+    assert np.mean(missed < 2) > 0.985
+    assert np.mean(invented < 2) > 0.999
+    assert len(lattice.vectors) == 2
+    assert lattice.lattice_px == pytest.approx(9.0, rel=0.01)
 
 
 def test_a_mirror_twin_of_one_site_lattice_is_two_grains(make_honeycomb, draw, rng):
