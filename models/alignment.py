@@ -97,11 +97,10 @@ def align(
     templates: Templates,
     *,
     is_doped: bool = True,
-    is_undone: bool = False,
 ) -> Tensor:
     """Moments (S, 6) of a frame in the measure of its context, learnt from its regular columns (S,)."""
     used = is_regular.nonzero()[:, 0]
-    found = find_alignment(moments[used], is_metal[used], templates, is_doped=is_doped, is_undone=is_undone)
+    found = find_alignment(moments[used], is_metal[used], templates, is_doped=is_doped)
     return found.apply(moments, is_metal, templates)
 
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from drivers.contract.context import ColumnClass, Context
-from models.alignment import align
+from models.alignment import find_alignment
 from models.checkpoint import Weights
 from models.contexts import context_number
 from models.contrasts import expected_contrast
@@ -64,6 +64,8 @@ class Classification:
         See `models.foreignness`: above 1 rarer than one column in a hundred.  At least as much as `beyond`.
     beyond : Tensor of shape (S,)
         See `models.scatter.find_beyond`.
+    depth : float
+        Of the frame's defects over the expected one (`models.alignment`).
     is_decided : Tensor of shape (S,)
         Whether it is decided which sublattice of the column's grain is the metal.  If not, probabilities
         weigh both, and foreignness rests on the better guess.
@@ -79,6 +81,7 @@ class Classification:
     posterior: Posterior
     foreignness: Tensor
     beyond: Tensor
+    depth: float
     is_decided: Tensor
     reading: Reading
     decision: SublatticeDecision
@@ -188,8 +191,10 @@ def _classify_by(
     lattice, templates = reading.lattice, find_templates(context)
     is_regular = is_whole & ~(lattice.boundary | lattice.rim)[chosen]
     is_undone = reading.patch_filter is not None
-    aligned = align(moments, is_metal, is_regular, templates, is_doped=is_doped, is_undone=is_undone)
-    by_metal = encode_contrast(aligned, is_metal)
+    alignment = find_alignment(
+        moments[is_regular], is_metal[is_regular], templates, is_doped=is_doped, is_undone=is_undone
+    )
+    by_metal = encode_contrast(alignment.apply(moments, is_metal, templates), is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
         raw = helper.start(lambda: run_network(weights, by_metal, context))
         foreign = helper.start(lambda: score_foreignness(familiar, by_metal, context))
@@ -214,6 +219,7 @@ def _classify_by(
         posterior=infer_posterior(logits, prior=prior),
         foreignness=foreignness,
         beyond=beyond,
+        depth=alignment.depth,
         is_decided=decision.is_decided[reading.lattice.grain][chosen],
         reading=reading,
         decision=decision,

@@ -28,10 +28,14 @@ LEAST_MARGIN_NATS = math.log(10)
 _RATIO_SPREAD = 0.13
 
 #: Fractions of a sublattice that are single vacancies, double vacancies and dopants: median and standard
-#: deviation of the logarithm.  Wide around 2.3 to 5.4 % and 0.04 to 0.19 %, as found over 30 labelled frames.
+#: deviation of the logarithm.  Vacancies wide around 2.3 to 5.4 %, as found over 30 labelled frames; dopants,
+#: 0.04 to 0.19 % there, are put in on purpose, from traces to alloys (decision 0011).
 _PRIOR_VAC1 = (0.035, 0.7)
 _PRIOR_VAC2 = (0.003, 1.2)
-_PRIOR_DOPANT = (0.001, 1.5)
+_PRIOR_DOPANT = (0.005, 2.0)
+
+#: No spread of whole columns over their median is smaller: what few electrons do not scatter, neighbours do.
+_LEAST_SPREAD = 0.06
 
 #: How much deeper or shallower all defects may look than expected, standard deviation of the logarithm
 #: (simulated: 0.114).
@@ -254,7 +258,7 @@ def _log_likelihood_metal(columns: "_Histogram", expected: ExpectedContrast) -> 
         return (columns.counts * columns.host.log()).sum().expand(len(_depths()))
     centre = 1 - _depths() * (1 - expected.dopant)
     dopant = _density(columns.bins, centre[:, None, None], columns.spread)  # (D, 1, B)
-    fraction, weight = _fractions(_PRIOR_DOPANT, 9)
+    fraction, weight = _fractions(_PRIOR_DOPANT, 17)
     mixture = (1 - fraction[:, None]) * columns.host + fraction[:, None] * dopant  # (D, F, B)
     return torch.logsumexp(mixture.log() @ columns.counts + weight, 1)
 
@@ -296,7 +300,7 @@ def _histogram(relative: Tensor, most_effective: float) -> _Histogram:
     counts = torch.bincount(number, minlength=len(bins)).double()
     bins, counts = bins[counts > 0], counts[counts > 0]
     bright = relative.kthvalue(int(0.84 * (len(relative) - 1)) + 1).values
-    spread = max(float(bright) - 1, _BIN / 2)
+    spread = max(float(bright) - 1, _LEAST_SPREAD)
     core = 0.85 * _density(bins, 1.0, spread) + 0.15 * _density(bins, 1.0, 2 * spread)
     host = (1 - _OUTLIERS) * core + _OUTLIERS * _density(bins, 1.0, _OUTLIER_SPREAD)
     return _Histogram(bins, counts * min(1.0, most_effective / len(relative)), spread, host)

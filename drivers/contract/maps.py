@@ -161,6 +161,7 @@ FlagKind = Literal[
     "undecided",
     "denoised",
     "many_foreign",
+    "defects_unlike",
     "saturated",
     "clipped",
     "dead_pixels",

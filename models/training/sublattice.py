@@ -68,10 +68,13 @@ class Sample:
 
 
 def draw_sample(seed: int, index: int) -> Sample | None:
-    """Simulate and read one frame of a context drawn at random; None where too little is read."""
+    """Simulate and read one frame of a context drawn at random; None where too little is read.
+
+    So is a frame whose defocus, one in a thousand, is more than kernels carry.
+    """
     number = int(np.random.default_rng([seed, index]).integers(len(reference_contexts())))
-    frame = draw_frame(reference_contexts()[number], RANGES, [seed, index, 1])
     try:
+        frame = draw_frame(reference_contexts()[number], RANGES, [seed, index, 1])
         reading = read_columns(frame.image)
     except InputError:
         return None
