@@ -32,6 +32,9 @@ _ONE_GRAIN, _RATHER = 0.7, 1.2
 #: Below this at a lag of two pixels a frame is mostly noise, and what columns make of it cannot be told.
 _MOSTLY_NOISE = 0.1
 
+#: Pixels are joined if the lattice constant is still so many of what they become, and a frame no smaller.
+_STILL_WIDE_PX, _LEAST_JOINED_PX = 12.0, 128
+
 #: Least of that mean: white noise reaches 0.005 in 256 x 256 pixels.
 _LEAST_CORRELATION = 0.02
 
@@ -141,12 +144,15 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
         If no three side maxima form a lattice of triangles.
     """
     whole = _best_cell(image, weight)
-    if whole is not None and (weight is not None or whole.evidence > _ONE_GRAIN):
+    if weight is None and (whole is None or whole.evidence is None):
+        whole = _seen_from_afar(image) or whole
+    if whole is not None and (weight is not None or whole.evidence is None or whole.evidence > _ONE_GRAIN):
         return whole.vectors
-    if whole is not None:
-        parts = [cell for part in _quarters(image) if (cell := _best_cell(part, None)) is not None]
-        best = max(parts, key=lambda cell: cell.evidence, default=whole)
-        return best.vectors if best.evidence > _RATHER * whole.evidence else whole.vectors
+    if whole is not None and whole.evidence is not None:
+        cells = [_best_cell(part, None) for part in _quarters(image)]
+        told = [(cell.evidence, cell) for cell in cells if cell is not None and cell.evidence is not None]
+        most, best = max(told, key=lambda pair: pair[0], default=(0.0, whole))
+        return best.vectors if most > _RATHER * whole.evidence else whole.vectors
     raise InputError(
         "expected the repeating triangles of a hexagonal lattice, found no such period between "
         f"{SMALLEST_LATTICE_PX:g} px and a third of the frame (at most {_LARGEST_LATTICE_PX} px); "
@@ -157,10 +163,10 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
 
 @dataclass(frozen=True)
 class _Cell:
-    """Vectors a1 and a2, (2, 2), and how much of the columns they explain (`_ONE_GRAIN`)."""
+    """Vectors a1 and a2, (2, 2), and how much of the columns they explain; None where noise hides it."""
 
     vectors: Tensor
-    evidence: float
+    evidence: float | None
 
 
 def _best_cell(image: Tensor, weight: Tensor | None) -> _Cell | None:
@@ -179,9 +185,23 @@ def _best_cell(image: Tensor, weight: Tensor | None) -> _Cell | None:
     best = torch.where(area < 1.2 * smallest, score, 0.0).argmax()
     one, two = (float(centred[reach, reach + lag] + centred[reach + lag, reach]) / 2 for lag in (1, 2))
     if two < _MOSTLY_NOISE:
-        return _Cell(cells[best], 1.0)
+        return _Cell(cells[best], None)
     columns = min(1.0, one * (one / two) ** (1 / 3))  # they are Gaussians, and noise is of single pixels
     return _Cell(cells[best], float(score[best]) / columns)
+
+
+def _seen_from_afar(image: Tensor) -> _Cell | None:
+    """Cell of a frame whose columns are many pixels wide, found where pixels are joined, 2 x 2 or more."""
+    height, width = (edge // 2 for edge in image.shape)
+    if min(height, width) < _LEAST_JOINED_PX:
+        return None
+    joined = image[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3))
+    cell = _best_cell(joined, None)
+    if cell is None or cell.evidence is None:
+        cell = _seen_from_afar(joined)
+    if cell is None or cell.evidence is None or lattice_constant_px(cell.vectors) < _STILL_WIDE_PX:
+        return None
+    return _Cell(2 * cell.vectors, cell.evidence)
 
 
 def _quarters(image: Tensor) -> list[Tensor]:
