@@ -184,7 +184,7 @@ def _best_cell(image: Tensor, weight: Tensor | None) -> _Cell | None:
     smallest = area[score > _CELL_FRACTION * score.max()].min()
     best = torch.where(area < 1.2 * smallest, score, 0.0).argmax()
     one, two = (float(centred[reach, reach + lag] + centred[reach + lag, reach]) / 2 for lag in (1, 2))
-    if two < _MOSTLY_NOISE:
+    if min(one, two) < _MOSTLY_NOISE:
         return _Cell(cells[best], None)
     columns = min(1.0, one * (one / two) ** (1 / 3))  # they are Gaussians, and noise is of single pixels
     return _Cell(cells[best], float(score[best]) / columns)
