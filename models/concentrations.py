@@ -111,4 +111,7 @@ def share_quantiles(probability: NDArray[np.float64], prior: float) -> tuple[flo
     weight = np.exp(fine - fine.max())
     cumulative = (np.cumsum(weight) - 0.5 * weight) / weight.sum()
     low, middle, high = np.interp([0.025, 0.5, 0.975], cumulative, shares)
-    return float(low), float(middle), float(high)
+    # Where nothing speaks for the class, or all does, the interval reaches the end, as Brown et al. have it.
+    likeliest_is_none = excess @ counts[occupied] <= 0
+    likeliest_is_all = (excess / (1 + excess)) @ counts[occupied] >= 0
+    return 0.0 if likeliest_is_none else float(low), float(middle), 1.0 if likeliest_is_all else float(high)

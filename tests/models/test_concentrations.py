@@ -14,6 +14,15 @@ def test_sites_without_doubt_give_the_jeffreys_interval(hits, sites):
     assert np.allclose([low, middle, high], expected, rtol=0.02, atol=2e-5)
 
 
+def test_what_is_not_there_may_be_not_there_at_all():
+    nothing, all_of_them = np.full(500, 1e-6), np.full(500, 1 - 1e-6)
+    assert share_quantiles(nothing, 0.03)[0] == 0.0
+    assert share_quantiles(all_of_them, 0.03)[2] == 1.0
+    one = nothing.copy()
+    one[7] = 1.0
+    assert share_quantiles(one, 0.03)[0] > 0.0
+
+
 def test_doubtful_sites_widen_the_interval(rng):
     truth = rng.random(3000) < 0.05
     score = rng.normal(np.where(truth, 2.0, 0.0), 1)
