@@ -12,6 +12,7 @@ from drivers.contract.header import FrameHeader, Window
 from drivers.contract.maps import DefectMap, FrameReference, digest_pixels
 from models.analysis import analyse_of_scan, load_analyser
 from models.classify import Geometry
+from models.mending import mend
 from models.threads import use_threads
 from models.windows import Shift, cut_out, lay_into, surroundings
 
@@ -76,15 +77,16 @@ class ColumnAnalysis:
         )
         key = _key(settled, header)
         if header.window is not None and key in self._fields:
-            laid, around = self._lay(key, pixels, header.window, header)
+            mended = mend(pixels)  # what is laid around it would hide a lost line
+            laid, around = self._lay(key, mended.pixels, header.window, header)
             row, col = header.window.row_px - around.row_px, header.window.col_px - around.col_px
             place = header.window.model_copy(update={"row_px": row, "col_px": col})
-            return cut_out(self._read(laid, settled, header, None, around), place, frame)
+            return cut_out(self._read(laid, settled, header, None, around), place, frame, mended.flags)
         made = self._read(pixels, settled, header, frame, None)
         if header.window is None:
             self._fields.pop(key, None)
             self._fields[key] = Field(
-                np.asarray(pixels, np.float32),
+                np.asarray(mend(pixels).pixels, np.float32),
                 made.header.scale.lattice_px,
                 _group(header),
                 header.monotonic_s,

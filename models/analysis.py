@@ -36,6 +36,7 @@ from models.classify import Classification, Geometry, classify_columns
 from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
+from models.mending import mend
 from models.plausibility import ContextEvidence, weigh_contexts
 from models.reading import read_columns
 from models.threads import Helper, threads_for
@@ -142,7 +143,7 @@ def analyse(
     *,
     frame: FrameReference | None = None,
 ) -> DefectMap:
-    """Find and classify every column of a frame.
+    """Find and classify every column of a frame, after spikes and lost scan lines are mended.
 
     The same array, context and analyser give the same map to the bit on one machine.
 
@@ -210,14 +211,15 @@ def _analyse(
     settled = context if isinstance(context, Settled) else as_settled(context)
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
+    mended = mend(pixels)
     is_image = pixels.ndim == 2 and pixels.size > 0 and pixels.dtype.kind in "uif"
     # Of what is none `models.frames` says what is wrong.
-    saturated, clipped = (_saturated(pixels), _clipped(pixels)) if is_image else (0.0, 0.0)
+    saturated, clipped = (_saturated(mended.pixels), _clipped(mended.pixels)) if is_image else (0.0, 0.0)
     reference = helper.start(
         lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
     )
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
-    reading = read_columns(pixels, analyser.device, lattice=lattice, helper=helper)
+    reading = read_columns(mended.pixels, analyser.device, lattice=lattice, helper=helper)
     result = classify_columns(
         reading,
         context,
@@ -252,6 +254,7 @@ def _analyse(
             for name, value in evidence.log_odds.items()
         ),
         flags=_flags(scale, columns, result, evidence)
+        + mended.flags
         + _notes(approximated, saturated, clipped if is_clipped else 0.0),
     )
     return DefectMap(header, columns), result.geometry

@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from drivers.contract.maps import CLASS_NAMES, ColumnFlag, DefectMap
 from models.frames import standardise
+from models.mending import mend
 from models.normalise import normalise
 from models.patches import cut_patches, disc_map
 
@@ -33,7 +34,7 @@ def mean_patches(
     counts : dict
         How many columns were averaged, at most 200 of a class, the surest.
     """
-    image = normalise(standardise(array), defect_map.header.scale.lattice_px)
+    image = normalise(standardise(mend(np.asarray(array)).pixels), defect_map.header.scale.lattice_px)
     disc = disc_map(torch.tensor(defect_map.header.grains[0].vectors_px))
     doubtful = ColumnFlag.EDGE | ColumnFlag.BOUNDARY | ColumnFlag.FOREIGN | ColumnFlag.UNDECIDED
     sound = defect_map.columns[(defect_map.columns["flags"] & int(doubtful)) == 0]

@@ -165,6 +165,8 @@ FlagKind = Literal[
     "saturated",
     "clipped",
     "dead_pixels",
+    "lost_rows",
+    "spikes",
     "read_in_field",
 ]
 

@@ -49,6 +49,22 @@ def test_a_window_is_read_within_its_field(analysis, frames):
     assert same.all()
 
 
+def test_lost_lines_of_a_field_and_of_a_window_are_mended_before_both_are_laid_together(analysis, frames):
+    (whole, whole_header), (part, part_header) = frames
+    made = []
+    for lost in ([], [20, 21]):
+        analysis.forget()
+        field, window = np.array(whole), np.array(part)
+        field[[line + 30 for line in lost]] = 0
+        window[lost] = 0
+        analysis.run(field, SETTLED, whole_header)
+        made.append(analysis.run(window, SETTLED, part_header))
+    kinds = [{flag.kind for flag in one.header.flags} for one in made]
+    assert kinds[1] - kinds[0] == {"lost_rows"}
+    assert np.array_equal(made[0].columns["cls"], made[1].columns["cls"])
+    assert np.allclose(made[0].columns["row_px"], made[1].columns["row_px"], atol=0.5)
+
+
 def test_without_a_frame_of_its_field_a_window_stands_alone(analysis, frames):
     analysis.forget()
     (whole, whole_header), (part, part_header) = frames

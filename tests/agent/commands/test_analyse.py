@@ -100,6 +100,38 @@ def test_dark_pixels_that_are_cut_off_are_flagged(image, tmp_path, capsys):
     assert "clipped" in [flag["kind"] for flag in summary["flags"]]
 
 
+def lose_lines(pixels):
+    pixels[[60, 61, 120]] = 0
+
+
+def add_spikes(pixels):
+    pixels[[20, 77, 150], [31, 100, 9]] = 100 * pixels.max()
+
+
+def table_and_flags(image, folder, capsys, *words):
+    folder.mkdir()
+    np.save(folder / "frame.npy", image)
+    words = ["analyse", str(folder / "frame.npy"), *CONTEXT, *words, "--tables-only", "--json"]
+    assert main([*words, "--out", str(folder)]) == 0
+    (summary,) = json.loads(capsys.readouterr().out)["images"]
+    table = np.genfromtxt(folder / "frame.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
+    return table, {flag["kind"]: flag["message"] for flag in summary["flags"]}
+
+
+@pytest.mark.parametrize(("spoil", "kind"), [(lose_lines, "lost_rows"), (add_spikes, "spikes")])
+def test_lost_lines_and_spikes_are_mended_and_told(spoil, kind, image, tmp_path, capsys):
+    spoilt = image.astype(np.float32)
+    spoil(spoilt)
+    whole, flags = table_and_flags(image, tmp_path / "whole", capsys)
+    mended, more_flags = table_and_flags(spoilt, tmp_path / "spoilt", capsys)
+    assert set(more_flags) - set(flags) == {kind}
+    assert "3 " in more_flags[kind]
+    assert len(mended) == len(whole)
+    apart_px = np.hypot(*(mended[name] - whole[name][:, None] for name in ("row_px", "col_px")))
+    assert apart_px.min(axis=1).max() < 1.5
+    assert np.mean(mended["class"][apart_px.argmin(axis=1)] == whole["class"]) > 0.99
+
+
 def square(edge=192):
     wave = np.cos(np.arange(edge) * 2 * np.pi / 10)
     return 10 + wave[:, None] + wave + np.random.default_rng(3).normal(scale=0.1, size=(edge, edge))

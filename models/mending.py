@@ -1,0 +1,170 @@
+"""Lost scan lines and spikes of single pixels, replaced by what is beside them before a frame is read.
+
+Whoever looks for a lattice, levels a frame or learns from its noise would otherwise take them for signal:
+three lines of zeros in 420 ruin a whole map.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.contract.maps import MapFlag
+
+#: Longer runs of constant lines are no lost ones but padding, a frame around the image, or vacuum.
+_MOST_ADJACENT = 3
+
+#: A line is lost if, going by each line beside it, its pixels all have one value by chance with at most this
+#: log probability [nats].  In vacuum few electrons come, and lines without any are no wonder.
+_NO_CHANCE = 40.0
+
+#: A spike stands this many times as far above the median as where the brightest thousandth of all pixels
+#: begins, and its neighbours not a quarter as far as itself.  On the recorded micrographs the brightest pixel
+#: stands 1.7 times as far at most; counts of single electrons, and pulses whose height is distributed
+#: exponentially, stay below ten too.
+_FAR_ABOVE, _AROUND = 10.0, 0.25
+
+_BRIGHTEST = 0.001
+
+#: So many pixels tell median and brightest thousandth.
+_SAMPLE = 2**14
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A frame to read, and what its reader should know of how it came to be."""
+
+    pixels: NDArray[Any]
+    flags: tuple[MapFlag, ...] = ()
+
+
+def mend(pixels: NDArray[Any]) -> Mended:
+    """Replace spikes by the median of their neighbours, lost scan lines by interpolation between live ones.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (M, N)
+        Intensities in any real unit.  Not modified.
+
+    Returns
+    -------
+    Mended
+        With `pixels` itself if nothing was to be mended, or if this is no image; else a floating copy.
+    """
+    if pixels.ndim != 2 or pixels.dtype.kind not in "uif" or min(pixels.shape) < 3:
+        return Mended(pixels)
+    flags = []
+    row, column, values = _spikes(pixels)
+    if len(row):
+        pixels = _floating(pixels)
+        pixels[row, column] = values
+        flags.append(_told_spikes(row, column))
+    runs = _lost_rows(pixels)
+    if runs:
+        pixels = pixels if flags else _floating(pixels)
+        for first, end in runs:
+            _interpolate(pixels, first, end)
+        flags.append(_told_rows(runs))
+    return Mended(pixels, tuple(flags))
+
+
+def _told_spikes(row: NDArray[np.intp], column: NDArray[np.intp]) -> MapFlag:
+    return MapFlag(
+        kind="spikes",
+        message=f"{_counted(len(row), 'pixel')} (the first in row {row[0]}, column {column[0]}) far above "
+        "all others, as cosmic rays and X-rays leave them, replaced by the median of those around; if many come, "
+        "look for what sheds X-rays on the detector",
+    )
+
+
+def _told_rows(runs: list[tuple[int, int]]) -> MapFlag:
+    return MapFlag(
+        kind="lost_rows",
+        message=f"{_counted(sum(end - first for first, end in runs), 'scan line')} (the first in row "
+        f"{runs[0][0]}) of one value throughout, replaced by what is between the lines beside; columns there "
+        "are less sure than they look: scan again if they matter, and check the scan and the detector's "
+        "signal if more lines are lost",
+    )
+
+
+def _floating(pixels: NDArray[Any]) -> NDArray[Any]:
+    """A copy whose type holds all values and what is between them."""
+    narrow = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+    return pixels.copy() if pixels.dtype.kind == "f" and pixels.dtype.itemsize >= 4 else pixels.astype(narrow)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _spikes(pixels: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Rows and columns of spikes, and the medians of their neighbours."""
+    none = np.empty(0, np.intp)
+    sample = _sample(pixels)
+    at_half, at_top = len(sample) // 2, int((1 - _BRIGHTEST) * len(sample))
+    parted = np.partition(sample, (at_half, at_top))
+    median, bright = float(parted[at_half]), float(parted[at_top])
+    least = median + _FAR_ABOVE * (bright - median)
+    if not (bright > median and float(pixels.max()) > least):
+        return none, none, np.empty(0)
+    row, column = np.nonzero(pixels > least)
+    around = np.stack(
+        [
+            pixels[_inside(row + down, pixels.shape[0]), _inside(column + right, pixels.shape[1])]
+            for down in (-1, 0, 1)
+            for right in (-1, 0, 1)
+            if down or right
+        ],
+        axis=1,
+    ).astype(np.float64)
+    height = pixels[row, column].astype(np.float64) - median
+    alone = np.isfinite(height) & (around.max(axis=1) - median < _AROUND * height)
+    return row[alone], column[alone], np.median(around[alone], axis=1)
+
+
+def _sample(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Pixels at equal steps, from every column alike."""
+    step = max(1, pixels.size // _SAMPLE)
+    while math.gcd(step, pixels.shape[1]) > 1:
+        step += 1
+    row, column = np.divmod(np.arange(0, pixels.size, step), pixels.shape[1])
+    sample: NDArray[Any] = pixels[row, column]
+    return sample
+
+
+def _inside(place: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+    """Places one beyond either edge, mirrored."""
+    place = np.abs(place)
+    return np.where(place < size, place, 2 * size - 2 - place)
+
+
+def _lost_rows(pixels: NDArray[Any]) -> list[tuple[int, int]]:
+    """First row and end of every run of lost scan lines."""
+    rows = np.arange(len(pixels))
+    for step in (max(1, pixels.shape[1] // 8), 8, 1):  # few columns rule most rows out
+        some = pixels[rows, ::step]
+        rows = rows[(some == some[:, :1]).all(axis=1)]
+    runs = np.split(rows, np.nonzero(np.diff(rows) > 1)[0] + 1) if len(rows) else []
+    return [(int(run[0]), int(run[-1]) + 1) for run in runs if _is_lost(pixels, run)]
+
+
+def _is_lost(pixels: NDArray[Any], run: NDArray[np.intp]) -> bool:
+    """Whether a run of constant rows lies between live ones which none of it can be by chance."""
+    above, below = int(run[0]) - 1, int(run[-1]) + 1
+    if len(run) > _MOST_ADJACENT or above < 0 or below == len(pixels):
+        return False
+    width = pixels.shape[1]
+    values = pixels[run, :1]
+    alike = max(int((pixels[beside] == values).sum(axis=1).max()) for beside in (above, below))
+    chance = width * math.log((alike + 1) / (width + 2))
+    return bool(np.isfinite(values).all()) and chance < -_NO_CHANCE
+
+
+def _interpolate(pixels: NDArray[Any], first: int, end: int) -> None:
+    """Replace rows from `first` up to `end` by what lies between the rows before and after."""
+    above, below = pixels[first - 1], pixels[end]
+    for row in range(first, end):
+        part = (row - first + 1) / (end - first + 1)
+        pixels[row] = above * (1 - part) + below * part
