@@ -47,6 +47,9 @@ DEFAULT_MODEL = "mlp-simple"
 #: A pixel size that is declared and differs by more than this from the lattice's is reported.
 SCALE_TOLERANCE = 0.02
 
+#: A lattice constant that differs by less than this from a host's is told as that host's.
+_SAME_LATTICE = 0.01
+
 #: Foreignness above which a column is like nothing in training (`models.foreignness`).
 FOREIGN = 2.0
 
@@ -253,7 +256,8 @@ def _analyse(
             DetectorEvidence(detector=name, log_evidence_nats=value)
             for name, value in evidence.log_odds.items()
         ),
-        flags=_flags(scale, columns, result, evidence)
+        flags=_scale_flags(scale, settled.context.specimen.host)
+        + _flags(columns, result, evidence)
         + mended.flags
         + _notes(approximated, saturated, clipped if is_clipped else 0.0),
     )
@@ -387,21 +391,34 @@ def _masked_fraction(result: Classification, shape: tuple[int, int]) -> float:
     return min(1.0, max(0.0, 1 - len(lattice.positions) * area / math.prod(shape)))
 
 
+def _scale_flags(scale: Scale, host: str) -> tuple[MapFlag, ...]:
+    """Say it if the declared pixel size is not the lattice's, and which hosts' it would be."""
+    declared = scale.declared_pixel_size_angstrom
+    if declared is None or abs(declared / scale.pixel_size_angstrom - 1) <= SCALE_TOLERANCE:
+        return ()
+    seen = declared * scale.lattice_px
+    fitting = [
+        name
+        for name, other in HOSTS.items()
+        if name != host and abs(other.lattice_constant_angstrom / seen - 1) <= _SAME_LATTICE
+    ]
+    who = f"that of {' or '.join(fitting)}" if fitting else "that of no host that is known"
+    return (
+        MapFlag(
+            kind="scale_mismatch",
+            message=f"the declared pixel size {declared:.4g} Å differs by "
+            f"{100 * (declared / scale.pixel_size_angstrom - 1):+.1f} % from the lattice's "
+            f"{scale.pixel_size_angstrom:.4g} Å, which is believed because the host is said to be {host}; "
+            f"by the declared one the lattice constant is {seen:.3g} Å, {who}: check the host too",
+        ),
+    )
+
+
 def _flags(
-    scale: Scale, columns: NDArray[np.void], result: Classification, evidence: ContextEvidence
+    columns: NDArray[np.void], result: Classification, evidence: ContextEvidence
 ) -> tuple[MapFlag, ...]:
     """What the reader of the map should know."""
     flags = []
-    declared = scale.declared_pixel_size_angstrom
-    if declared is not None and abs(declared / scale.pixel_size_angstrom - 1) > SCALE_TOLERANCE:
-        flags.append(
-            MapFlag(
-                kind="scale_mismatch",
-                message=f"the declared pixel size {declared:.4g} Å differs by "
-                f"{100 * (declared / scale.pixel_size_angstrom - 1):+.1f} % from the lattice's "
-                f"{scale.pixel_size_angstrom:.4g} Å, which is believed",
-            )
-        )
     if evidence.contradiction is not None:
         flags.append(MapFlag(kind="context_contradicted", message=evidence.contradiction))
     if evidence.host_doubt is not None:

@@ -132,6 +132,15 @@ def test_lost_lines_and_spikes_are_mended_and_told(spoil, kind, image, tmp_path,
     assert np.mean(mended["class"][apart_px.argmin(axis=1)] == whole["class"]) > 0.99
 
 
+def test_a_pixel_size_that_is_not_the_lattices_may_mean_another_host(image, tmp_path, capsys):
+    _, flags = table_and_flags(image, tmp_path / "wider", capsys, "--pixel-size-angstrom", "0.4185")
+    assert (
+        "the lattice constant is 3.56 Å, that of MoTe2 or WTe2: check the host too" in flags["scale_mismatch"]
+    )
+    _, flags = table_and_flags(image, tmp_path / "none", capsys, "--pixel-size-angstrom", "0.45")
+    assert "that of no host that is known" in flags["scale_mismatch"]
+
+
 def square(edge=192):
     wave = np.cos(np.arange(edge) * 2 * np.pi / 10)
     return 10 + wave[:, None] + wave + np.random.default_rng(3).normal(scale=0.1, size=(edge, edge))
