@@ -74,8 +74,8 @@ def _told_spikes(row: NDArray[np.intp], column: NDArray[np.intp]) -> MapFlag:
     return MapFlag(
         kind="spikes",
         message=f"{_counted(len(row), 'pixel')} (the first in row {row[0]}, column {column[0]}) far above "
-        "all others, as cosmic rays and X-rays leave them, replaced by the median of those around; if many come, "
-        "look for what sheds X-rays on the detector",
+        "all others, as cosmic rays and X-rays leave them, replaced by the median of those around; if many "
+        "come, look for what sheds X-rays on the detector",
     )
 
 
