@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from drivers.array_sizes import check_hdf5_arrays, check_size
 from drivers.contract.errors import InputError
 from drivers.dm_tags import check_dm_tags
-from drivers.file_images import Axis, RawSignal
+from drivers.file_images import Axis, RawSignal, grey_of_colour
 from drivers.file_metadata import flatten
 from drivers.file_rehearsal import rehearse
 from drivers.tiff_pages import check_tiff_pages
@@ -154,11 +154,16 @@ def _read_tiff(path: Path) -> tuple[RawSignal, ...]:
     from rsciio.tiff import file_reader
 
     check_tiff_pages(path)
-    signals = _from_rosetta(file_reader(str(path)))
+    signals = tuple(_greyed(signal) for signal in _from_rosetta(file_reader(str(path))))
     if any(axis.unit for signal in signals for axis in signal.axes[-2:]):
         return signals
     scales = tiff_scales(path)
     return tuple(_scaled(signal, scales[min(k, len(scales) - 1)]) for k, signal in enumerate(signals))
+
+
+def _greyed(signal: RawSignal) -> RawSignal:
+    """A signal of red, green and blue as grey, if they are the same."""
+    return replace(signal, data=grey_of_colour(signal.data)) if signal.data.dtype.names else signal
 
 
 def _scaled(signal: RawSignal, scales: tuple[Axis, Axis] | None) -> RawSignal:
@@ -278,7 +283,15 @@ def _read_npy(path: Path) -> tuple[RawSignal, ...]:
 def _read_png(path: Path) -> tuple[RawSignal, ...]:
     from imageio.v3 import imread
 
-    return (RawSignal(data=np.asarray(imread(path, extension=".png")), axes=(), tags={}),)
+    data = grey_of_colour(np.asarray(imread(path, extension=".png")))
+    return (RawSignal(data=data, axes=(), tags={}),)
+
+
+def _read_jpeg(path: Path) -> tuple[RawSignal, ...]:
+    from imageio.v3 import imread
+
+    data = grey_of_colour(np.asarray(imread(path, extension=".jpg")))
+    return (RawSignal(data=data, axes=(), tags={}),)
 
 
 def _read_hdf5(path: Path) -> tuple[RawSignal, ...]:
@@ -303,6 +316,8 @@ _FORMATS: dict[str, tuple[str, Callable[[Path], tuple[RawSignal, ...]]]] = {
     ".hdf5": ("HDF5", _read_hdf5),
     ".npy": ("NumPy", _read_npy),
     ".png": ("PNG", _read_png),
+    ".jpg": ("JPEG", _read_jpeg),
+    ".jpeg": ("JPEG", _read_jpeg),
 }
 
 #: Suffixes of the files that can be read, in lower case.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,30 @@ def frames_of(signal: RawSignal) -> tuple[NDArray[np.generic], tuple[Axis, Axis]
         f"expected one grey image of shape (rows, columns) or a series of them, found shape "
         f"{signal.data.shape}; pass a single frame"
     )
+
+
+def grey_of_colour(data: NDArray[Any]) -> NDArray[np.generic]:
+    """A picture whose colours are all one grey as that grey; every other array as it is.
+
+    Parameters
+    ----------
+    data : ndarray
+        Of shape (M, N, C), or of any shape with fields among R, G, B and A.  The last of two or four channels
+        is opacity, which does not count if it is the most there can be everywhere.
+    """
+    names = data.dtype.names
+    if names and set(names) <= set("RGBA"):
+        channels = [data[name] for name in names]
+    elif data.ndim == 3 and 2 <= data.shape[2] <= 4:
+        channels = list(np.moveaxis(data, 2, 0))
+    else:
+        return data
+    if len(channels) % 2 == 0:
+        opaque = channels.pop()
+        if opaque.dtype.kind != "u" or (opaque != np.iinfo(opaque.dtype).max).any():
+            return data
+    is_grey = all(np.array_equal(channels[0], other) for other in channels[1:])
+    return channels[0] if is_grey else data
 
 
 def _check_is_series(shape: tuple[int, ...], axes: tuple[Axis, ...]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from drivers.contract.errors import InputError
 from drivers.files import read_micrographs
@@ -264,12 +265,54 @@ def test_refuses_signals_that_are_no_images(samples, unit, first, words):
         read_micrographs(path)
 
 
-def test_refuses_a_colour_png(tmp_path):
-    from imageio.v3 import imwrite
+GREY = np.random.default_rng(2).integers(0, 255, (40, 44)).astype(np.uint8)
+OPAQUE = np.full_like(GREY, 255)
+IN_COLOUR = {
+    "RGB": [GREY, GREY, GREY],
+    "RGBA": [GREY, GREY, GREY, OPAQUE],
+}
+SUFFIXES_OF_COLOUR = ["png", "tif"]
 
-    path = tmp_path / "colour.png"
-    imwrite(path, np.random.default_rng(0).integers(0, 255, (40, 40, 3)).astype(np.uint8))
-    with pytest.raises(InputError, match="colour"):
+
+@pytest.mark.parametrize("suffix", SUFFIXES_OF_COLOUR)
+@pytest.mark.parametrize("mode", IN_COLOUR)
+def test_a_grey_picture_that_was_saved_in_colour_is_read_as_grey(tmp_path, suffix, mode):
+    path = tmp_path / f"grey.{suffix}"
+    Image.fromarray(np.stack(IN_COLOUR[mode], axis=-1)).save(path)
+    (micrograph,) = read_micrographs(path).micrographs
+    np.testing.assert_array_equal(micrograph.image, GREY)
+
+
+def test_a_grey_png_with_an_opaque_channel_is_read_as_grey(tmp_path):
+    path = tmp_path / "grey.png"
+    Image.fromarray(np.stack([GREY, OPAQUE], axis=-1), "LA").save(path)
+    np.testing.assert_array_equal(read_micrographs(path).micrographs[0].image, GREY)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES_OF_COLOUR)
+@pytest.mark.parametrize(
+    "channels",
+    [[GREY, GREY, OPAQUE], [GREY, OPAQUE, GREY, OPAQUE], [GREY, GREY, GREY, GREY]],
+    ids=["colour", "opaque colour", "half-transparent grey"],
+)
+def test_refuses_a_colour_picture(tmp_path, suffix, channels):
+    path = tmp_path / f"colour.{suffix}"
+    Image.fromarray(np.stack(channels, axis=-1)).save(path)
+    with pytest.raises(InputError, match=r"expected a grey image, found .*colour"):
+        read_micrographs(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "JPG"])
+def test_a_grey_jpeg_is_read_whether_saved_as_grey_or_in_colour(tmp_path, suffix):
+    smooth = np.add.outer(np.arange(40), np.arange(44)).astype(np.uint8)
+    for name, pixels in (("grey", smooth), ("rgb", np.stack([smooth] * 3, axis=-1))):
+        path = tmp_path / f"{name}.{suffix}"
+        Image.fromarray(pixels).save(path, quality=95)
+        image = read_micrographs(path).micrographs[0].image
+        assert image.dtype == np.uint8
+        assert np.abs(image.astype(int) - smooth).max() <= 4
+    Image.fromarray(np.stack([smooth, smooth, 255 - smooth], axis=-1)).save(path, quality=95)
+    with pytest.raises(InputError, match="colour image"):
         read_micrographs(path)
 
 
@@ -285,7 +328,7 @@ def test_refuses_a_missing_file_a_folder_and_an_unknown_suffix(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "suffix", ["dm3", "dm4", "emd", "ser", "mrc", "tif", "hspy", "nxs", "h5", "npy", "png"]
+    "suffix", ["dm3", "dm4", "emd", "ser", "mrc", "tif", "hspy", "nxs", "h5", "npy", "png", "jpg"]
 )
 def test_refuses_an_empty_file_and_one_of_another_type(samples, suffix):
     path = samples.folder / f"liar.{suffix}"
