@@ -26,6 +26,7 @@ _NO_CHANCE = 40.0
 #: exponentially, stay below ten too.
 _FAR_ABOVE, _AROUND = 10.0, 0.25
 
+#: Part of the pixels that counts as brightest.
 _BRIGHTEST = 0.001
 
 #: So many pixels tell median and brightest thousandth.
@@ -146,20 +147,19 @@ def _lost_rows(pixels: NDArray[Any]) -> list[tuple[int, int]]:
     for step in (max(1, pixels.shape[1] // 8), 8, 1):  # few columns rule most rows out
         some = pixels[rows, ::step]
         rows = rows[(some == some[:, :1]).all(axis=1)]
-    runs = np.split(rows, np.nonzero(np.diff(rows) > 1)[0] + 1) if len(rows) else []
-    return [(int(run[0]), int(run[-1]) + 1) for run in runs if _is_lost(pixels, run)]
-
-
-def _is_lost(pixels: NDArray[Any], run: NDArray[np.intp]) -> bool:
-    """Whether a run of constant rows lies between live ones which none of it can be by chance."""
-    above, below = int(run[0]) - 1, int(run[-1]) + 1
-    if len(run) > _MOST_ADJACENT or above < 0 or below == len(pixels):
-        return False
+    rows = rows[np.isfinite(pixels[rows, 0])]
+    if not len(rows):
+        return []
+    gaps = np.nonzero(np.diff(rows) > 1)[0]
+    first, end = rows[np.append(0, gaps + 1)], rows[np.append(gaps, len(rows) - 1)] + 1
+    is_short = (end - first <= _MOST_ADJACENT) & (first > 0) & (end < len(pixels))
+    first, end = first[is_short], end[is_short]
+    above = (pixels[first - 1] == pixels[first, :1]).sum(axis=1)
+    below = (pixels[end] == pixels[end - 1, :1]).sum(axis=1)
     width = pixels.shape[1]
-    values = pixels[run, :1]
-    alike = max(int((pixels[beside] == values).sum(axis=1).max()) for beside in (above, below))
-    chance = width * math.log((alike + 1) / (width + 2))
-    return bool(np.isfinite(values).all()) and chance < -_NO_CHANCE
+    chance = width * np.log((np.maximum(above, below) + 1) / (width + 2))
+    is_lost = chance < -_NO_CHANCE
+    return list(zip(first[is_lost].tolist(), end[is_lost].tolist(), strict=True))
 
 
 def _interpolate(pixels: NDArray[Any], first: int, end: int) -> None:
