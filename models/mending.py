@@ -1,7 +1,6 @@
 """Lost scan lines and spikes of single pixels, replaced by what is beside them before a frame is read.
 
-Whoever looks for a lattice, levels a frame or learns from its noise would otherwise take them for signal:
-three lines of zeros in 420 ruin a whole map.
+Three lines of zeros in 420 ruin a map, also far from them (docs/decisions/0084-lost-lines-and-spikes.md).
 """
 
 import math
