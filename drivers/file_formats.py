@@ -287,13 +287,6 @@ def _read_png(path: Path) -> tuple[RawSignal, ...]:
     return (RawSignal(data=data, axes=(), tags={}),)
 
 
-def _read_jpeg(path: Path) -> tuple[RawSignal, ...]:
-    from imageio.v3 import imread
-
-    data = grey_of_colour(np.asarray(imread(path, extension=".jpg")))
-    return (RawSignal(data=data, axes=(), tags={}),)
-
-
 def _read_hdf5(path: Path) -> tuple[RawSignal, ...]:
     from drivers.nexus import is_hyperspy, read_nexus
 
@@ -316,8 +309,6 @@ _FORMATS: dict[str, tuple[str, Callable[[Path], tuple[RawSignal, ...]]]] = {
     ".hdf5": ("HDF5", _read_hdf5),
     ".npy": ("NumPy", _read_npy),
     ".png": ("PNG", _read_png),
-    ".jpg": ("JPEG", _read_jpeg),
-    ".jpeg": ("JPEG", _read_jpeg),
 }
 
 #: Suffixes of the files that can be read, in lower case.

@@ -5,7 +5,7 @@ import pytest
 
 from agent.settings import AnalysisSettings
 from agent.work import ColumnAnalysis
-from drivers.contract.context import HAADF, MAADF, Context, Specimen
+from drivers.contract.context import HAADF, Context, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.header import Simultaneous, Window
 from models.analysis import as_settled
@@ -91,15 +91,16 @@ def test_detectors_of_one_scan_share_what_it_shows_of_the_lattice(analysis, fram
     (whole, header), _ = frames
     rng = np.random.default_rng(5)
     faint = rng.poisson(0.004 * whole).astype(np.float32)  # shows no lattice by itself
-    context = SETTLED.context.model_copy(update={"detector": MAADF})
+    of = Context(specimen=Specimen(host="MoS2", dopant="V"), energy_kev=80.0, detector=HAADF)
+    beside = of.model_copy(update={"detector": HAADF.model_copy(update={"name": "HAADF2"})})
 
     def of_scan(index, group="scan-1"):
         told = Simultaneous(group=group, index=index, count=2)
         return header.model_copy(update={"simultaneous": told})
 
-    first = analysis.run(whole, SETTLED, of_scan(0))
-    second = analysis.run(faint, as_settled(context), of_scan(1))
+    first = analysis.run(whole, as_settled(of), of_scan(0))
+    second = analysis.run(faint, as_settled(beside), of_scan(1))
     for name in ("row_px", "col_px", "sublattice", "grain"):
         assert (first.columns[name] == second.columns[name]).all()
     with pytest.raises(InputError):
-        analysis.run(faint, as_settled(context), of_scan(0, "scan-2"))
+        analysis.run(faint, as_settled(beside), of_scan(0, "scan-2"))

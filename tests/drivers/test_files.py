@@ -302,20 +302,6 @@ def test_refuses_a_colour_picture(tmp_path, suffix, channels):
         read_micrographs(path)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "JPG"])
-def test_a_grey_jpeg_is_read_whether_saved_as_grey_or_in_colour(tmp_path, suffix):
-    smooth = np.add.outer(np.arange(40), np.arange(44)).astype(np.uint8)
-    for name, pixels in (("grey", smooth), ("rgb", np.stack([smooth] * 3, axis=-1))):
-        path = tmp_path / f"{name}.{suffix}"
-        Image.fromarray(pixels).save(path, quality=95)
-        image = read_micrographs(path).micrographs[0].image
-        assert image.dtype == np.uint8
-        assert np.abs(image.astype(int) - smooth).max() <= 4
-    Image.fromarray(np.stack([smooth, smooth, 255 - smooth], axis=-1)).save(path, quality=95)
-    with pytest.raises(InputError, match="colour image"):
-        read_micrographs(path)
-
-
 def test_refuses_a_missing_file_a_folder_and_an_unknown_suffix(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_micrographs(tmp_path / "none.dm4")
@@ -328,7 +314,7 @@ def test_refuses_a_missing_file_a_folder_and_an_unknown_suffix(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "suffix", ["dm3", "dm4", "emd", "ser", "mrc", "tif", "hspy", "nxs", "h5", "npy", "png", "jpg"]
+    "suffix", ["dm3", "dm4", "emd", "ser", "mrc", "tif", "hspy", "nxs", "h5", "npy", "png"]
 )
 def test_refuses_an_empty_file_and_one_of_another_type(samples, suffix):
     path = samples.folder / f"liar.{suffix}"
