@@ -164,7 +164,6 @@ FlagKind = Literal[
     "defects_unlike",
     "saturated",
     "clipped",
-    "dead_pixels",
     "lost_rows",
     "spikes",
     "read_in_field",
