@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from drivers.contract.context import ENERGIES_KEV, Context
+from drivers.contract.context import DETECTORS, ENERGIES_KEV, Context
 from drivers.contract.errors import InputError, UnknownMaterialError
 from drivers.contract.materials import ATOMIC_NUMBERS, find_host
 from models.zernike import ORDERS
@@ -83,9 +83,12 @@ def encode_context(context: Context) -> Tensor:
             "name the element that the classifier shall look for"
         )
     if context.detector.name not in DETECTOR_NAMES:
+        known = " or ".join(f"{d.name} ({d.inner_mrad:g}-{d.outer_mrad:g} mrad)" for d in DETECTORS.values())
+        found = context.detector
         raise InputError(
-            f"expected detector {' or '.join(DETECTOR_NAMES)}, found {context.detector.name!r}; "
-            "choose the one whose annulus is nearest"
+            f"expected detector {known}, or one whose angles are within a tenth of theirs, found "
+            f"{found.name!r} ({found.inner_mrad:g}-{found.outer_mrad:g} mrad); name the one whose annulus is "
+            "nearest, and doubt the classes the more the farther it is"
         )
     if context.energy_kev not in ENERGIES_KEV:
         raise InputError(

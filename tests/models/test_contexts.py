@@ -27,7 +27,7 @@ UNKNOWN = {
     "no dopant": ({"specimen": Specimen(host="WSe2")}, "dopant"),
     "energy": ({"energy_kev": 70.0}, "60, 80, 100 keV"),
     "annulus": ({"detector": Detector(name="HAADF", inner_mrad=50.0, outer_mrad=280.0)}, "68-280 mrad"),
-    "detector": ({"detector": Detector(name="ADF", inner_mrad=50.0, outer_mrad=280.0)}, "HAADF or MAADF"),
+    "detector": ({"detector": Detector(name="ADF", inner_mrad=50.0, outer_mrad=280.0)}, "30-120 mrad"),
     "convergence": ({"convergence_mrad": 25.0}, "31 mrad"),
 }
 
