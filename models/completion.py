@@ -49,6 +49,9 @@ LEAST_COLUMNS = 20
 #: a column there is on a rim.  Around a site in a straight edge it is 0.6.
 _LEAST_AROUND = 0.67
 
+#: Maxima that a lattice is fitted to, where fringes have told which is which.
+_ENOUGH_TO_FIT = 100
+
 #: Times that the difference of two colours is averaged; it has changed its sign if its median, either side,
 #: is more than this many times the median deviation from it (twins: 6 to 20; grains of one kind: 2 at most),
 #: and one side's more than this part of the other's.
@@ -241,8 +244,9 @@ def _predict(region: Indexed, maxima: Maxima, grid: _IndexGrid) -> tuple[Tensor,
         expected, held = place.T.reshape(measured.shape), known.reshape(grid.shape)
         reach = _MATCH * _period(region.field.basis)
         near = occupied & ((measured - expected).square().sum(0) < reach**2)
-        # The field's own basis is right to 1 % only, its tiles to 0.1 %.
-        basis, _ = _mean_lattice(grid, near, measured)
+        # The field's own basis is right to 1 % only, its tiles to 0.1 %; enough maxima tell better.
+        are_enough = int(near.sum()) >= _ENOUGH_TO_FIT
+        basis, _ = _mean_lattice(grid, near, measured) if are_enough else _mean_lattice(grid, held, expected)
         return basis, expected, torch.where(near, member, -1), held
     basis, mean = _mean_lattice(grid, occupied, measured)
     period = _period(basis)

@@ -2,8 +2,9 @@
 
 Each site says how much likelier its features are under the defect than under anything else on its
 sublattice.  The share of the defect follows as the share of a mixture: its posterior, from Jeffreys'
-prior, holds both the sampling of a finite number of sites and the doubt about each of them.  Where no site is
-in doubt this is the Jeffreys interval of a binomial share (Brown et al., 10.1214/ss/1009213286).
+prior, holds the sampling of a finite number of sites, the doubt about each of them, and that all likelihoods
+of a frame may be off alike.  Where no site is in doubt this is the Jeffreys interval of a binomial share
+(Brown et al., 10.1214/ss/1009213286).
 """
 
 import math
@@ -20,6 +21,11 @@ _WIDEST, _BIN = 25.0, 0.1
 #: Shares that are tried; every so many are tried first, and the others where the density is at least this
 #: part, in nats, of the highest.  It has one maximum.
 _GRID, _STRIDE, _NEGLIGIBLE = 768, 8, 40.0
+
+#: What the log likelihood ratios of all sites of a frame may be off by alike: standard deviation [nats], and
+#: the nodes and weights that stand for its normal distribution (decision 0086).
+_COMMON = 0.4
+_NODES = ((-math.sqrt(3), 1 / 6), (0.0, 2 / 3), (math.sqrt(3), 1 / 6))
 
 _KINDS = (
     ("vac1", ColumnClass.VAC1, "chalcogen sites"),
@@ -95,23 +101,45 @@ def share_quantiles(probability: NDArray[np.float64], prior: float) -> tuple[flo
     number = np.rint((np.clip(ratio, -_WIDEST, _WIDEST) + _WIDEST) / _BIN).astype(int)
     counts = np.bincount(number)
     occupied = np.flatnonzero(counts)
-    excess = np.expm1(occupied * _BIN - _WIDEST)
+    likelier = occupied * _BIN - _WIDEST
     # Shares are sin**2 of an angle, in which Jeffreys' prior is flat; angles lie closer near 0.
     step = (np.arange(_GRID) + 0.5) / _GRID
     shares = np.sin(0.5 * math.pi * step**2) ** 2
-
-    def log_density(chosen: slice) -> NDArray[np.float64]:
-        total = np.log1p(shares[chosen, None] * excess) @ counts[occupied] + np.log(step[chosen])
-        return np.asarray(total)
-
-    coarse = log_density(slice(None, None, _STRIDE))
-    near = np.flatnonzero(coarse > coarse.max() - _NEGLIGIBLE)
-    around = slice(max(near[0] - 1, 0) * _STRIDE, (near[-1] + 1) * _STRIDE + 1)
-    shares, fine = shares[around], log_density(around)
-    weight = np.exp(fine - fine.max())
-    cumulative = (np.cumsum(weight) - 0.5 * weight) / weight.sum()
+    weight = np.zeros(_GRID)
+    for off, part in _NODES:
+        excess = np.expm1(likelier + _COMMON * off)
+        around, density = _densest(excess, counts[occupied], shares, step)
+        weight[around] += part * density / density.sum()
+    cumulative = np.cumsum(weight) - 0.5 * weight
     low, middle, high = np.interp([0.025, 0.5, 0.975], cumulative, shares)
+    excess = np.expm1(likelier)
     # Where nothing speaks for the class, or all does, the interval reaches the end, as Brown et al. have it.
     likeliest_is_none = excess @ counts[occupied] <= 0
     likeliest_is_all = (excess / (1 + excess)) @ counts[occupied] >= 0
     return 0.0 if likeliest_is_none else float(low), float(middle), 1.0 if likeliest_is_all else float(high)
+
+
+def _densest(
+    excess: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    step: NDArray[np.float64],
+) -> tuple[slice, NDArray[np.float64]]:
+    """Density of a class's share, up to a factor, and the part of the shares (G,) that is not negligible.
+
+    Parameters
+    ----------
+    excess, counts : ndarray of shape (B,)
+        How much likelier than anything else the class is, less 1; and how many sites say so.
+    shares, step : ndarray of shape (G,)
+        Shares that are tried, and their distances in angle, up to a factor.
+    """
+
+    def log_density(chosen: slice) -> NDArray[np.float64]:
+        return np.asarray(np.log1p(shares[chosen, None] * excess) @ counts + np.log(step[chosen]))
+
+    coarse = log_density(slice(None, None, _STRIDE))
+    near = np.flatnonzero(coarse > coarse.max() - _NEGLIGIBLE)
+    around = slice(max(near[0] - 1, 0) * _STRIDE, (near[-1] + 1) * _STRIDE + 1)
+    fine = log_density(around)
+    return around, np.exp(fine - fine.max())

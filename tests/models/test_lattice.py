@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from scipy.spatial import cKDTree
 
 from drivers.contract.errors import InputError
 from models.columns import filter_columns, find_maxima
+from models.completion import complete_region
 from models.frames import standardise
+from models.indexing import index_by_fringes
 from models.lattice import Lattice, fit_lattice
 from models.scale import lattice_constant_px, lattice_vectors
 
@@ -230,6 +233,19 @@ def test_fringes_give_the_lattice_constant_too(make_honeycomb, draw, rng, lattic
     truth = make_honeycomb(SHAPE, lattice_px=lattice_px)
     lattice = fit(draw(truth, SHAPE, sigma_px=4.2) + rng.normal(0, 0.6, SHAPE))
     assert lattice.lattice_px == pytest.approx(lattice_px, rel=2e-3)
+
+
+def test_fringes_need_no_maxima_that_span_a_lattice(make_honeycomb, draw, rng):
+    """Where nearly all of them are noise, those that are left may lie on one line."""
+    frame = standardise(draw(make_honeycomb(SHAPE, lattice_px=8.0), SHAPE, sigma_px=1.2))
+    vectors = lattice_vectors(frame)
+    filtered = filter_columns(frame, 8.0)
+    maxima = find_maxima(filtered, 8.0)
+    led = index_by_fringes(maxima.positions, vectors, SHAPE, frame)
+    on_one_line = led.index[:, 0] == led.index[:, 0].mode().values
+    left = replace(led, member=led.member[on_one_line], index=led.index[on_one_line])
+    patch = complete_region(left, maxima, filtered)
+    assert lattice_constant_px(patch.vectors[0]) == pytest.approx(8.0, rel=0.02)
 
 
 @pytest.mark.parametrize(("heights", "is_one"), [((1.0, 0.8), True), ((0.8, 1.0), False)], ids=["one", "two"])
