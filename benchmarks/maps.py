@@ -4,7 +4,7 @@ Run by `columnist bench maps [--json] [--frames N] [--seed S] [--dose LOW HIGH]`
 defects about as rare as in real specimens, sheared, drifting, jittering, some of them contaminated; each is
 read as `columnist analyse` reads it.  A column and a true one nearer than a quarter of the lattice constant
 are the same, one to one; columns nearer than 2 Å to the border do not count.  F1 counts a defect without a
-column as missed.
+column as missed.  `covered` is how many of the 95 % intervals of concentrations hold the true share.
 """
 
 import argparse
@@ -61,6 +61,9 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "loss_nats": _mean(read, "loss_nats"),
         "median_loss_nats": float(np.median([row["loss_nats"] for row in read])) if read else None,
         "f1": {name: _f1(*found) for name, found in counts.items()},
+        "covered": {name: float(np.mean([row["covered"][name] for row in read])) for name in _names()}
+        if read
+        else None,
         "worst": [
             f"{row['context']}, {row['dose_e_per_a2']:.2g} e/Å²: F1 of defects {row['f1']:.3f}"
             for row in sorted(read, key=lambda row: row["f1"])[:5]
@@ -112,10 +115,21 @@ def score(frame: Frame, made: DefectMap) -> dict[str, Any]:
         "sublattice_right": float(right_side.mean()),
         "accuracy": float((said[own] == truth[known]).mean()),
         "loss_nats": float(-np.log(np.maximum(probability[np.arange(len(own)), truth[known]], 2e-9)).mean()),
+        "covered": {
+            one.defect: one.low <= _share(frame, one.defect) <= one.high for one in made.header.concentrations
+        },
         "counts": counts,
         "f1": _f1(*np.sum(list(counts.values()), axis=0).tolist()),
         "flags": [flag.kind for flag in made.header.flags],
     }
+
+
+def _share(frame: Frame, defect: str) -> float:
+    """True share of a defect among the sites of its sublattice in a frame."""
+    kind = ColumnClass[defect.upper()]
+    classes = frame.crystal.classes[_is_inside(frame.pixel_positions, frame.acquisition.pixels, 0.0)]
+    metal = (ColumnClass.METAL, ColumnClass.DOPANT)
+    return float((classes == kind).sum() / max((np.isin(classes, metal) == (kind in metal)).sum(), 1))
 
 
 def _pixel_size(frame: Frame) -> float:
