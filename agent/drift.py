@@ -7,8 +7,8 @@ tenths of an ångström aside.  Followed in full, a hundred such scans would lea
 
 The beam goes over a frame's first row seconds before its last one.  A specimen that drifts meanwhile is seen
 sheared, and the velocity, once it is known, sets that right: a column that was passed a `lever` of seconds
-before the middle of its scan stands by lever times velocity off the place where it was seen.  See
-docs/decisions/0082.
+before the middle of its scan stands by lever times velocity off the place where it was seen.  What is learnt
+later tells less and less of the velocity of then.  See docs/decisions/0082.
 """
 
 import math
@@ -66,12 +66,12 @@ class Drift:
         return cls(np.zeros(2), np.diag(np.square(spread)))
 
     def later(self, elapsed_s: float, steadiness: Steadiness, *, is_still: bool) -> "Drift":
-        """Drift after a time; the stage may have been moved."""
+        """Drift after a time, or before; the stage may have been moved."""
         most = steadiness.drift_sigma_angstrom_per_s**2
         step = np.array([[1.0, elapsed_s], [0.0, 1.0]])
         covariance = step @ self.covariance @ step.T
-        covariance[0, 0] += most * _WANDER**2 * _WANDER_S * elapsed_s
-        covariance[1, 1] += (most - covariance[1, 1]) * -math.expm1(-2 * elapsed_s / _LASTING_S)
+        covariance[0, 0] += most * _WANDER**2 * _WANDER_S * abs(elapsed_s)
+        covariance[1, 1] += (most - covariance[1, 1]) * -math.expm1(-2 * abs(elapsed_s) / _LASTING_S)
         if not is_still:
             covariance[0, 0] += steadiness.stage_sigma_angstrom**2
         return Drift(self.velocity_angstrom_per_s, covariance)

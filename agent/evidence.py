@@ -27,6 +27,9 @@ from models.fusion import FusionLaw
 #: What a scan shows of where a column is counts this much at least: scans are distorted each in its own way.
 _LEAST_PART = 0.2
 
+#: A scan that is older than the last one by more than this [s] is of another clock.
+_LATE_S = 60.0
+
 _NONE = np.zeros(0, np.int64)
 
 
@@ -81,6 +84,7 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
     entry : Entry
     """
     foresight = _foresee(register_, scan, steadiness)
+    scan = _levelled(scan, foresight.drift.velocity_angstrom_per_s)
     expectation = foresight.expectation
     fused = fused_layers(scan, law)
     belief = believe(register_, law)
@@ -151,15 +155,15 @@ class _Foresight:
         Variance of what is the scan's own, along each axis [Å²].
     lever_s : float
         Mean of the levers of what it shows, less the mean of its own.
-    is_still : bool
-        Whether the stage is known to stand where it stood.
+    lasting : float
+        How much of what is learnt of the velocity now holds for the velocity at earlier scans.
     """
 
     drift: Drift
     gone_angstrom: NDArray[np.float64]
     own: float = 0.0
     lever_s: float = 0.0
-    is_still: bool = False
+    lasting: float = 0.0
 
     @property
     def expectation(self) -> Expectation:
@@ -171,16 +175,24 @@ def _foresee(register_: Register, scan: Scan, steadiness: Steadiness) -> _Foresi
     """Where the specimen should have gone since the last scan."""
     if not len(register_):
         return _Foresight(Drift.at_first(steadiness), np.zeros(2))
-    elapsed = max(scan.middle_s - register_.middle_s, 0.0)
+    elapsed = scan.middle_s - register_.middle_s
+    if elapsed < -_LATE_S:  # another clock
+        elapsed = 0.0
     is_still = scan.stage_angstrom is not None and scan.stage_angstrom == register_.stage_angstrom
     drift = register_.drift.later(elapsed, steadiness, is_still=is_still)
     gone = drift.velocity_angstrom_per_s * elapsed
-    if not is_still:
+    if not is_still or not len(scan.grain):
         return _Foresight(drift, gone)
     shown = is_inside(register_.position_angstrom + gone, _extent(scan))
     levers = register_.lever_s[shown]
     lever = float(levers.mean() - scan.levers_s.mean()) if len(levers) else 0.0
-    return _Foresight(drift, gone, steadiness.scan_sigma_angstrom**2, lever, is_still)
+    lasting = float(register_.drift.covariance[1, 1] / drift.covariance[1, 1])
+    return _Foresight(drift, gone, steadiness.scan_sigma_angstrom**2, lever, lasting)
+
+
+def _levelled(scan: Scan, velocity: NDArray[np.float64]) -> Scan:
+    """Scan with its columns where a velocity has taken them by the middle of it."""
+    return replace(scan, positions_angstrom=scan.positions_angstrom + scan.levers_s[:, None] * velocity)
 
 
 def _lattice_of(register_: Register, grain: int) -> Sites:
@@ -328,14 +340,14 @@ def _moved(
     -------
     register : Register
     scan : Scan
-        Without what is its own, and without what the drift meanwhile has made of it.
+        Without what is its own, levelled by the velocity that is now believed.
     drift : ndarray of shape (2,)
         How far the specimen has gone.
     """
     aside = shown_angstrom - foresight.gone_angstrom
     noise = foresight.own + POSITION_ANGSTROM**2 / len(scan.grain)
     drift, place = foresight.drift.corrected(aside, foresight.lever_s, noise)
-    lever = register_.lever_s if foresight.is_still else np.zeros(len(register_))
+    lever = foresight.lasting * register_.lever_s
     faster = drift.velocity_angstrom_per_s - foresight.drift.velocity_angstrom_per_s
     gone = foresight.gone_angstrom + place
     register_ = replace(
@@ -345,8 +357,8 @@ def _moved(
         drift=drift,
     )
     own = aside - place - foresight.lever_s * faster
-    level = scan.levers_s[:, None] * drift.velocity_angstrom_per_s
-    return register_, replace(scan, positions_angstrom=scan.positions_angstrom - own + level), gone
+    scan = _levelled(scan, faster)
+    return register_, replace(scan, positions_angstrom=scan.positions_angstrom - own), gone
 
 
 def _with_evidence(

@@ -12,7 +12,7 @@ from drivers.contract.header import FrameHeader, Window
 from drivers.contract.maps import DefectMap, FrameReference, digest_pixels
 from models.analysis import analyse_of_scan, load_analyser
 from models.classify import Geometry
-from models.mending import mend
+from models.mending import Mended, mend
 from models.threads import use_threads
 from models.windows import Shift, cut_out, lay_into, surroundings
 
@@ -75,18 +75,18 @@ class ColumnAnalysis:
             shape=header.shape,
             sha256=digest_pixels(pixels),
         )
-        key = _key(settled, header)
+        key, mended = _key(settled, header), mend(pixels)
         if header.window is not None and key in self._fields:
-            mended = mend(pixels)  # what is laid around it would hide a lost line
             laid, around = self._lay(key, mended.pixels, header.window, header)
             row, col = header.window.row_px - around.row_px, header.window.col_px - around.col_px
             place = header.window.model_copy(update={"row_px": row, "col_px": col})
-            return cut_out(self._read(laid, settled, header, None, around), place, frame, mended.flags)
-        made = self._read(pixels, settled, header, frame, None)
+            made = self._read(Mended(laid, mended.flags), settled, header, None, around)
+            return cut_out(made, place, frame)
+        made = self._read(mended, settled, header, frame, None)
         if header.window is None:
             self._fields.pop(key, None)
             self._fields[key] = Field(
-                np.asarray(mend(pixels).pixels, np.float32),
+                np.asarray(mended.pixels, np.float32),
                 made.header.scale.lattice_px,
                 _group(header),
                 header.monotonic_s,
@@ -97,7 +97,7 @@ class ColumnAnalysis:
 
     def _read(
         self,
-        pixels: NDArray[Any],
+        mended: Mended,
         settled: Settled,
         header: FrameHeader,
         frame: FrameReference | None,
@@ -109,7 +109,7 @@ class ColumnAnalysis:
         """
         group = _group(header)
         known = self._shown[2] if self._shown is not None and self._shown[:2] == (group, around) else None
-        made, shown = analyse_of_scan(pixels, settled, self._analyser, frame=frame, geometry=known)
+        made, shown = analyse_of_scan(mended, settled, self._analyser, frame=frame, geometry=known)
         if group is not None and known is None:
             is_sure = bool(shown.decision.is_decided[0])  # of the largest grain; else the next may show it
             self._shown = (group, around, shown) if is_sure else None

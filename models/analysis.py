@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -36,7 +37,7 @@ from models.classify import Classification, Geometry, classify_columns
 from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
-from models.mending import mend
+from models.mending import Mended, mend
 from models.plausibility import ContextEvidence, weigh_contexts
 from models.reading import read_columns
 from models.threads import Helper, threads_for
@@ -170,7 +171,7 @@ def analyse(
 
 
 def analyse_of_scan(
-    array: ArrayLike,
+    array: ArrayLike | Mended,
     context: Context | Settled,
     analyser: Analyser,
     *,
@@ -182,7 +183,7 @@ def analyse_of_scan(
     Parameters
     ----------
     array, context, analyser, frame
-        As for `analyse`.
+        As for `analyse`; what was mended before is taken as it is.
     geometry : Geometry, optional
         From another detector's frame: columns stand where it showed them.
 
@@ -197,16 +198,20 @@ def analyse_of_scan(
     InputError
         As for `analyse`.
     """
-    pixels = np.asarray(array)
+    mended = array if isinstance(array, Mended) else mend(np.asarray(array))
+    pixels = mended.pixels if isinstance(array, Mended) else np.asarray(array)
     with threads_for(pixels.size, analyser.device) as helper:
-        return _analyse(pixels, context, analyser, frame, geometry, helper)
+        reference = helper.start(
+            lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
+        )
+        return _analyse(mended, context, analyser, reference, geometry, helper)
 
 
 def _analyse(
-    pixels: NDArray[Any],
+    mended: Mended,
     context: Context | Settled,
     analyser: Analyser,
-    frame: FrameReference | None,
+    reference: Callable[[], FrameReference],
     geometry: Geometry | None,
     helper: Helper,
 ) -> tuple[DefectMap, Geometry]:
@@ -214,15 +219,12 @@ def _analyse(
     settled = context if isinstance(context, Settled) else as_settled(context)
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
-    mended = mend(pixels)
+    pixels = mended.pixels
     is_image = pixels.ndim == 2 and pixels.size > 0 and pixels.dtype.kind in "uif"
     # Of what is none `models.frames` says what is wrong.
-    saturated, clipped = (_saturated(mended.pixels), _clipped(mended.pixels)) if is_image else (0.0, 0.0)
-    reference = helper.start(
-        lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
-    )
+    saturated, clipped = (_saturated(pixels), _clipped(pixels)) if is_image else (0.0, 0.0)
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
-    reading = read_columns(mended.pixels, analyser.device, lattice=lattice, helper=helper)
+    reading = read_columns(pixels, analyser.device, lattice=lattice, helper=helper)
     result = classify_columns(
         reading,
         context,

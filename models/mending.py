@@ -25,8 +25,9 @@ _NO_CHANCE = 40.0
 #: exponentially, stay below ten too.
 _FAR_ABOVE, _AROUND = 10.0, 0.25
 
-#: Part of the pixels that counts as brightest.
-_BRIGHTEST = 0.001
+#: Part of the pixels that counts as brightest, and pixels that do at least, unless most hold nothing: a few
+#: spikes of a small window are not to be its brightest pixels.
+_BRIGHTEST, _BRIGHT_AT_LEAST = 0.001, 64
 
 #: So many pixels tell median and brightest thousandth.
 _SAMPLE = 2**14
@@ -104,8 +105,10 @@ def _spikes(pixels: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], N
     none = np.empty(0, np.intp)
     sample = _sample(pixels)
     at_half, at_top = len(sample) // 2, int((1 - _BRIGHTEST) * len(sample))
-    parted = np.partition(sample, (at_half, at_top))
-    median, bright = float(parted[at_half]), float(parted[at_top])
+    at_least = max(min(at_top, len(sample) - 1 - _BRIGHT_AT_LEAST), at_half)
+    parted = np.partition(sample, (0, at_half, at_least, at_top))
+    median = float(parted[at_half])
+    bright = float(parted[at_least if median > parted[0] else at_top])
     least = median + _FAR_ABOVE * (bright - median)
     if not (bright > median and float(pixels.max()) > least):
         return none, none, np.empty(0)

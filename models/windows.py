@@ -129,10 +129,8 @@ def _shift(
     return reach - int(row), reach - int(col)
 
 
-def cut_out(
-    whole: DefectMap, place: Window, frame: FrameReference, flags: tuple[MapFlag, ...] = ()
-) -> DefectMap:
-    """Map of a window, with flags of its own, from that of the field which it was laid into.
+def cut_out(whole: DefectMap, place: Window, frame: FrameReference) -> DefectMap:
+    """Map of a window from that of the field which it was laid into.
 
     Raises
     ------
@@ -161,7 +159,7 @@ def cut_out(
             "counts": ClassCounts(x2=x2, vac1=vac1, vac2=vac2, metal=metal, dopant=dopant),
             "concentrations": (),
             "mean_entropy_nats": float(own["entropy_nats"].mean(dtype=np.float64)) if len(own) else 0.0,
-            "flags": (*whole.header.flags, *flags, flag),
+            "flags": (*whole.header.flags, flag),
         }
     )
     return DefectMap(header, own)

@@ -73,31 +73,99 @@ def test_scans_that_are_each_a_little_off_do_not_lead_astray(whole, law):
     assert max(astray) < 0.6  # followed in full, they lead 1.3 Å astray
 
 
+DURATION = 4.0
+
+
+def sheared(specimen, middle_s, gone, is_passed=lambda spots: np.ones(len(spots), bool)):
+    """A frame that takes `DURATION`, of a specimen that has gone(t) by then; and which columns it shows."""
+    here = gone(middle_s)
+    scan, seen = specimen.look(tuple(-here), 90.0, dose=1e4, taken_s=middle_s + DURATION / 2)
+    lead = -scan.positions_angstrom[:, 0] / 90.0 * DURATION
+    spots = scan.positions_angstrom + np.array([gone(middle_s - one) for one in lead]) - here
+    keep = is_passed(spots)
+    known = {"positions_angstrom": spots, "duration_s": DURATION, "stage_angstrom": (0.0, 0.0)}
+    return replace(part_of(replace(scan, **known), keep), lead_s=lead[keep]), seen[keep]
+
+
+class Followed:
+    """A register, and how far its columns stand off their places."""
+
+    def __init__(self, specimen, gone, law):
+        self.specimen, self.gone, self.law = specimen, gone, law
+        self.register, self.names = empty_register(), {}
+
+    def enter(self, scan, seen):
+        self.register, entry = enter(self.register, scan, self.law, STEADY)
+        assert entry.is_entered
+        self.names |= {row: name for row, name in zip(entry.row, seen, strict=True) if row >= 0}
+
+    def window(self, middle_s, place):
+        scan, seen = self.specimen.look(tuple(-self.gone(middle_s)), 90.0, dose=1e4, taken_s=middle_s)
+        keep = near(scan, place, 14.0)
+        self.enter(part_of(scan, keep, stage_angstrom=(0.0, 0.0)), seen[keep])
+
+    def astray(self):
+        rows, names = np.array(list(self.names.items())).T
+        there = self.specimen.position[names] + self.gone(self.register.middle_s)
+        return np.linalg.norm(self.register.position_angstrom[rows] - there, axis=1)
+
+
 def test_a_frame_that_a_drift_has_sheared_is_set_right_by_what_windows_show(make_specimen, law):
     """The beam takes 4 s over the field; the specimen goes on at 0.5 Å/s meanwhile and afterwards."""
-    specimen, velocity, duration = make_specimen(0, 100.0), np.array([0.3, -0.4]), 4.0
-    scan, seen = specimen.look((0.0, 0.0), 90.0, dose=1e4, taken_s=duration)
-    lead = -scan.positions_angstrom[:, 0] / 90.0 * duration
-    sheared = scan.positions_angstrom - lead[:, None] * velocity
-    whole = replace(
-        scan, positions_angstrom=sheared, lead_s=lead, duration_s=duration, stage_angstrom=(0.0, 0.0)
-    )
-    register, entry = enter(empty_register(), whole, law, STEADY)
-    rows = entry.row[entry.row >= 0]
-
-    def astray(now_s):
-        there = specimen.position[seen][entry.row >= 0] + velocity * (now_s - duration / 2)
-        return np.linalg.norm(register.position_angstrom[rows] - there, axis=1)
-
-    assert astray(duration / 2).max() > 0.9
+    velocity = np.array([0.3, -0.4])
+    specimen, gone = make_specimen(0, 100.0), lambda at_s: velocity * at_s
+    followed = Followed(specimen, gone, law)
+    followed.enter(*sheared(specimen, 0.0, gone))
+    assert followed.astray().max() > 0.9
     for number, place in enumerate([(-35.0, 10.0), (35.0, -20.0), (-30.0, -30.0), (30.0, 30.0)] * 3):
-        now_s = duration + 0.1 * (number + 1)
-        window, _ = specimen.look(tuple(-velocity * (now_s - duration / 2)), 90.0, dose=1e4, taken_s=now_s)
-        window = part_of(window, near(window, place, 14.0), stage_angstrom=(0.0, 0.0))
-        register, found = enter(register, window, law, STEADY)
-        assert found.is_entered
-    assert astray(now_s).max() < 0.5
-    np.testing.assert_allclose(register.drift.velocity_angstrom_per_s, velocity, atol=0.12)
+        followed.window(DURATION / 2 + 0.1 * (number + 1), place)
+    assert followed.astray().max() < 0.5
+    np.testing.assert_allclose(followed.register.drift.velocity_angstrom_per_s, velocity, atol=0.12)
+
+
+def test_what_lies_in_one_half_of_a_drifting_frame_is_not_led_astray(make_specimen, law):
+    """All of its columns are passed later than the middle of the scan."""
+    velocity = np.array([0.3, -0.4])
+    specimen, gone = make_specimen(0, 100.0), lambda at_s: velocity * at_s
+    followed = Followed(specimen, gone, law)
+    for number in range(8):
+        followed.enter(*sheared(specimen, 4.2 * number, gone, lambda spots: spots[:, 0] > 0))
+    assert followed.astray().max() < 0.5
+    np.testing.assert_allclose(followed.register.drift.velocity_angstrom_per_s, velocity, atol=0.03)
+
+
+def test_a_drift_that_dies_away_does_not_shear_old_frames_again(make_specimen, law):
+    first, last_s = np.array([0.6, -0.8]), 60.0
+    specimen = make_specimen(0, 140.0)
+
+    def gone(at_s):
+        return first * last_s * (1 - np.exp(-at_s / last_s))
+
+    followed = Followed(specimen, gone, law)
+    for middle_s in (2.0, 6.2):
+        followed.enter(*sheared(specimen, middle_s, gone))
+    for number in range(90):
+        followed.window(9.0 + 2.0 * number, (5.0, 5.0))
+    assert followed.astray().max() < 1.0
+
+
+def test_a_scan_that_comes_late_does_not_turn_the_clock(make_specimen, law):
+    velocity = np.array([0.3, -0.4])
+    specimen, gone = make_specimen(0, 100.0), lambda at_s: velocity * at_s
+    followed = Followed(specimen, gone, law)
+    for middle_s in (0.0, 4.2, 8.4, 12.6, 8.5, 16.8):
+        followed.enter(*sheared(specimen, middle_s, gone))
+        assert middle_s < 4.0 or followed.astray().max() < 0.6
+    np.testing.assert_allclose(followed.register.drift.velocity_angstrom_per_s, velocity, atol=0.03)
+
+
+def test_a_scan_without_columns_is_not_entered(whole, law):
+    _, register, _ = whole
+    scan, seen = whole[0].look((0.0, 0.0), 90.0, taken_s=1.0)
+    scan = part_of(scan, np.zeros(len(seen), bool), stage_angstrom=(0.0, 0.0))
+    after, entry = enter(register, scan, law, STEADY)
+    assert after is register
+    assert not entry.is_entered
 
 
 def test_where_the_stage_went_meanwhile_no_frame_is_set_right(whole, law):

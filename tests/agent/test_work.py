@@ -76,6 +76,20 @@ def test_without_a_frame_of_its_field_a_window_stands_alone(analysis, frames):
         analysis.run(part[:20, :20], SETTLED, moved)
 
 
+def test_spikes_of_a_small_window_are_mended_and_told_once(analysis, frames):
+    (whole, whole_header), (part, part_header) = frames
+    analysis.forget()
+    analysis.run(whole, SETTLED, whole_header)
+    clean = analysis.run(part, SETTLED, part_header)
+    spiked = np.array(part)
+    spiked[5, 5] = spiked[20, 30] = spiked[33, 12] = 2e4
+    made = analysis.run(spiked, SETTLED, part_header)
+    assert (made.columns["cls"] == clean.columns["cls"]).all()
+    told = [flag.message for flag in made.header.flags if flag.kind == "spikes"]
+    assert len(told) == 1
+    assert "3 pixels (the first in row 5, column 5)" in told[0]
+
+
 def test_the_same_frames_in_the_same_order_give_the_same_maps(analysis, frames):
     said = []
     for _ in range(2):
