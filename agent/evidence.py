@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from agent.belief import believe, fused_layers
-from agent.boxes import Box, inner, is_inside
+from agent.boxes import inner, is_inside
 from agent.changes import watch_for_changes
 from agent.completion import completed
-from agent.drift import Drift, Steadiness
-from agent.guiding import POSITION_ANGSTROM, REACH, guide, match, pitch_angstrom
+from agent.drift import Steadiness
+from agent.foresight import Foresight, extent_of, foresee, levelled, moved
+from agent.guiding import REACH, guide, match, pitch_angstrom
 from agent.register import Register, adopted, rows_of, with_source
 from agent.registration import Expectation, Placed, Registration, register
 from agent.scans import Scan
@@ -26,9 +27,6 @@ from models.fusion import FusionLaw
 
 #: What a scan shows of where a column is counts this much at least: scans are distorted each in its own way.
 _LEAST_PART = 0.2
-
-#: A scan that is older than the last one by more than this [s] is of another clock.
-_LATE_S = 60.0
 
 _NONE = np.zeros(0, np.int64)
 
@@ -83,16 +81,16 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
         With the scan; the same as before if no grain could be entered.
     entry : Entry
     """
-    foresight = _foresee(register_, scan, steadiness)
-    scan = _levelled(scan, foresight.drift.velocity_angstrom_per_s)
+    foresight = foresee(register_, scan, steadiness)
+    scan = levelled(scan, foresight.drift.velocity_angstrom_per_s)
     expectation = foresight.expectation
     fused = fused_layers(scan, law)
     belief = believe(register_, law)
     shares, known = belief.shares, belief.log_likelihood
     guided = guide(register_, known, scan.positions_angstrom, scan.is_metal, fused, shares, expectation)
     if guided is not None:
-        moved, scan, drift = _moved(register_, scan, guided.shown_angstrom, foresight)
-        return _enter_rows(moved, scan, law, guided.row, Entry(guided.row, 0, _NONE, (), (), drift))
+        register_, scan, drift = moved(register_, scan, guided.shown_angstrom, foresight)
+        return _enter_rows(register_, scan, law, guided.row, Entry(guided.row, 0, _NONE, (), (), drift))
     counted, doubts = _count_grains(register_, scan)
     found: list[tuple[Sites, int, Registration | None]] = []
     grains = int(register_.grain.max(initial=-1)) + 1
@@ -139,60 +137,6 @@ def _count_grains(register_: Register, scan: Scan) -> tuple[list[Sites], list[st
         else:
             counted.append(replace(sites, member=members[sites.member]))
     return sorted(counted, key=lambda sites: -len(sites.member)), doubts
-
-
-@dataclass(frozen=True)
-class _Foresight:
-    """Where a scan should show the specimen.
-
-    Parameters
-    ----------
-    drift : Drift
-        By then.
-    gone_angstrom : ndarray of shape (2,)
-        Since the last scan.
-    own : float
-        Variance of what is the scan's own, along each axis [Å²].
-    lever_s : float
-        Mean of the levers of what it shows, less the mean of its own.
-    lasting : float
-        How much of what is learnt of the velocity now holds for the velocity at earlier scans.
-    """
-
-    drift: Drift
-    gone_angstrom: NDArray[np.float64]
-    own: float = 0.0
-    lever_s: float = 0.0
-    lasting: float = 0.0
-
-    @property
-    def expectation(self) -> Expectation:
-        """The same for those who compare columns."""
-        return Expectation(self.gone_angstrom, (self.drift.variance(self.lever_s) + self.own) ** 0.5)
-
-
-def _foresee(register_: Register, scan: Scan, steadiness: Steadiness) -> _Foresight:
-    """Where the specimen should have gone since the last scan."""
-    if not len(register_):
-        return _Foresight(Drift.at_first(steadiness), np.zeros(2))
-    elapsed = scan.middle_s - register_.middle_s
-    if elapsed < -_LATE_S:  # another clock
-        elapsed = 0.0
-    is_still = scan.stage_angstrom is not None and scan.stage_angstrom == register_.stage_angstrom
-    drift = register_.drift.later(elapsed, steadiness, is_still=is_still)
-    gone = drift.velocity_angstrom_per_s * elapsed
-    if not is_still or not len(scan.grain):
-        return _Foresight(drift, gone)
-    shown = is_inside(register_.position_angstrom + gone, _extent(scan))
-    levers = register_.lever_s[shown]
-    lever = float(levers.mean() - scan.levers_s.mean()) if len(levers) else 0.0
-    lasting = float(register_.drift.covariance[1, 1] / drift.covariance[1, 1])
-    return _Foresight(drift, gone, steadiness.scan_sigma_angstrom**2, lever, lasting)
-
-
-def _levelled(scan: Scan, velocity: NDArray[np.float64]) -> Scan:
-    """Scan with its columns where a velocity has taken them by the middle of it."""
-    return replace(scan, positions_angstrom=scan.positions_angstrom + scan.levers_s[:, None] * velocity)
 
 
 def _lattice_of(register_: Register, grain: int) -> Sites:
@@ -254,7 +198,7 @@ def _enter_found(
     law: FusionLaw,
     found: list[tuple[Sites, int, Registration | None]],
     doubts: tuple[str, ...],
-    foresight: _Foresight,
+    foresight: Foresight,
 ) -> tuple[Register, Entry]:
     """Enter the grains whose place is known."""
     row = np.full(len(scan.grain), -1, np.int64)
@@ -264,7 +208,7 @@ def _enter_found(
     before, drift = len(register_), np.zeros(2)
     if registrations:
         drift = max(registrations, key=lambda result: result.shared).drift_angstrom
-        register_, scan, drift = _moved(register_, scan, drift, foresight)
+        register_, scan, drift = moved(register_, scan, drift, foresight)
     elif not before:
         register_ = replace(register_, drift=foresight.drift)
     for sites, grain, result in found:
@@ -278,7 +222,7 @@ def _enter_found(
         register_, row[sites.member] = rows_of(register_, grain, cell, sites.is_metal)
     entry = Entry(row, 0, _NONE, registrations, doubts, drift)
     register_, entry = _enter_rows(register_, scan, law, row, entry)
-    return completed(register_, _extent(scan)), entry
+    return completed(register_, extent_of(scan)), entry
 
 
 def _enter_rows(
@@ -315,50 +259,12 @@ def _enter_rows(
 
 def _offered(register_: Register, scan: Scan, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Doses (K, C) with those of a scan, of all columns that it went over, found in it or not."""
-    within = is_inside(register_.position_angstrom, inner(_extent(scan)))
+    within = is_inside(register_.position_angstrom, inner(extent_of(scan)))
     within[rows] = True
     offered = register_.offered_e_per_a2.copy()
     for layer in scan.layers:
         offered[register_.sources.index(layer.source), within] += layer.dose_e_per_a2
     return offered
-
-
-def _extent(scan: Scan) -> Box:
-    """What a scan's columns cover."""
-    (low_row, low_column), (high_row, high_column) = (
-        f(scan.positions_angstrom, axis=0) for f in (np.min, np.max)
-    )
-    return (float(low_row), float(low_column), float(high_row), float(high_column))
-
-
-def _moved(
-    register_: Register, scan: Scan, shown_angstrom: NDArray[np.float64], foresight: _Foresight
-) -> tuple[Register, Scan, NDArray[np.float64]]:
-    """Register with its columns where the specimen now is.
-
-    Returns
-    -------
-    register : Register
-    scan : Scan
-        Without what is its own, levelled by the velocity that is now believed.
-    drift : ndarray of shape (2,)
-        How far the specimen has gone.
-    """
-    aside = shown_angstrom - foresight.gone_angstrom
-    noise = foresight.own + POSITION_ANGSTROM**2 / len(scan.grain)
-    drift, place = foresight.drift.corrected(aside, foresight.lever_s, noise)
-    lever = foresight.lasting * register_.lever_s
-    faster = drift.velocity_angstrom_per_s - foresight.drift.velocity_angstrom_per_s
-    gone = foresight.gone_angstrom + place
-    register_ = replace(
-        register_,
-        position_angstrom=register_.position_angstrom + gone + lever[:, None] * faster,
-        lever_s=lever,
-        drift=drift,
-    )
-    own = aside - place - foresight.lever_s * faster
-    scan = _levelled(scan, faster)
-    return register_, replace(scan, positions_angstrom=scan.positions_angstrom - own), gone
 
 
 def _with_evidence(

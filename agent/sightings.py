@@ -41,9 +41,8 @@ def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw, flyback
         log_likelihood=calibrate(logs, is_metal, context.detector.name, header.dose_e_per_a2 or None, law),
         is_usable=~mute,
     )
-    duration_s = header.shape[0] * (header.shape[1] * (header.dwell_us or 0.0) + flyback_us) * 1e-6
-    if header.dwell_us is None:
-        duration_s = 0.0
+    row_us = 0.0 if header.dwell_us is None else header.shape[1] * header.dwell_us + flyback_us
+    duration_s = header.shape[0] * row_us * 1e-6
     passed = (columns["row_px"].astype(np.float64) + 0.5) / header.shape[0]
     return Scan(
         positions_angstrom=_positions(defect_map, header),

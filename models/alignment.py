@@ -98,7 +98,10 @@ def align(
     *,
     is_doped: bool = True,
 ) -> Tensor:
-    """Moments (S, 6) of a frame in the measure of its context, learnt from its regular columns (S,)."""
+    """Moments (S, 6) of a frame in the measure of its context, learnt from its regular columns (S,).
+
+    For training and studies; a frame that is read needs the alignment itself, too (`find_alignment`).
+    """
     used = is_regular.nonzero()[:, 0]
     found = find_alignment(moments[used], is_metal[used], templates, is_doped=is_doped)
     return found.apply(moments, is_metal, templates)

@@ -24,7 +24,6 @@ from drivers.contract.maps import (
     DetectorEvidence,
     FrameReference,
     Grain,
-    MapFlag,
     MapHeader,
     ModelReference,
     Scale,
@@ -37,33 +36,14 @@ from models.classify import Classification, Geometry, classify_columns
 from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
+from models.map_flags import FOREIGN, clipped_part, doubts, pixel_flags, saturated_part, scale_flags
 from models.mending import Mended, mend
-from models.plausibility import ContextEvidence, weigh_contexts
+from models.plausibility import weigh_contexts
 from models.reading import read_columns
 from models.threads import Helper, threads_for
 
 #: The weights that are taken unless others are asked for.
 DEFAULT_MODEL = "mlp-simple"
-
-#: A pixel size that is declared and differs by more than this from the lattice's is reported.
-SCALE_TOLERANCE = 0.02
-
-#: A lattice constant that differs by less than this from a host's is told as that host's.
-_SAME_LATTICE = 0.01
-
-#: Foreignness above which a column is like nothing in training (`models.foreignness`).
-FOREIGN = 2.0
-
-#: Part of foreign columns above which the whole map is doubtful.
-_MANY_FOREIGN = 0.1
-
-#: Defects less or more deep than this, over what is expected, are not those that were said.  Of 157 simulated
-#: frames read under their own context two lie outside (Cu in WTe2, at 1.16 and 1.23).
-_SHALLOW, _DEEP = 0.85, 1.12
-
-#: So many columns, and so large a part of those that are not whole, may not lie beyond every class.  On 130
-#: frames read under their own context 4 at most did, but where metal was missing or a boundary near.
-_LEAST_BEYOND, _PART_BEYOND = 5, 0.05
 
 #: Declared over measured pixel size, either way, beyond which this is not the host's lattice.  The hosts'
 #: lattice constants differ by 17 % at most, and calibrations are wrong by some 4 %.
@@ -72,19 +52,6 @@ _OTHER_LATTICE = 1.2
 #: A lattice that is a hexagonal one stretched by more than this in one direction is another lattice; a square
 #: one is stretched by 1.73, the labelled scans by 1.01 to 1.03.
 _LARGEST_STRETCH = 1.5
-
-#: Part of the pixels at the highest value: above the first the tops of columns are cut off in places, above
-#: the second (a column's top is a fifth of its area) so many that intensities mean nothing.
-_SATURATED_SOME, _SATURATED_MOST = 0.005, 0.1
-
-#: Part of the pixels at the lowest value, beyond those of vacuum, above which the frame was clipped there.
-_CLIPPED_SOME = 0.05
-
-#: With fewer values than this (counts of a few electrons) many pixels share the highest by nature.
-_FEW_VALUES = 16
-
-#: With fewer than this many have the lowest by nature: none of a few electrons.
-_MANY_VALUES = 64
 
 
 @dataclass(frozen=True)
@@ -222,7 +189,7 @@ def _analyse(
     pixels = mended.pixels
     is_image = pixels.ndim == 2 and pixels.size > 0 and pixels.dtype.kind in "uif"
     # Of what is none `models.frames` says what is wrong.
-    saturated, clipped = (_saturated(pixels), _clipped(pixels)) if is_image else (0.0, 0.0)
+    saturated, clipped = (saturated_part(pixels), clipped_part(pixels)) if is_image else (0.0, 0.0)
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
     reading = read_columns(pixels, analyser.device, lattice=lattice, helper=helper)
     result = classify_columns(
@@ -241,7 +208,6 @@ def _analyse(
     evidence = weighed()
     evidence.check_host()
     masked = _masked_fraction(result, _shape(pixels))
-    is_clipped = clipped > masked + _CLIPPED_SOME  # in vacuum many pixels hold nothing by nature
     header = MapHeader(
         frame=reference(),
         settled=settled,
@@ -258,10 +224,10 @@ def _analyse(
             DetectorEvidence(detector=name, log_evidence_nats=value)
             for name, value in evidence.log_odds.items()
         ),
-        flags=_scale_flags(scale, settled.context.specimen.host)
-        + _flags(columns, result, evidence)
+        flags=scale_flags(scale, settled.context.specimen.host)
+        + doubts(columns, result, evidence)
         + mended.flags
-        + _notes(approximated, saturated, clipped if is_clipped else 0.0),
+        + pixel_flags(approximated, saturated, clipped, masked),
     )
     return DefectMap(header, columns), result.geometry
 
@@ -391,147 +357,6 @@ def _masked_fraction(result: Classification, shape: tuple[int, int]) -> float:
     lattice = result.reading.lattice
     area = float(torch.linalg.det(lattice.vectors[0].double()).abs()) / 2
     return min(1.0, max(0.0, 1 - len(lattice.positions) * area / math.prod(shape)))
-
-
-def _scale_flags(scale: Scale, host: str) -> tuple[MapFlag, ...]:
-    """Say it if the declared pixel size is not the lattice's, and which hosts' it would be."""
-    declared = scale.declared_pixel_size_angstrom
-    if declared is None or abs(declared / scale.pixel_size_angstrom - 1) <= SCALE_TOLERANCE:
-        return ()
-    seen = declared * scale.lattice_px
-    fitting = [
-        name
-        for name, other in HOSTS.items()
-        if name != host and abs(other.lattice_constant_angstrom / seen - 1) <= _SAME_LATTICE
-    ]
-    who = f"that of {' or '.join(fitting)}" if fitting else "that of no host that is known"
-    return (
-        MapFlag(
-            kind="scale_mismatch",
-            message=f"the declared pixel size {declared:.4g} Å differs by "
-            f"{100 * (declared / scale.pixel_size_angstrom - 1):+.1f} % from the lattice's "
-            f"{scale.pixel_size_angstrom:.4g} Å, which is believed because the host is said to be {host}; "
-            f"by the declared one the lattice constant is {seen:.3g} Å, {who}: check the host too",
-        ),
-    )
-
-
-def _flags(
-    columns: NDArray[np.void], result: Classification, evidence: ContextEvidence
-) -> tuple[MapFlag, ...]:
-    """What the reader of the map should know."""
-    flags = []
-    if evidence.contradiction is not None:
-        flags.append(MapFlag(kind="context_contradicted", message=evidence.contradiction))
-    if evidence.host_doubt is not None:
-        flags.append(MapFlag(kind="host_doubtful", message=evidence.host_doubt))
-    undecided = [k for k, decided in enumerate(result.decision.is_decided.tolist()) if not decided]
-    if undecided:
-        flags.append(
-            MapFlag(
-                kind="undecided",
-                message="which sublattice is the metal is not decided in grain "
-                f"{', '.join(map(str, undecided))}; its probabilities weigh both",
-            )
-        )
-    denoised = result.reading.patch_filter
-    if denoised is not None:
-        flags.append(
-            MapFlag(
-                kind="denoised",
-                message=f"the frame was denoised by {len(denoised.components)} components of patches of "
-                f"{denoised.edge} px, which draws rare columns towards common ones; intensities are measured "
-                "with that undone as far as can be told, so give the frame as recorded if there is one",
-            )
-        )
-    elif not _SHALLOW < result.depth < _DEEP:
-        flags.append(MapFlag(kind="defects_unlike", message=_depth_text(result.depth)))
-    sound = (columns["flags"] & int(ColumnFlag.BOUNDARY | ColumnFlag.EDGE | ColumnFlag.RIM)) == 0
-    beyond = sound & (result.beyond.numpy() > FOREIGN)
-    defects = sound & (beyond | ~np.isin(columns["cls"], (ColumnClass.X2, ColumnClass.METAL)))
-    if beyond.sum() >= max(_LEAST_BEYOND, _PART_BEYOND * defects.sum()):
-        flags.append(
-            MapFlag(
-                kind="many_foreign",
-                message=f"{beyond.sum()} of {defects.sum()} columns that are not whole lie beyond every "
-                "class: metal that is missing, atoms too many, or another dopant, host or detector than "
-                "was said",
-            )
-        )
-    foreign = float((columns["foreign"] > FOREIGN).mean())
-    if foreign > _MANY_FOREIGN:
-        flags.append(
-            MapFlag(
-                kind="many_foreign",
-                message=f"{100 * foreign:.0f} % of the columns are unlike any of training; "
-                "check host, energy and detector, focus and contamination",
-            )
-        )
-    return tuple(flags)
-
-
-def _depth_text(depth: float) -> str:
-    """What to tell of a frame whose defects are less or more deep than they should be."""
-    reasons = (
-        "another dopant, host or detector than was said, or grains whose sublattices were exchanged"
-        if depth < 1
-        else "blur, defocus or astigmatism beyond the usual, or another dopant, host or detector than said"
-    )
-    return (
-        f"columns that are not whole lie {depth:.2f} times as far from whole ones as their classes should: "
-        f"{reasons}; do not trust the numbers of defects until that is clear"
-    )
-
-
-def _saturated(pixels: NDArray[np.generic]) -> float:
-    """Part of the pixels that have the highest value.
-
-    Raises
-    ------
-    InputError
-        If these are too many.
-    """
-    part = float((pixels == pixels.max()).mean())
-    values = len(np.unique(pixels[::4, ::4])) if part > _SATURATED_SOME else _FEW_VALUES
-    if part > _SATURATED_MOST:
-        raise InputError(
-            f"expected intensities, found {100 * part:.0f} % of the pixels at the highest value, "
-            f"{pixels.max():g}: the detector is saturated or the image clipped; lower the gain or the "
-            "contrast, and save the raw intensities"
-        )
-    return part if values >= _FEW_VALUES else 0.0
-
-
-def _clipped(pixels: NDArray[np.generic]) -> float:
-    """Part of the pixels that have the lowest value, if it is not by nature that many have."""
-    part = float((pixels == pixels.min()).mean())
-    if part <= _CLIPPED_SOME:
-        return 0.0
-    return part if len(np.unique(pixels[::4, ::4])) >= _MANY_VALUES else 0.0
-
-
-def _notes(approximated: tuple[str, ...], saturated: float, clipped: float) -> tuple[MapFlag, ...]:
-    """Flags on the context that stands in, on saturation, and on what is cut off at the dark end."""
-    flags = []
-    if approximated:
-        flags.append(MapFlag(kind="context_approximated", message=f"read {', '.join(approximated)}"))
-    if saturated > _SATURATED_SOME:
-        flags.append(
-            MapFlag(
-                kind="saturated",
-                message=f"{100 * saturated:.1f} % of the pixels have the highest value: the brightest "
-                "columns may be cut off",
-            )
-        )
-    if clipped:
-        flags.append(
-            MapFlag(
-                kind="clipped",
-                message=f"{100 * clipped:.0f} % of the pixels have the lowest value: the dark end was cut "
-                "off, and faint columns with it; save the raw intensities",
-            )
-        )
-    return tuple(flags)
 
 
 def _shape(array: NDArray[np.generic]) -> tuple[int, int]:

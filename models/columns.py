@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.frames import filter_frame, frequencies, gaussian_filter
-from models.scale import local_maxima, refine_maxima
+from models.maxima import local_maxima, refine_maxima
 
 #: Standard deviation of the Laplacian-of-Gaussian filter over the lattice constant.  Measured on the
 #: labelled TiWSe2 pairs by the founders (0.16); half the distance of neighbours is 0.29.

@@ -58,7 +58,8 @@ def concentrations(
     Returns
     -------
     tuple of Concentration
-        The median of the share's posterior and its central 95 %.
+        The median of the share's posterior and its central 95 %; from 0, or to 1, where nothing, or all,
+        speaks for the defect.
     """
     found = []
     for name, kind, of in _KINDS if is_doped else _KINDS[:2]:
@@ -83,7 +84,7 @@ def concentrations(
 
 
 def share_quantiles(probability: NDArray[np.float64], prior: float) -> tuple[float, float, float]:
-    """Quantiles 0.025, 0.5 and 0.975 of the share of a class.
+    """Quantiles 0.025, 0.5 and 0.975 of the share of a class; 0 or 1 where none, or all, is the likeliest.
 
     Parameters
     ----------

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from drivers.contract.errors import InputError
-from models.frames import frequencies, inverse_rfft2, sample_bilinear
+from models.autocorrelation import autocorrelation, crop_lags
+from models.frames import sample_bilinear
+from models.maxima import local_maxima, refine_maxima
 
 #: The smallest lattice constant that is looked for [px]; below it neighbouring columns (a / sqrt(3)) merge.
 SMALLEST_LATTICE_PX = 5.0
@@ -38,84 +39,14 @@ _STILL_WIDE_PX, _LEAST_JOINED_PX = 12.0, 128
 #: Least of that mean: white noise reaches 0.005 in 256 x 256 pixels.
 _LEAST_CORRELATION = 0.02
 
-#: Intensities are clipped this many median absolute deviations from the median.
-_CLIP = 6.0
-
 #: Side maxima that are tried, the nearest first.
 _MOST_MAXIMA = 40
 
 #: Lags that are looked at first [px]: enough up to some 12 px a lattice constant.
 _NEAR_PX = 64
 
-#: Structures above about this size [px] (contamination, a wedge) are damped before correlating.
-_BACKGROUND_PX = 60.0
-
 #: Lengths and angles of a sheared cell may differ from the hexagon's by this much.  Real scans: 15 %.
 _LENGTH_TOLERANCE = 1.45
-
-
-def autocorrelation(image: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Autocorrelation of a frame, zero lag first, divided by its value at zero lag.
-
-    A Hann window keeps the edges out; slow background is damped, and what is far brighter or darker than the
-    rest is clipped, lest a blot outweigh the lattice.
-
-    Parameters
-    ----------
-    image : Tensor of shape (M, N)
-        Standardised frame.
-    weight : Tensor of shape (M, N), optional
-        Multiplies the window, to look at a part of the frame only.
-
-    Returns
-    -------
-    Tensor of shape (M, N)
-    """
-    shape = (image.shape[0], image.shape[1])
-    window, damping = _window_and_damping(shape, image.device)
-    if weight is not None:
-        window = window * weight
-    clipped = _clip(image)
-    mean = torch.dot(clipped.flatten(), window.flatten()) / window.sum()
-    spectrum = torch.fft.rfft2(clipped.sub_(mean).mul_(window))
-    power = (spectrum * spectrum.conj()).mul_(damping)
-    correlation = inverse_rfft2(power, shape[1])
-    return correlation.div_(float(correlation[0, 0]))
-
-
-@lru_cache(maxsize=4)
-def _window_and_damping(shape: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Hann window (M, N), and what slow background is damped by, (M, N // 2 + 1); not to be modified."""
-    window = torch.outer(*(torch.hann_window(edge, device=device) for edge in shape))
-    rows, columns = frequencies(shape, device)
-    squared = rows.square() + columns.square()
-    return window, (squared / (squared + _BACKGROUND_PX**-2)) ** 3
-
-
-def _clip(image: Tensor) -> Tensor:
-    """A frame (M, N), not constant, without what is far brighter or darker than the rest.
-
-    Where more than half of the pixels are alike, as those that no electron has reached in a faint frame of
-    counts, the median deviation is nothing: that of the others counts.
-    """
-    some = image[::3, ::3].flatten()
-    middle = some.median()
-    deviation = (some - middle).abs().median()
-    if float(deviation) == 0:
-        apart = (image - middle).abs()
-        deviation = apart[apart > 0].median()
-    return image.clamp(middle - _CLIP * deviation, middle + _CLIP * deviation)
-
-
-def radial_profile(correlation: Tensor) -> Tensor:
-    """Mean of an autocorrelation over circles of 0, 1, 2, ... px around zero lag, to a third of the frame."""
-    height, width = correlation.shape
-    reach = min(height, width) // 3
-    centred = _crop_lags(correlation, reach)
-    lag = torch.arange(-reach, reach + 1, device=correlation.device)
-    radius = torch.hypot(lag[:, None].float(), lag[None, :].float()).round().long().flatten()
-    total = torch.bincount(radius, weights=centred.flatten())
-    return (total / torch.bincount(radius).clamp(min=1))[: reach + 1]
 
 
 def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -173,7 +104,7 @@ def _best_cell(image: Tensor, weight: Tensor | None) -> _Cell | None:
     """The smallest cell on whose lattice points the autocorrelation stays high; None if there is none."""
     correlation = autocorrelation(image, weight)
     reach = min(min(correlation.shape) // 3, _LARGEST_LATTICE_PX)
-    centred = _crop_lags(correlation, reach).cpu()
+    centred = crop_lags(correlation, reach).cpu()
     cells = _triangles(_nearest_maxima(centred, reach))
     if not len(cells):
         return None
@@ -220,12 +151,6 @@ def lattice_constant_px(vectors: Tensor) -> float:
     return math.sqrt(area / (math.sqrt(3) / 2))
 
 
-def _crop_lags(correlation: Tensor, reach: int) -> Tensor:
-    """Lags from -reach to reach along both axes, shape (2 reach + 1, 2 reach + 1)."""
-    rows = torch.cat([correlation[-reach:], correlation[: reach + 1]])
-    return torch.cat([rows[:, -reach:], rows[:, : reach + 1]], dim=1)
-
-
 def _nearest_maxima(centred: Tensor, reach: int) -> Tensor:
     """`_side_maxima`; of the middle alone if that holds as many as are tried."""
     if reach > _NEAR_PX:
@@ -247,53 +172,6 @@ def _side_maxima(centred: Tensor, reach: int) -> Tensor:
     lags = (positions - reach)[heights > _PEAK_FRACTION * heights.max()]
     nearest = torch.argsort(torch.linalg.vector_norm(lags, dim=1))[: 2 * _MOST_MAXIMA]
     return lags[nearest]
-
-
-def local_maxima(image: Tensor) -> Tensor:
-    """Pixels off the edge that no pixel of their 3 x 3 neighbourhood exceeds: (row, column), (K, 2)."""
-    across = torch.maximum(torch.maximum(image[:, :-2], image[:, 2:]), image[:, 1:-1])
-    highest = torch.maximum(torch.maximum(across[:-2], across[2:]), across[1:-1])
-    return (image[1:-1, 1:-1] == highest).nonzero() + 1
-
-
-def refine_maxima(image: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Refine pixel maxima to the vertex of the paraboloid through their 3 x 3 neighbourhood.
-
-    Parameters
-    ----------
-    image : Tensor of shape (M, N)
-    index : Tensor of shape (K, 2)
-        (row, column) of maxima, at least one pixel from the edge.
-
-    Returns
-    -------
-    positions : Tensor of shape (K, 2)
-        (row, column) [px], at most half a pixel from `index` along each axis.
-    heights : Tensor of shape (K,)
-        The image at `index`.
-    """
-    width = image.shape[1]
-    flat = image.flatten()
-    centre = index[:, 0] * width + index[:, 1]
-    here = flat[centre]
-    up, down, left, right = flat[centre - width], flat[centre + width], flat[centre - 1], flat[centre + 1]
-    cross = (
-        flat[centre + width + 1]
-        - flat[centre + width - 1]
-        - flat[centre - width + 1]
-        + flat[centre - width - 1]
-    ) / 4
-    slope_row, slope_column = (down - up) / 2, (right - left) / 2
-    curve_row, curve_column = up + down - 2 * here, left + right - 2 * here
-    determinant = (curve_row * curve_column - cross.square()).clamp(min=1e-12)
-    shift = torch.stack(
-        [
-            (cross * slope_column - curve_column * slope_row) / determinant,
-            (cross * slope_row - curve_row * slope_column) / determinant,
-        ],
-        dim=1,
-    )
-    return index + shift.clamp(-0.5, 0.5), here
 
 
 def _triangles(lags: Tensor) -> Tensor:

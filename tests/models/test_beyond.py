@@ -7,7 +7,8 @@ from scipy.spatial import cKDTree
 
 from benchmarks.maps import score as benchmark_score
 from drivers.contract.context import HAADF, MAADF, ColumnClass, Context, Detector, Specimen
-from models.analysis import FOREIGN, analyse, load_analyser
+from models.analysis import analyse, load_analyser
+from models.map_flags import FOREIGN
 from sim_microscope.crystal import DefectConcentrations
 from sim_microscope.imaging import Acquisition
 from sim_microscope.simulate import Frame, SpecimenPlan, simulate_frame

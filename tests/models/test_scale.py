@@ -3,8 +3,10 @@ import pytest
 import torch
 
 from drivers.contract.errors import InputError
+from models.autocorrelation import autocorrelation, radial_profile
 from models.frames import standardise
-from models.scale import autocorrelation, lattice_constant_px, lattice_vectors, radial_profile, refine_maxima
+from models.maxima import refine_maxima
+from models.scale import lattice_constant_px, lattice_vectors
 
 
 @pytest.mark.parametrize("lattice_px", [6.0, 8.5, 12.3, 24.0, 40.0])

@@ -1,0 +1,195 @@
+"""What the reader of a map should know of the whole: what was cut off, does not fit, or is in doubt."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.contract.context import ColumnClass
+from drivers.contract.errors import InputError
+from drivers.contract.maps import ColumnFlag, MapFlag, Scale
+from drivers.contract.materials import HOSTS
+from models.classify import Classification
+from models.plausibility import ContextEvidence
+
+#: A pixel size that is declared and differs by more than this from the lattice's is reported.
+_SCALE_TOLERANCE = 0.02
+
+#: A lattice constant that differs by less than this from a host's is told as that host's.
+_SAME_LATTICE = 0.01
+
+#: Foreignness above which a column is like nothing in training (`models.foreignness`).
+FOREIGN = 2.0
+
+#: Part of foreign columns above which the whole map is doubtful.
+_MANY_FOREIGN = 0.1
+
+#: Defects less or more deep than this, over what is expected, are not those that were said.  Of 157 simulated
+#: frames read under their own context two lie outside (Cu in WTe2, at 1.16 and 1.23).
+_SHALLOW, _DEEP = 0.85, 1.12
+
+#: So many columns, and so large a part of those that are not whole, may not lie beyond every class.  On 130
+#: frames read under their own context 4 at most did, but where metal was missing or a boundary near.
+_LEAST_BEYOND, _PART_BEYOND = 5, 0.05
+
+#: Part of the pixels at the highest value: above the first the tops of columns are cut off in places, above
+#: the second (a column's top is a fifth of its area) so many that intensities mean nothing.
+_SATURATED_SOME, _SATURATED_MOST = 0.005, 0.1
+
+#: Part of the pixels at the lowest value, beyond those of vacuum, above which the frame was clipped there.
+_CLIPPED_SOME = 0.05
+
+#: With fewer values than this (counts of a few electrons) many pixels share the highest by nature.
+_FEW_VALUES = 16
+
+#: With fewer than this many have the lowest by nature: none of a few electrons.
+_MANY_VALUES = 64
+
+
+def scale_flags(scale: Scale, host: str) -> tuple[MapFlag, ...]:
+    """Say it if the declared pixel size is not the lattice's, and which hosts' it would be."""
+    declared = scale.declared_pixel_size_angstrom
+    if declared is None or abs(declared / scale.pixel_size_angstrom - 1) <= _SCALE_TOLERANCE:
+        return ()
+    seen = declared * scale.lattice_px
+    fitting = [
+        name
+        for name, other in HOSTS.items()
+        if name != host and abs(other.lattice_constant_angstrom / seen - 1) <= _SAME_LATTICE
+    ]
+    who = f"that of {' or '.join(fitting)}" if fitting else "that of no host that is known"
+    return (
+        MapFlag(
+            kind="scale_mismatch",
+            message=f"the declared pixel size {declared:.4g} Å differs by "
+            f"{100 * (declared / scale.pixel_size_angstrom - 1):+.1f} % from the lattice's "
+            f"{scale.pixel_size_angstrom:.4g} Å, which is believed because the host is said to be {host}; "
+            f"by the declared one the lattice constant is {seen:.3g} Å, {who}: check the host too",
+        ),
+    )
+
+
+def doubts(
+    columns: NDArray[np.void], result: Classification, evidence: ContextEvidence
+) -> tuple[MapFlag, ...]:
+    """What the reader of the map should know."""
+    flags = []
+    if evidence.contradiction is not None:
+        flags.append(MapFlag(kind="context_contradicted", message=evidence.contradiction))
+    if evidence.host_doubt is not None:
+        flags.append(MapFlag(kind="host_doubtful", message=evidence.host_doubt))
+    undecided = [k for k, decided in enumerate(result.decision.is_decided.tolist()) if not decided]
+    if undecided:
+        flags.append(
+            MapFlag(
+                kind="undecided",
+                message="which sublattice is the metal is not decided in grain "
+                f"{', '.join(map(str, undecided))}; its probabilities weigh both",
+            )
+        )
+    denoised = result.reading.patch_filter
+    if denoised is not None:
+        flags.append(
+            MapFlag(
+                kind="denoised",
+                message=f"the frame was denoised by {len(denoised.components)} components of patches of "
+                f"{denoised.edge} px, which draws rare columns towards common ones; intensities are measured "
+                "with that undone as far as can be told, so give the frame as recorded if there is one",
+            )
+        )
+    elif not _SHALLOW < result.depth < _DEEP:
+        flags.append(MapFlag(kind="defects_unlike", message=_depth_text(result.depth)))
+    sound = (columns["flags"] & int(ColumnFlag.BOUNDARY | ColumnFlag.EDGE | ColumnFlag.RIM)) == 0
+    beyond = sound & (result.beyond.numpy() > FOREIGN)
+    defects = sound & (beyond | ~np.isin(columns["cls"], (ColumnClass.X2, ColumnClass.METAL)))
+    if beyond.sum() >= max(_LEAST_BEYOND, _PART_BEYOND * defects.sum()):
+        flags.append(
+            MapFlag(
+                kind="many_foreign",
+                message=f"{beyond.sum()} of {defects.sum()} columns that are not whole lie beyond every "
+                "class: metal that is missing, atoms too many, or another dopant, host or detector than "
+                "was said",
+            )
+        )
+    foreign = float((columns["foreign"] > FOREIGN).mean())
+    if foreign > _MANY_FOREIGN:
+        flags.append(
+            MapFlag(
+                kind="many_foreign",
+                message=f"{100 * foreign:.0f} % of the columns are unlike any of training; "
+                "check host, energy and detector, focus and contamination",
+            )
+        )
+    return tuple(flags)
+
+
+def _depth_text(depth: float) -> str:
+    """What to tell of a frame whose defects are less or more deep than they should be."""
+    reasons = (
+        "another dopant, host or detector than was said, or grains whose sublattices were exchanged"
+        if depth < 1
+        else "blur, defocus or astigmatism beyond the usual, or another dopant, host or detector than said"
+    )
+    return (
+        f"columns that are not whole lie {depth:.2f} times as far from whole ones as their classes should: "
+        f"{reasons}; do not trust the numbers of defects until that is clear"
+    )
+
+
+def saturated_part(pixels: NDArray[np.generic]) -> float:
+    """Part of the pixels that have the highest value.
+
+    Raises
+    ------
+    InputError
+        If these are too many.
+    """
+    part = float((pixels == pixels.max()).mean())
+    values = len(np.unique(pixels[::4, ::4])) if part > _SATURATED_SOME else _FEW_VALUES
+    if part > _SATURATED_MOST:
+        raise InputError(
+            f"expected intensities, found {100 * part:.0f} % of the pixels at the highest value, "
+            f"{pixels.max():g}: the detector is saturated or the image clipped; lower the gain or the "
+            "contrast, and save the raw intensities"
+        )
+    return part if values >= _FEW_VALUES else 0.0
+
+
+def clipped_part(pixels: NDArray[np.generic]) -> float:
+    """Part of the pixels that have the lowest value, if it is not by nature that many have."""
+    part = float((pixels == pixels.min()).mean())
+    if part <= _CLIPPED_SOME:
+        return 0.0
+    return part if len(np.unique(pixels[::4, ::4])) >= _MANY_VALUES else 0.0
+
+
+def pixel_flags(
+    approximated: tuple[str, ...], saturated: float, clipped: float, masked: float
+) -> tuple[MapFlag, ...]:
+    """Flags on the context that stands in, on saturation, and on what is cut off at the dark end.
+
+    Parameters
+    ----------
+    approximated : tuple of str
+        From `models.contexts.stand_in`.
+    saturated, clipped, masked : float
+        Parts of the pixels: `saturated_part`, `clipped_part`, and where no columns are.
+    """
+    flags = []
+    if approximated:
+        flags.append(MapFlag(kind="context_approximated", message=f"read {', '.join(approximated)}"))
+    if saturated > _SATURATED_SOME:
+        flags.append(
+            MapFlag(
+                kind="saturated",
+                message=f"{100 * saturated:.1f} % of the pixels have the highest value: the brightest "
+                "columns may be cut off",
+            )
+        )
+    if clipped > masked + _CLIPPED_SOME:  # in vacuum many pixels hold nothing by nature
+        flags.append(
+            MapFlag(
+                kind="clipped",
+                message=f"{100 * clipped:.0f} % of the pixels have the lowest value: the dark end was cut "
+                "off, and faint columns with it; save the raw intensities",
+            )
+        )
+    return tuple(flags)
