@@ -85,6 +85,8 @@ class Patch:
     boundary: Tensor
     rim: Tensor
     vectors: Tensor
+    column: Tensor
+    """Number of the maximum of each site, or -1."""
     scatter: float
     """How far maxima stray from where they are expected, standard deviation along an axis [site periods]."""
 
@@ -170,6 +172,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
         boundary=boundary.flatten()[at],
         rim=rim.flatten()[at],
         vectors=honeycomb.cpu().expand(len(empty_of), 2, 2),
+        column=own,
         scatter=scatter,
     )
 

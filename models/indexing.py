@@ -41,6 +41,10 @@ _MOST_PHASE_STEP = 0.18
 #: random maxima reach the latter by chance in one tile of a hundred, along both axes.
 _LEAST_IN_PHASE, _LEAST_IN_PHASE_OF_ANY = 0.4, 0.15
 
+#: A tile lies on the boundary of two grains if the phases' second differences there are larger than this, and
+#: than so many times their median: grains that differ by 3 degrees make 0.07 of it.
+_BEND, _BENDS_MORE = 0.06, 4.0
+
 #: Times that a region takes in the tiles around it.
 _ROUNDS = 8
 
@@ -215,7 +219,7 @@ def index_by_fringes(
     tiles = _Tiles.of(positions, vectors, shape)
     phase, coherence, triple = fringe_phases(image, vectors, tiles.edge_px, tiles.grid)
     phases, coherences = phase.float().cpu().numpy(), coherence.float().cpu().numpy()
-    found, region = _merge_in_phase(*_join_in_phase(*_unwrap(phases, coherences), phases, coherences))
+    found, region = _follow(phases, coherences)
     known = region == 0
     if known.mean() < _LED or float(np.median(coherences[known])) < _CLEAR:
         return None
@@ -247,8 +251,16 @@ def _indexed(
 def _regions(coordinates: Tensor, tiles: _Tiles) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Offsets (R, C, 2) and region (R, C) of every tile, as `_unwrap` gives them."""
     phase, coherence = _tile_phases(coordinates, tiles.number, tiles.grid)
-    phases, coherences = phase.cpu().numpy(), coherence.cpu().numpy()
-    return _merge_in_phase(*_join_in_phase(*_unwrap(phases, coherences), phases, coherences))
+    return _follow(phase.cpu().numpy(), coherence.cpu().numpy())
+
+
+def _follow(
+    phase: NDArray[np.float32], coherence: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Offsets (R, C, 2) and region (R, C) of tiles of such phases (R, C, 2) and coherence (R, C)."""
+    bend, trusted = _bending(phase, coherence)
+    offsets, region = _unwrap(phase, coherence, bend, trusted)
+    return _merge_in_phase(*_join_in_phase(offsets, region, phase, coherence, trusted))
 
 
 def _bend(offsets: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -304,9 +316,19 @@ def _tile_phases(coordinates: Tensor, tile: Tensor, grid: tuple[int, int]) -> tu
 
 
 def _unwrap(
-    phase: NDArray[np.float32], coherence: NDArray[np.float32]
+    phase: NDArray[np.float32],
+    coherence: NDArray[np.float32],
+    bend: NDArray[np.float32],
+    trusted: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Make tile phases continuous along a minimum spanning tree of their differences.
+    """Make tile phases continuous along a minimum spanning tree of their first and second differences.
+
+    Parameters
+    ----------
+    phase : ndarray of shape (R, C, 2)
+    coherence : ndarray of shape (R, C)
+    bend, trusted
+        From `_bending`.
 
     Returns
     -------
@@ -318,13 +340,14 @@ def _unwrap(
     number = np.arange(coherence.size).reshape(coherence.shape)
     start = np.concatenate([number[:, :-1].ravel(), number[:-1].ravel()])
     end = np.concatenate([number[:, 1:].ravel(), number[1:].ravel()])
-    flat_phase, flat_coherence = phase.reshape(-1, 2), coherence.ravel()
-    held = (flat_coherence[start] > _LEAST_COHERENCE) & (flat_coherence[end] > _LEAST_COHERENCE)
+    flat_phase, flat_coherence, flat_bend = phase.reshape(-1, 2), coherence.ravel(), bend.ravel()
+    held = trusted.ravel()[start] & trusted.ravel()[end]
     difference = flat_phase[end] - flat_phase[start]
     wrapped = np.abs(difference - np.round(difference)).max(axis=1)
     held &= wrapped < _MOST_PHASE_STEP
     start, end, wrapped = start[held], end[held], wrapped[held]
-    cost = 1e-3 + wrapped + 0.2 * (1 - np.minimum(flat_coherence[start], flat_coherence[end]))
+    cost = 1e-3 + wrapped + np.maximum(flat_bend[start], flat_bend[end])
+    cost += 0.2 * (1 - np.minimum(flat_coherence[start], flat_coherence[end]))
     graph = coo_array((cost, (start, end)), shape=(number.size, number.size)).tocsr()
     tree = minimum_spanning_tree(graph)
     _, label = connected_components(tree, directed=False)
@@ -341,13 +364,45 @@ def _unwrap(
     return offsets.reshape(phase.shape), region.reshape(coherence.shape)
 
 
+def _bending(
+    phase: NDArray[np.float32], coherence: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """How far the lattice bends in each tile, and which tiles are to be trusted by themselves.
+
+    A grain that is turned against the mean lattice has first differences everywhere, and second ones only on
+    its boundary, which is where the dislocations are that no path may pass between.
+
+    Returns
+    -------
+    bend : ndarray of shape (R, C)
+        Largest second difference of the phases along either axis.
+    trusted : ndarray of shape (R, C)
+        Whether the lattice holds there and goes straight on, as far as noise lets one tell.
+    """
+    holds = coherence > _LEAST_COHERENCE
+    bend = np.zeros_like(coherence)
+    for axis in (0, 1):
+        along, values, known = (
+            np.moveaxis(bend, axis, 0),
+            np.moveaxis(phase, axis, 0),
+            np.moveaxis(holds, axis, 0),
+        )
+        step = np.diff(values, axis=0)
+        second = np.abs(np.diff(step - np.round(step), axis=0)).max(axis=-1)
+        second *= known[:-2] & known[1:-1] & known[2:]
+        np.maximum(along[1:-1], second, out=along[1:-1])
+    usual = float(np.median(bend[holds])) if holds.any() else 0.0
+    return bend, holds & (bend <= max(_BEND, _BENDS_MORE * usual))
+
+
 def _join_in_phase(
     offsets: NDArray[np.float32],
     region: NDArray[np.int64],
     phase: NDArray[np.float32],
     coherence: NDArray[np.float32],
+    trusted: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Let regions take in tiles that are too noisy to be trusted by themselves and in phase with them.
+    """Let regions take in tiles that are not to be trusted by themselves and in phase with them.
 
     A faint frame has such tiles everywhere.  In a clear one they lie in vacuum, in a grain turned against the
     mean lattice, or on its boundary.
@@ -358,6 +413,8 @@ def _join_in_phase(
         From `_unwrap`.
     phase : ndarray of shape (R, C, 2)
     coherence : ndarray of shape (R, C)
+    trusted : ndarray of shape (R, C)
+        From `_bending`.
 
     Returns
     -------
@@ -385,7 +442,7 @@ def _join_in_phase(
         aside = phase[tuple(free.T)] - expected
         aside -= np.round(aside)
         in_phase = (coherence[tuple(free.T)][:, None] * np.cos(2 * np.pi * aside)).min(axis=1)
-        takes = (count >= 2) & (in_phase > least[joined]) & (coherence[tuple(free.T)] < _LEAST_COHERENCE)
+        takes = (count >= 2) & (in_phase > least[joined]) & ~trusted[tuple(free.T)]
         if not takes.any():
             break
         place = tuple(free[takes].T)

@@ -1,6 +1,6 @@
 """The honeycomb lattice of a frame: every site of every grain, also where a column is too dim to be seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.spatial import cKDTree
@@ -12,6 +12,7 @@ from models.columns import Maxima
 from models.completion import COLUMN_RESPONSE, LEAST_COLUMNS, Patch, complete_region
 from models.indexing import index_by_fringes, index_maxima
 from models.scale import lattice_constant_px, lattice_vectors
+from models.seams import Sites, one_grain, own_vectors, reach
 
 #: Scatter of maxima [site periods] above which they are mostly noise and the frame's fringes are the better
 #: guide, if they lead to nearly as many columns.  Clear frames: 0.02 to 0.05, sheared or bent ones too.
@@ -117,7 +118,7 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
             patch = None if led is None else complete_region(led, remaining, filtered)
             if led is not None and patch is not None and len(patch.positions) > _NEARLY * _columns(found):
                 regions, found = [led], [patch]
-        patches += [patch for patch in found if patch is not None]
+        patches += [_renumbered(patch, left) for patch in found if patch is not None]
         if not patches:
             break
         explained = torch.zeros_like(left, dtype=torch.bool)
@@ -130,7 +131,7 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
             vectors = lattice_vectors(image, _density(maxima.positions[left], shape, vectors))
         except InputError:
             break
-    lattice = _join(patches) if patches else None
+    lattice = _join(patches, maxima, shape) if patches else None
     if lattice is None or len(lattice.vectors) == 0:  # patches that overlap can leave too little of each
         raise InputError(
             f"expected a honeycomb of at least {LEAST_COLUMNS} columns, found {len(maxima.response)} maxima "
@@ -161,18 +162,32 @@ def _density(positions: Tensor, shape: tuple[int, int], vectors: Tensor) -> Tens
     return interpolate(dense, size=shape, mode="bilinear")[0, 0]
 
 
-def _join(patches: list[Patch]) -> Lattice:
-    """One lattice of several patches, grains numbered through by size; where patches meet is boundary."""
+def _renumbered(patch: Patch, number: Tensor) -> Patch:
+    """A patch whose maxima have other numbers, given by the ones they have, (K,)."""
+    return replace(patch, column=torch.where(patch.measured, number[patch.column.clamp(min=0)], -1))
+
+
+def _join(patches: list[Patch], maxima: Maxima, shape: tuple[int, int]) -> Lattice:
+    """One lattice of several patches, grains numbered through by size; where grains meet is boundary."""
     counts = [len(patch.vectors) for patch in patches]
     grain = torch.cat([p.grain + sum(counts[:k]) for k, p in enumerate(patches)])
     positions = torch.cat([p.positions for p in patches])
+    sublattice = torch.cat([p.sublattice for p in patches])
     measured = torch.cat([p.measured for p in patches])
     boundary = torch.cat([p.boundary for p in patches])
     vectors = torch.cat([p.vectors for p in patches])
     patch = torch.repeat_interleave(
         torch.arange(len(patches)), torch.tensor([len(p.positions) for p in patches])
     ).to(grain.device)
-    meets, keep = _where_patches_meet(positions, measured, patch, lattice_constant_px(vectors[0]))
+    if len(vectors) > 1:
+        sites = Sites.of(torch.cat([p.maxima for p in patches]), sublattice, grain, vectors)
+        vectors = torch.from_numpy(own_vectors(sites)).to(vectors)
+        sites = sites._replace(vectors=vectors.double().numpy())
+        whole, swapped = (torch.from_numpy(n).to(grain.device) for n in one_grain(sites, patch.cpu().numpy()))
+        grain, sublattice = whole[grain], sublattice ^ swapped[grain]
+    meets, continues, keep = _where_patches_meet(
+        positions, measured, patch, grain, lattice_constant_px(vectors[0])
+    )
     boundary = boundary | meets
     size = torch.bincount(grain[keep], minlength=len(vectors))
     order = torch.argsort(-size, stable=True)
@@ -181,39 +196,89 @@ def _join(patches: list[Patch]) -> Lattice:
     rank[order] = torch.arange(len(order), device=size.device)
     number = rank[grain]
     chosen = (keep & (number >= 0)).nonzero()[:, 0]
-    return Lattice(
+    lattice = Lattice(
         positions=positions[chosen],
         maxima=torch.cat([p.maxima for p in patches])[chosen],
-        sublattice=torch.cat([p.sublattice for p in patches])[chosen],
+        sublattice=sublattice[chosen],
         grain=number[chosen],
         measured=measured[chosen],
         boundary=boundary[chosen],
-        rim=(torch.cat([p.rim for p in patches]) & ~boundary)[chosen],
+        rim=(torch.cat([p.rim for p in patches]) & ~boundary & ~continues)[chosen],
         vectors=vectors[order.cpu()],
     )
+    if len(order) == 0 or max(patch.scatter for patch in patches) > _NOISE:
+        return lattice
+    return _with_reached(lattice, torch.cat([p.column for p in patches])[chosen], maxima, shape)
 
 
 def _where_patches_meet(
-    positions: Tensor, measured: Tensor, patch: Tensor, lattice_px: float
-) -> tuple[Tensor, Tensor]:
-    """Which sites have another patch's site within a lattice constant, and which of all sites to keep.
+    positions: Tensor, measured: Tensor, patch: Tensor, grain: Tensor, lattice_px: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which sites of a patch lie beside another grain's patch, which beside their own's, and which to keep.
 
-    Of two sites on one spot the measured one stays, or that of the earlier patch; and where patches meet only
+    Of two sites on one spot the measured one stays, or that of the earlier patch; and where grains meet only
     maxima count as columns.
     """
-    meets = torch.zeros_like(measured)
+    meets, continues = torch.zeros_like(measured), torch.zeros_like(measured)
     keep = torch.ones_like(measured)
     if len(patch) == 0 or int(patch.max()) == 0:
-        return meets, keep
+        return meets, continues, keep
     pairs = cKDTree(positions.cpu().numpy()).query_pairs(lattice_px, output_type="ndarray")
     first, second = torch.from_numpy(pairs).to(patch.device).T
     across = patch[first] != patch[second]
     first, second = first[across], second[across]
-    meets[first] = meets[second] = True
+    are_two = grain[first] != grain[second]
+    meets[first[are_two]] = meets[second[are_two]] = True
+    continues[first[~are_two]] = continues[second[~are_two]] = True
     keep &= measured | ~meets
     near = torch.linalg.vector_norm(positions[first] - positions[second], dim=1) < lattice_px / 3
     later = torch.where(patch[first] > patch[second], first, second)
     earlier = first + second - later
     spare = torch.where(measured[earlier] | ~measured[later], later, earlier)
     keep[spare[near]] = False
-    return meets, keep
+    return meets, continues, keep
+
+
+def _with_reached(lattice: Lattice, own: Tensor, maxima: Maxima, shape: tuple[int, int]) -> Lattice:
+    """The lattice with the columns beside its seams that no patch has reached, marked as boundary where
+    they have no neighbours of their own on one side.
+
+    Parameters
+    ----------
+    lattice : Lattice
+    own : Tensor of shape (S,)
+        Number of the maximum of each site, or -1.
+    maxima, shape
+        Of the frame.
+    """
+    of = lattice.measured
+    is_free = torch.ones_like(maxima.response, dtype=torch.bool)
+    is_free[own[of]] = False
+    free = is_free.nonzero()[:, 0]
+    found, grain, sublattice, bonded = (
+        torch.from_numpy(values).to(of.device)
+        for values in reach(
+            Sites.of(lattice.maxima[of], lattice.sublattice[of], lattice.grain[of], lattice.vectors),
+            maxima.response[own[of]].cpu().numpy(),
+            maxima.positions[free].double().cpu().numpy(),
+            maxima.response[free].cpu().numpy(),
+            shape,
+        )
+    )
+    column = free[found]
+    if not len(column):
+        return lattice
+    places = maxima.positions[column]
+    apart, _ = cKDTree(places.cpu().numpy()).query(lattice.positions.cpu().numpy())
+    keep = of | (torch.from_numpy(apart).to(of.device) > lattice.lattice_px / 3)
+    yes = torch.ones_like(column, dtype=torch.bool)
+    return Lattice(
+        positions=torch.cat([lattice.positions[keep], places]),
+        maxima=torch.cat([lattice.maxima[keep], places]),
+        sublattice=torch.cat([lattice.sublattice[keep], sublattice]),
+        grain=torch.cat([lattice.grain[keep], grain]),
+        measured=torch.cat([of[keep], yes]),
+        boundary=torch.cat([lattice.boundary[keep], ~bonded]),
+        rim=torch.cat([lattice.rim[keep], ~yes]),
+        vectors=lattice.vectors,
+    )

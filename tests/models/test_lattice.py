@@ -136,7 +136,7 @@ def test_each_of_two_grains_is_indexed_and_their_boundary_marked(make_honeycomb,
     truth, side = two_grains(make_honeycomb, angle_deg, shape)
     lattice = fit(draw(truth, shape, sigma_px=1.3) + rng.normal(0, 0.1, shape))
     missed, invented = match(lattice, truth.inside(shape, 3.5))[0], match(lattice, truth)[1]
-    assert np.mean(missed < 2) > 0.985
+    assert np.mean(missed < 2) > 0.997
     assert np.mean(invented < 2) > 0.999
     sites, grain = lattice.positions.numpy(), lattice.grain.numpy()
     assert len(lattice.vectors) == 2
@@ -145,6 +145,27 @@ def test_each_of_two_grains_is_indexed_and_their_boundary_marked(make_honeycomb,
     boundary = lattice.boundary.numpy()
     assert np.mean(np.abs(side(sites[boundary])) < 25) > 0.9
     assert boundary.sum() > 80
+
+
+@pytest.mark.parametrize("angle_deg", [1.0, 2.0, 3.0, 4.0, 5.0])
+def test_beside_a_low_angle_boundary_no_row_is_lost(make_honeycomb, draw, rng, angle_deg):
+    """There the lattice of one grain leads into the other here and there, at other indices each time."""
+    shape = (384, 384)
+    truth, side = two_grains(make_honeycomb, angle_deg, shape)
+    lattice = fit(draw(truth, shape, sigma_px=1.3) + rng.normal(0, 0.1, shape))
+    missed, invented = match(lattice, truth.inside(shape, 3.5))[0], match(lattice, truth)[1]
+    assert np.mean(missed < 2) > 0.997
+    assert np.mean(invented < 2) > 0.998
+    sites, boundary = lattice.positions.numpy(), lattice.boundary.numpy()
+    assert np.mean(np.abs(side(sites[boundary])) < 30) > 0.9
+    if angle_deg > 2:
+        of = [
+            lattice.grain.numpy()[half & (np.abs(side(sites)) > 20)]
+            for half in (side(sites) < 0, side(sites) > 0)
+        ]
+        first, second = (np.bincount(grain).argmax() for grain in of)
+        assert first != second
+        assert min(np.mean(of[0] == first), np.mean(of[1] == second)) > 0.97
 
 
 @pytest.mark.parametrize("angle_deg", [14.0, 17.0, 21.8, 27.8])
