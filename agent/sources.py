@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.bridge import serving
-from drivers.contract.errors import InputError
+from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import Facts
 from drivers.folder import read_folder
 from drivers.microscope import Microscope
@@ -60,7 +60,7 @@ def read_recording(path: Path) -> Recording:
 def serve_driver(microscope: Microscope, description: str) -> Iterator[Source]:
     """Serve a driver from this process, on a free port of the loopback."""
     with serving(microscope) as bridge:
-        yield Source(bridge.address, description, True)
+        yield Source(bridge.address, shown(description), True)
 
 
 @contextmanager

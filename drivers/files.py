@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.contract.errors import InputError
+from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import Facts
 from drivers.file_formats import SUFFIXES, read_signals
 from drivers.file_images import Axis, RawSignal, checked_image, frames_of
 from drivers.file_metadata import Tag, facts_by_name, facts_by_path, pixel_size_fact
 
-__all__ = ["SUFFIXES", "Micrograph", "MicrographFile", "read_micrographs", "shown"]
+__all__ = ["SUFFIXES", "Micrograph", "MicrographFile", "read_micrographs"]
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,6 @@ def read_micrographs(path: Path | str, *, is_trusted: bool = False) -> Micrograp
     if not micrographs:
         raise InputError(f"{path}: no image to read: {'; '.join(refused) or 'the file holds no array'}")
     return MicrographFile(path, _labelled(micrographs), tuple(refused))
-
-
-def shown(path: Path | str) -> str:
-    r"""A path as text; bytes of it that are no UTF-8 as ``\udcff``, which every file and terminal takes."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _facts(signal: RawSignal, axes: tuple[Axis, Axis] | None, origin: str) -> Facts:

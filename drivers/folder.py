@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from drivers.contract.context import DETECTORS
-from drivers.contract.errors import InputError
+from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import Facts
 from drivers.file_context import facts_given
 from drivers.files import SUFFIXES, Micrograph, read_micrographs
@@ -63,13 +63,13 @@ def read_folder(path: Path, given: Facts | None = None, *, description: Path | N
         except InputError as error:
             if description is not None:
                 raise
-            notes.append(f"{name} is left out: {error}")
+            notes.append(f"{shown(name)} is left out: {shown(error)}")
     if not frames:
         raise InputError(
             f"{path}: expected micrographs ({', '.join(SUFFIXES)}), found none that can be played"
             + (f": {'; '.join(notes)}" if notes else "")
         )
-    return Recording(path.resolve().name, tuple(frames), is_series=False, notes=tuple(notes))
+    return Recording(shown(path.resolve().name), tuple(frames), is_series=False, notes=tuple(notes))
 
 
 class _Kept:
@@ -114,7 +114,7 @@ def _frames_of(file: Path, position: str | None, given: Facts, kept: _Kept) -> I
     detectors = {micrograph.facts.detector for micrograph in micrographs}
     is_series = len(detectors) < len(micrographs)
     for number, micrograph in enumerate(micrographs):
-        source = f"{file.name} {micrograph.label}".strip()
+        source = f"{shown(file.name)} {micrograph.label}".strip()
         shape = (micrograph.image.shape[0], micrograph.image.shape[1])
         facts = frame_facts(
             combine(given, _with_angles(micrograph.facts, named), named), shape, source=source
@@ -133,7 +133,7 @@ def facts_by_file_name(file: Path) -> tuple[Facts, str]:
     matched = re.fullmatch(r"([A-Za-z]+)[_-](.+)", file.stem)
     if matched is None or matched[1].upper() not in DETECTORS:
         return Facts(), file.stem
-    return facts_given({"detector": matched[1].upper()}, f"name of {file.name}"), matched[2]
+    return facts_given({"detector": matched[1].upper()}, f"name of {shown(file.name)}"), matched[2]
 
 
 def _with_angles(facts: Facts, named: Facts) -> Facts:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from drivers.confirm import Tolerances, disagreement, is_frame_of
 from drivers.contract.codec import Buffer, explain, pack, pack_frame
-from drivers.contract.errors import CommandRefusedError, InputError, WireError
+from drivers.contract.errors import CommandRefusedError, InputError, WireError, shown
 from drivers.contract.frame import build_frame
 from drivers.contract.header import FrameFacts
 from drivers.contract.instrument import (
@@ -201,7 +201,7 @@ class InstrumentThread:
         try:
             self._microscope.execute(request.command)
         except CommandRefusedError as error:
-            self._end(running, "refused", str(error))
+            self._end(running, "refused", shown(error))
         except Exception as error:  # whatever a vendor's API throws
             self._end(running, "failed", _describe(error))
         else:
@@ -247,7 +247,7 @@ class InstrumentThread:
             exposure = self._microscope.take_frame(FRAME_WAIT_S)
         except EndOfFramesError as error:
             self._has_ended = True
-            self._report(NoMoreFrames(str(error)))
+            self._report(NoMoreFrames(shown(error)))
         except (InputError, ValidationError) as error:
             self._reject(error)
         except Exception as error:  # whatever a vendor's API throws
@@ -299,13 +299,13 @@ class InstrumentThread:
     def _reject(self, error: Exception) -> None:
         """Announce a frame that cannot be used in its place in the sequence, so that there is no gap."""
         remedy = error.remedy if isinstance(error, WireError) else "mend what the driver hands over"
-        reason = error.reason if isinstance(error, WireError) else _describe(error)
+        reason = shown(error.reason) if isinstance(error, WireError) else _describe(error)
         rejected = Rejected(
             session=self._session,
             sequence=self._sequence,
-            fault=type(error).__name__,
+            fault=type(error).__name__[:100],
             reason=reason[:2000],
-            remedy=remedy[:2000],
+            remedy=shown(remedy)[:2000],
         )
         self._pass_on(pack(rejected))
         self._rejections += 1
@@ -341,6 +341,8 @@ class InstrumentThread:
 
 
 def _describe(error: Exception) -> str:
+    """Say in text that travels what an error says, whatever it is."""
     if isinstance(error, ValidationError):
-        return explain(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return shown(explain(error))
+    said = shown(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

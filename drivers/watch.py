@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drivers.contract.errors import CommandRefusedError, InputError
+from drivers.contract.errors import CommandRefusedError, InputError, shown
 from drivers.contract.facts import Facts
 from drivers.contract.instrument import Capabilities, Command, InstrumentState
 from drivers.files import SUFFIXES
@@ -88,7 +88,7 @@ class WatchMicroscope:
 
     def capabilities(self) -> Capabilities:
         """It cannot be told anything."""
-        return Capabilities(instrument=f"watched folder {self._folder.resolve().name}"[:100])
+        return Capabilities(instrument=f"watched folder {shown(self._folder.resolve().name)}"[:100])
 
     def state(self) -> InstrumentState:
         """Tell nothing of the instrument that writes the files: each speaks for itself alone."""

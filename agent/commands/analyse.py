@@ -17,10 +17,9 @@ from agent.commands.options import make_folder
 from agent.results.names import JOINT_REPORT, ResultNames
 from agent.results.report import Failure, ReportImage, report_html
 from agent.results.runs import Done, Failed, analyse_file, describe, find_files, write_all
-from drivers.contract.errors import InputError
+from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import FIELDS, TEXT_FIELDS, Facts
 from drivers.file_context import OPTIONS, facts_given
-from drivers.files import shown
 from models.analysis import DEFAULT_MODEL, Analyser, load_analyser
 from models.networks.catalogue import NETWORKS
 

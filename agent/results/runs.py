@@ -14,11 +14,11 @@ from agent.results.nexus import nexus_bytes
 from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import ReportImage, report_html
 from agent.results.tables import csv_text
-from drivers.contract.errors import InputError
+from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import Facts
 from drivers.contract.maps import FrameReference, MapHeader, digest_pixels
 from drivers.file_context import settle
-from drivers.files import SUFFIXES, Micrograph, read_micrographs, shown
+from drivers.files import SUFFIXES, Micrograph, read_micrographs
 from models.analysis import Analyser, analyse
 from models.mean_patches import mean_patches
 

@@ -1,6 +1,11 @@
 """Errors that a user can mend: each says what was expected, what was seen, and how to go on."""
 
 
+def shown(text: object) -> str:
+    r"""A path or other text as every file, terminal and message takes it; what is no UTF-8 as ``\udcff``."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 class InputError(ValueError):
     """Something given from outside cannot be used; the message says why and what is possible."""
 

@@ -41,7 +41,7 @@ from drivers.contract.messages import (
     Unwelcome,
     Welcome,
 )
-from drivers.fake import FakeMicroscope
+from drivers.fake import FakeMicroscope, draw_ramp
 
 PATIENCE_S = 20.0
 
@@ -384,6 +384,23 @@ def test_volts_from_a_driver_are_announced_as_volts(connect):
         client.hello()
         client.resume()
         assert "looks like volts" in client.hear_data(Rejected).reason
+
+
+def test_an_error_that_is_no_text_is_announced_as_text(connect):
+    errors = [InputError("bad\udcff.npy: expected an image")]
+
+    def draw(number, shape):
+        if errors:
+            raise errors.pop()
+        return draw_ramp(number, shape)
+
+    with serve(FakeMicroscope(frames=1, draw=draw)) as bridge:
+        client = connect(bridge)
+        client.hello()
+        client.resume()
+        rejected, frame = (client.hear_data(Frame, Rejected) for _ in range(2))
+        assert "bad\\udcff.npy: expected an image" in rejected.reason
+        assert isinstance(frame, Frame)
 
 
 def test_a_driver_whose_every_frame_is_bad_does_not_flood(connect):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,14 @@ def test_what_cannot_be_read_is_left_out_with_a_note(tmp_path):
     assert labels(recording) == [("good.npy", "good")]
     assert "bad.npy is left out" in recording.notes[0]
     assert len(recording.notes) == 1
+
+
+def test_names_that_are_no_text_are_told_as_text(tmp_path):
+    save(tmp_path, os.fsdecode(b"good\xff.npy"))
+    (tmp_path / os.fsdecode(b"bad\xff.npy")).write_bytes(b"nothing")
+    recording = read_folder(tmp_path)
+    assert recording.frames[0].facts.source == "good\\udcff.npy"
+    assert recording.notes[0].startswith("bad\\udcff.npy is left out: ")
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()], ids=["missing", "empty"])

@@ -93,6 +93,15 @@ def test_what_cannot_be_read_is_announced_once(tmp_path):
     assert microscope.take_frame(3.0) is None
 
 
+@pytest.mark.parametrize("name", [b"bad\xff.npy", b"haadf_bad\xff.npy"], ids=["plain", "names a detector"])
+def test_a_name_that_is_no_text_is_told_as_text(tmp_path, name):
+    microscope = watch(tmp_path)
+    save(tmp_path / os.fsdecode(name))
+    assert microscope.take_frame(3.0).facts.source == name.decode("ascii", "backslashreplace").replace(
+        "\\xff", "\\udcff"
+    )
+
+
 def test_a_file_that_vanishes_is_forgotten(tmp_path):
     microscope = watch(tmp_path)
     save(tmp_path / "a.npy")
