@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, percentile_filter
 from torch import Tensor
 
-from models.frames import frequencies
+from models.frames import frequencies, middle_of, windowed
 from models.patch_filter import PatchFilter, learn_filter
 
 #: A frame is looked into if a twentieth of its frequencies hold less than this part of the median power
@@ -70,10 +70,10 @@ def is_patterned(frame: Tensor) -> bool:
     """Whether the noise of a standardised frame (M, N) is weak at some frequencies, not by radius alone."""
     if min(frame.shape) < 2 * _EDGES[1]:
         return False
-    frame = _middle(frame, _GLANCE)
+    frame = middle_of(frame, _GLANCE)
     rows, columns = frame.shape
     low = math.ceil(_LOWEST * rows)
-    power = torch.view_as_real(torch.fft.rfft2(_windowed(frame))[low : rows - low]).square().sum(-1)
+    power = torch.view_as_real(torch.fft.rfft2(windowed(frame))[low : rows - low]).square().sum(-1)
     some = power.flatten()[::_SKIPPED]
     weak, median = (some.kthvalue(1 + int(part * len(some))).values for part in (0.05, 0.5))
     if weak >= _COLOURED * median:
@@ -97,7 +97,7 @@ def find_filter(frame: Tensor, lattice_px: float) -> PatchFilter | None:
         Lattice constant [px].
     """
     frame = frame.cpu()
-    middle = _middle(frame, _MIDDLE)
+    middle = middle_of(frame, _MIDDLE)
     noise, covariance = _noise(middle), _covariance(middle)
     edges = range(_EDGES[0], _EDGES[1] + 1)
     likeness = np.array([_likeness(noise, covariance, edge) for edge in edges])
@@ -131,23 +131,9 @@ def is_sharp(likeness: NDArray[np.float64]) -> bool:
     return bool(factor >= _BLUNT and likeness[best] - parabola(best) >= _STANDS_OUT * spread)
 
 
-def _middle(frame: Tensor, most: int) -> Tensor:
-    """The middle of a frame, of this edge at most."""
-    rows, columns = (
-        slice(max(0, (edge - most) // 2), max(0, (edge - most) // 2) + most) for edge in frame.shape
-    )
-    return frame[rows, columns]
-
-
-def _windowed(frame: Tensor) -> Tensor:
-    """A frame that falls off to nothing at its edges, which would leak into all frequencies."""
-    rows, columns = (torch.hann_window(edge, periodic=False, device=frame.device) for edge in frame.shape)
-    return (frame - frame.mean()) * torch.outer(rows, columns)
-
-
 def _noise(frame: Tensor) -> NDArray[np.float64]:
     """Logarithm of the power between the lattice's spots, by frequency (M, N) as of `fft2`."""
-    power = torch.fft.fft2(_windowed(frame.double())).abs().square()
+    power = torch.fft.fft2(windowed(frame.double())).abs().square()
     logs = (power + 1e-300).log().numpy()
     return np.asarray(gaussian_filter(percentile_filter(logs, 35, size=5, mode="wrap"), _SMOOTH, mode="wrap"))
 

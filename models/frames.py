@@ -115,6 +115,20 @@ def gaussian_filter(shape: tuple[int, int], device: torch.device | str, sigma_px
     return torch.exp(exponent * rows.square()) * torch.exp(exponent * columns.square())
 
 
+def middle_of(frame: Tensor, most: int) -> Tensor:
+    """The middle of a frame (M, N), of this edge at most [px]."""
+    rows, columns = (
+        slice(max(0, (edge - most) // 2), max(0, (edge - most) // 2) + most) for edge in frame.shape
+    )
+    return frame[rows, columns]
+
+
+def windowed(frame: Tensor) -> Tensor:
+    """A frame (M, N) that falls off to nothing at its edges, which would leak into all frequencies."""
+    rows, columns = (torch.hann_window(edge, periodic=False, device=frame.device) for edge in frame.shape)
+    return (frame - frame.mean()) * torch.outer(rows, columns)
+
+
 def blur(image: Tensor, sigma_px: float) -> Tensor:
     """Blur a frame (M, N), taken as periodic, by a Gaussian of standard deviation `sigma_px`."""
     transfer = gaussian_filter((image.shape[0], image.shape[1]), image.device, sigma_px)

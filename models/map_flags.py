@@ -95,6 +95,15 @@ def doubts(
                 "with that undone as far as can be told, so give the frame as recorded if there is one",
             )
         )
+    elif result.reading.masked:
+        flags.append(
+            MapFlag(
+                kind="filtered",
+                message="frequencies between the lattice's spots are missing, as a mask on spots, background "
+                "subtraction or a Wiener filter leaves it: columns look like the mean of those around, and "
+                "vacancies and dopants go unseen, however sure the map is; give the frame as recorded",
+            )
+        )
     elif not _SHALLOW < result.depth < _DEEP:
         flags.append(MapFlag(kind="defects_unlike", message=_depth_text(result.depth)))
     sound = (columns["flags"] & int(ColumnFlag.BOUNDARY | ColumnFlag.EDGE | ColumnFlag.RIM)) == 0

@@ -14,6 +14,7 @@ from models.edges import EdgePoints
 from models.frames import filter_frame, standardise
 from models.lattice import Lattice, fit_lattice
 from models.levels import column_filter, empty_level, level
+from models.masked import is_masked
 from models.patch_filter import PatchFilter
 from models.patches import disc_map, is_whole, kernel_taps
 from models.scale import lattice_constant_px, lattice_vectors
@@ -44,6 +45,8 @@ class Reading:
     patch_filter : PatchFilter, optional
         What other software has denoised the frame with, if it has.  Moments and contrast are those of the
         frame before (`models.denoised`).
+    masked : bool
+        Whether other software has taken out what lies between the lattice's spots (`models.masked`).
     """
 
     lattice: Lattice
@@ -53,6 +56,7 @@ class Reading:
     moments: Tensor
     contrast: Tensor
     patch_filter: PatchFilter | None = None
+    masked: bool = False
 
     @cached_property
     def grains(self) -> list[GrainContrasts]:
@@ -108,9 +112,11 @@ def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: b
         lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
     else:
         lattice = known.to(frame.device)
+    masked = helper.start(lambda: is_masked(frame, lattice.vectors[0]))
     patch_filter = find_filter(frame, lattice.lattice_px) if patterned() else None
     if patch_filter is None:
-        return _describe(frame, blurred(), lattice, helper, with_edges=with_edges)
+        found = _describe(frame, blurred(), lattice, helper, with_edges=with_edges)
+        return replace(found, masked=masked())
     before = standardise(patch_filter.undo(frame.cpu()), frame.device)
     found = _describe(before, filter_frame(before, blur), lattice, helper, with_edges=with_edges)
     return replace(found, patch_filter=patch_filter)

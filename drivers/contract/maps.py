@@ -164,6 +164,7 @@ FlagKind = Literal[
     "defects_unlike",
     "saturated",
     "clipped",
+    "filtered",
     "lost_rows",
     "spikes",
     "read_in_field",
