@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import Facts
 from drivers.file_formats import SUFFIXES, read_signals
-from drivers.file_images import Axis, RawSignal, checked_image, frames_of
+from drivers.file_images import SMALLEST_EDGE_PX, Axis, RawSignal, checked_image, frames_of
 from drivers.file_metadata import Tag, facts_by_name, facts_by_path, pixel_size_fact
 
-__all__ = ["SUFFIXES", "Micrograph", "MicrographFile", "read_micrographs"]
+__all__ = ["SUFFIXES", "Micrograph", "MicrographFile", "Unusable", "read_micrographs"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,31 @@ class Micrograph:
 
 
 @dataclass(frozen=True)
+class Unusable:
+    """An image of a file, or a frame of a series, that cannot be used: its label, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class MicrographFile:
-    """The images of a file, and a line on everything else in it that looked like one and is not."""
+    """The images of a file.
+
+    Parameters
+    ----------
+    path : Path
+    micrographs : tuple of Micrograph
+    refused : tuple of str
+        A line on everything else in the file that looked like an image and is none.
+    unusable : tuple of Unusable
+        What is an image, or a frame of a series, and holds nothing to be read.
+    """
 
     path: Path
     micrographs: tuple[Micrograph, ...]
-    refused: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+    unusable: tuple[Unusable, ...] = ()
 
 
 def read_micrographs(path: Path | str, *, is_trusted: bool = False) -> MicrographFile:
@@ -64,6 +83,7 @@ def read_micrographs(path: Path | str, *, is_trusted: bool = False) -> Micrograp
     path = Path(path)
     micrographs: list[Micrograph] = []
     refused: list[str] = []
+    unusable: list[Unusable] = []
     for index, signal in enumerate(read_signals(path, is_trusted=is_trusted)):
         name = signal.title or signal.path.strip("/") or f"array {index}"
         try:
@@ -77,10 +97,15 @@ def read_micrographs(path: Path | str, *, is_trusted: bool = False) -> Micrograp
             try:
                 micrographs.append(Micrograph(label, checked_image(frame), facts))
             except InputError as error:
-                refused.append(f"{label}: {error}")
+                if min(frame.shape) < SMALLEST_EDGE_PX:  # a thumbnail or a matrix of numbers, no micrograph
+                    refused.append(f"{label}: {error}")
+                else:
+                    unusable.append(Unusable(label, str(error)))
     if not micrographs:
-        raise InputError(f"{path}: no image to read: {'; '.join(refused) or 'the file holds no array'}")
-    return MicrographFile(path, _labelled(micrographs), tuple(refused))
+        found = [*refused, *(f"{one.label}: {one.reason}" for one in unusable)]
+        raise InputError(f"{path}: no image to read: {'; '.join(found) or 'the file holds no array'}")
+    is_alone = len(micrographs) + len(unusable) == 1
+    return MicrographFile(path, _labelled(micrographs, is_alone), tuple(refused), tuple(unusable))
 
 
 def _facts(signal: RawSignal, axes: tuple[Axis, Axis] | None, origin: str) -> Facts:
@@ -100,9 +125,9 @@ def _facts(signal: RawSignal, axes: tuple[Axis, Axis] | None, origin: str) -> Fa
     return Facts(**known)
 
 
-def _labelled(micrographs: list[Micrograph]) -> tuple[Micrograph, ...]:
-    """Give every image of a file a label of its own in letters, digits, ``-`` and ``_``."""
-    if len(micrographs) == 1:
+def _labelled(micrographs: list[Micrograph], is_alone: bool) -> tuple[Micrograph, ...]:
+    """Give every image of a file a label in letters, digits, ``-`` and ``_``; the only one gets none."""
+    if is_alone:
         return (Micrograph("", micrographs[0].image, micrographs[0].facts),)
     taken: set[str] = set()
     labelled = []

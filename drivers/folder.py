@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,14 @@ def read_folder(path: Path, given: Facts | None = None, *, description: Path | N
     frames: list[Held] = []
     for name, position, facts in entries:
         try:
-            frames += _frames_of(folder / name, position, combine(given, facts, common), kept)
+            held, left_out = _frames_of(folder / name, position, combine(given, facts, common), kept)
         except InputError as error:
             if description is not None:
                 raise
             notes.append(f"{shown(name)} is left out: {shown(error)}")
+        else:
+            frames += held
+            notes += [f"{line}; it is left out" for line in left_out]
     if not frames:
         raise InputError(
             f"{path}: expected micrographs ({', '.join(SUFFIXES)}), found none that can be played"
@@ -94,38 +97,45 @@ class _Kept:
         return load
 
 
-def frames_of_file(file: Path, given: Facts) -> tuple[Held, ...]:
-    """Return the images of one file, loaded.
+def frames_of_file(file: Path, given: Facts) -> tuple[tuple[Held, ...], tuple[str, ...]]:
+    """Return the images of one file, loaded, and a line on each of its frames that cannot be used.
 
     Raises
     ------
     InputError
         If it holds none that can be used.
     """
-    return tuple(_frames_of(file, None, given, _Kept()))
+    return _frames_of(file, None, given, _Kept())
 
 
-def _frames_of(file: Path, position: str | None, given: Facts, kept: _Kept) -> Iterator[Held]:
-    """Yield the images of a file."""
-    micrographs = read_micrographs(file).micrographs
+def _frames_of(
+    file: Path, position: str | None, given: Facts, kept: _Kept
+) -> tuple[tuple[Held, ...], tuple[str, ...]]:
+    """The images of a file, and a line on each of its frames that cannot be used."""
+    found = read_micrographs(file)
+    micrographs = found.micrographs
     named, place = facts_by_file_name(file)
     place = position or place
     # Several detectors in one file saw the same position; several frames of one are a series.
     detectors = {micrograph.facts.detector for micrograph in micrographs}
     is_series = len(detectors) < len(micrographs)
+    held = []
     for number, micrograph in enumerate(micrographs):
         source = f"{shown(file.name)} {micrograph.label}".strip()
         shape = (micrograph.image.shape[0], micrograph.image.shape[1])
         facts = frame_facts(
             combine(given, _with_angles(micrograph.facts, named), named), shape, source=source
         )
-        yield Held(
-            position=f"{place} {number}" if is_series and len(micrographs) > 1 else place,
-            facts=facts,
-            shape=shape,
-            lasts_s=scan_s(facts, shape),
-            load=kept.loader(file, number, micrograph),
+        held.append(
+            Held(
+                position=f"{place} {number}" if is_series and len(micrographs) > 1 else place,
+                facts=facts,
+                shape=shape,
+                lasts_s=scan_s(facts, shape),
+                load=kept.loader(file, number, micrograph),
+            )
         )
+    return tuple(held), tuple(f"{shown(file.name)} {one.label}: {one.reason}" for one in found.unusable)
 
 
 def facts_by_file_name(file: Path) -> tuple[Facts, str]:

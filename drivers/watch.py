@@ -41,7 +41,8 @@ class WatchMicroscope:
 
     A file is complete when its size and time of change have stayed the same for a while; names that look
     unfinished are left alone until they are renamed.  A file that changes afterwards is handed over again.
-    What cannot be read is announced, once.  Formats that are folders (.zspy) are not watched for.
+    What cannot be read is announced, once, be it a file or a frame of a series.  Formats that are folders
+    (.zspy) are not watched for.
 
     Parameters
     ----------
@@ -82,6 +83,7 @@ class WatchMicroscope:
         self._pending: dict[str, _Seen] = {}
         self._done: dict[str, tuple[int, int]] = {}
         self._ready: deque[Held] = deque()
+        self._unusable: deque[str] = deque()
         self._last: Held | None = None
         if not takes_present:
             self._done = dict(self._look())
@@ -100,17 +102,22 @@ class WatchMicroscope:
         Raises
         ------
         InputError
-            If a file that is complete cannot be used; it is not tried again until it changes.
+            If a file that is complete, or one frame of it, cannot be used; it is not tried again until it
+            changes.
         """
         until_s = self._clock() + timeout_s
-        while not self._ready:
+        while not (self._ready or self._unusable):
             name = self._next_complete()
             if name is not None:
-                self._ready.extend(frames_of_file(self._folder / name, self._given))
+                frames, unusable = frames_of_file(self._folder / name, self._given)
+                self._ready.extend(frames)
+                self._unusable.extend(unusable)
             elif (left_s := until_s - self._clock()) <= 0:
                 return None
             else:
                 self._wait(min(left_s, LOOK_S))
+        if self._unusable:
+            raise InputError(self._unusable.popleft())
         held = self._last = self._ready.popleft()
         return Exposure(wire_pixels(held.load()), held.facts)
 

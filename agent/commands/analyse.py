@@ -196,10 +196,11 @@ def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path) -> 
             one.header,
             one.pictures.get("overlay") if with_pictures else None,
             one.pictures.get("patches") if with_pictures else None,
+            one.notes,
         )
         for one in done
     ]
-    failures = [Failure(shown(one.file), one.error) for one in failed]
+    failures = [Failure(f"{shown(one.file)} {one.label}".strip(), one.error) for one in failed]
     page = report_html(f"{len(done)} images", images, failures)
     write_all(out, {"report": (JOINT_REPORT, page.encode())})
 
@@ -236,4 +237,10 @@ def _tell(done: Sequence[Done], failed: Sequence[Failed], arguments: argparse.Na
     for one in done:
         for flag in one.header.flags:
             console.print(f"{one.name}: {flag.message}", markup=False, highlight=False, soft_wrap=True)
+    notes = [
+        (shown(one.file.name), note) for one in done for note in (*one.header.settled.facts.notes, *one.notes)
+    ]
+    for name, note in dict.fromkeys(notes):  # once a file, not once a frame
+        line = note if note.startswith(name) else f"{name}: {note}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     print(f"{len(done)} analysed, {len(failed)} failed; results in {arguments.out}")

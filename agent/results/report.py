@@ -18,6 +18,8 @@ class ReportImage:
     header: MapHeader
     overlay: bytes | None = None
     patches: bytes | None = None
+    notes: tuple[str, ...] = ()
+    """What else its file holds that is no image, and why."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def _described(image: ReportImage) -> dict[str, Any]:
     return {
         "name": image.name,
         "header": image.header,
+        "notes": (*image.header.settled.facts.notes, *image.notes),
         "overlay": _encoded(image.overlay),
         "patches": _encoded(image.patches),
         "facts": [

@@ -106,6 +106,8 @@ def analyse_file(
 ) -> Iterator[Outcome]:
     """Analyse every image of a file and write its results, all of an image or none.
 
+    A frame of a series that holds nothing to be read is a failure of its own, as a file is.
+
     Parameters
     ----------
     path : Path
@@ -129,6 +131,8 @@ def analyse_file(
     except Exception as error:
         yield Failed(path, "", _reason(error))
         return
+    for one in file.unusable:
+        yield Failed(path, one.label, one.reason)
     for micrograph in file.micrographs:
         on_step(image_name(path, micrograph.label))
         try:
@@ -185,7 +189,8 @@ def _analyse_image(
             "overlay": overlay_png(result, image, name),
             "patches": patches_png(patches, counts, host),
         }
-        page = report_html(name, [ReportImage(name, result.header, pictures["overlay"], pictures["patches"])])
+        shown_image = ReportImage(name, result.header, pictures["overlay"], pictures["patches"], notes)
+        page = report_html(name, [shown_image])
         contents |= pictures | {"report": page.encode()}
     outputs = write_all(out, {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()})
     return Done(path, micrograph.label, stem, result.header, outputs, notes, pictures)

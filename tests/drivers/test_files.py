@@ -209,13 +209,15 @@ def write_tiff(path, **options):
 COUNTS = np.random.default_rng(3).integers(0, 4000, (48, 40)).astype(np.uint16)
 
 
-def test_keeps_the_good_frames_and_says_what_it_refused(samples):
+def test_keeps_the_good_frames_and_names_those_that_hold_nothing(samples):
     frames = np.stack([samples.picture(), np.zeros_like(samples.picture())])
     path = samples.folder / "half.hspy"
     samples.hspy(path, frames, first=("time", "s"))
     file = read_micrographs(path)
-    assert len(file.micrographs) == 1
-    assert "frame 1: expected an image with contrast" in file.refused[0]
+    assert [one.label for one in file.micrographs] == ["scan_frame_0"]
+    (unusable,) = file.unusable
+    assert unusable.label == "scan frame 1"
+    assert "expected an image with contrast" in unusable.reason
 
 
 PICTURE = np.random.default_rng(1).normal(size=(40, 40)).astype(np.float32)

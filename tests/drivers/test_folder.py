@@ -105,6 +105,19 @@ def test_what_cannot_be_read_is_left_out_with_a_note(tmp_path):
     assert len(recording.notes) == 1
 
 
+def test_a_frame_of_a_series_that_holds_nothing_is_left_out_with_a_note(tmp_path, samples):
+    series = np.stack([samples.picture(), 0 * samples.picture(), samples.picture() + 1])
+    samples.hspy(tmp_path / "series.hspy", series, first=("time", "s"))
+    recording = read_folder(tmp_path)
+    assert [held.facts.source for held in recording.frames] == [
+        "series.hspy scan_frame_0",
+        "series.hspy scan_frame_2",
+    ]
+    (note,) = recording.notes
+    assert note.startswith("series.hspy scan frame 1: expected an image with contrast")
+    assert note.endswith("it is left out")
+
+
 def test_names_that_are_no_text_are_told_as_text(tmp_path):
     save(tmp_path, os.fsdecode(b"good\xff.npy"))
     (tmp_path / os.fsdecode(b"bad\xff.npy")).write_bytes(b"nothing")

@@ -93,6 +93,17 @@ def test_what_cannot_be_read_is_announced_once(tmp_path):
     assert microscope.take_frame(3.0) is None
 
 
+def test_a_frame_of_a_series_that_holds_nothing_is_announced_and_the_others_come(tmp_path, samples):
+    microscope = watch(tmp_path)
+    series = np.stack([samples.picture(), 0 * samples.picture(), samples.picture() + 1])
+    samples.hspy(tmp_path / "series.hspy", series, first=("time", "s"))
+    with pytest.raises(InputError, match=r"series\.hspy scan frame 1: expected an image with contrast"):
+        microscope.take_frame(3.0)
+    frames = [microscope.take_frame(3.0) for _ in range(2)]
+    assert all(np.array_equal(one.pixels, known) for one, known in zip(frames, series[::2], strict=True))
+    assert microscope.take_frame(3.0) is None
+
+
 @pytest.mark.parametrize("name", [b"bad\xff.npy", b"haadf_bad\xff.npy"], ids=["plain", "names a detector"])
 def test_a_name_that_is_no_text_is_told_as_text(tmp_path, name):
     microscope = watch(tmp_path)

@@ -4,8 +4,10 @@ import json
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from rsciio.hspy import file_writer
 
 from agent.__main__ import main
 from drivers.contract.context import MAADF, Context, Specimen
@@ -55,6 +57,38 @@ def test_a_bad_file_does_not_stop_the_rest_of_a_folder(image, tmp_path, capsys):
     assert [Path(one["file"]).name for one in report["images"]] == ["b.npy"]
     assert [Path(one["file"]).name for one in report["failures"]] == ["a.npy"]
     assert sorted(path.name for path in out.iterdir()) == ["b.csv", "b.nxs"]
+
+
+def test_a_frame_of_a_series_that_holds_nothing_is_a_failure_and_told(image, tmp_path, capsys):
+    pixels = np.stack([image, 0 * image])
+    axes = [
+        {"name": name, "size": size, "units": unit, "scale": 0.039, "offset": 0.0, "index_in_array": index}
+        | {"navigate": name == "time", "_type": "UniformDataAxis", "is_binned": False}
+        for index, (name, size, unit) in enumerate(
+            zip(("time", "y", "x"), pixels.shape, ("s", "nm", "nm"), strict=True)
+        )
+    ]
+    signal = {"data": pixels, "axes": axes, "metadata": {"General": {"title": "scan"}}}
+    empty = ("original_metadata", "package_info", "learning_results", "tmp_parameters", "models")
+    signal |= {"attributes": {"_lazy": False, "ragged": False}, **{name: {} for name in empty}}
+    file_writer(str(tmp_path / "series.hspy"), signal, show_progressbar=False)
+    out = tmp_path / "maps"
+    assert main(["analyse", str(tmp_path / "series.hspy"), *CONTEXT, "--out", str(out), "--json"]) == 1
+    captured = capsys.readouterr()
+    (failure,) = json.loads(captured.out)["failures"]
+    assert (Path(failure["file"]).name, failure["label"]) == ("series.hspy", "scan frame 1")
+    assert "series.hspy scan frame 1: expected an image with contrast" in captured.err
+    assert "series.hspy scan frame 1</b>: expected an image" in (out / "report.html").read_text()
+
+
+def test_what_a_file_says_and_is_not_used_is_told_below_the_table_once(image, tmp_path, capsys):
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        for number in range(2):
+            file[f"scan/{number}"] = image
+        file["scan"].attrs["dwell_time"] = 4.0
+    words = ["analyse", str(tmp_path / "two.h5"), *CONTEXT, "--out", str(tmp_path / "maps"), "--tables-only"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.count("expected a value with its unit, found 4 without") == 1
 
 
 def test_options_go_before_the_config_file(image, tmp_path, capsys):
