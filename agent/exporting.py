@@ -11,6 +11,7 @@ from agent.actions import AnnounceRequest, Notice, RejectFrame
 from agent.events import AnalysisFailed, FrameMapped, SessionEnding, SessionOpened
 from agent.recording import MappedFrame, RecordedEntry, Recording
 from agent.results.course import CoursePoint, course_csv, course_png
+from agent.results.flagged import flagged_maps
 from agent.results.names import ENDINGS
 from agent.results.nexus import nexus_bytes
 from agent.results.pictures import overlay_png, patches_png
@@ -88,6 +89,7 @@ class _Story:
             "rejected": self.actions["reject_frame"],
             "skipped": self.actions["skip_frame"],
             "commands_sent": self.actions["send_command"],
+            "flags": {row.kind: row.maps for row in flagged_maps(self.points)},
         }
 
 
@@ -212,7 +214,7 @@ def _export_course(
     summary = story.summary(name)
     course = course_png(story.points) if story.points else None
     rows = tuple((key.replace("_", " "), _shown(value)) for key, value in summary.items())
-    told = SessionStory(rows, tuple(story.lines[-_MOST_LINES:]), course)
+    told = SessionStory(rows, tuple(story.lines[-_MOST_LINES:]), flagged_maps(story.points), course)
     page = report_html(f"session {name}", images, story.failures[:_MOST_LINES], told)
     files = {
         "report": ("report.html", page.encode()),
@@ -226,6 +228,8 @@ def _shown(value: object) -> str:
     """A figure of the summary, for people."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
     return "-" if value is None else str(value)
 
 

@@ -25,7 +25,7 @@ from agent.publish import PackedMap, Publisher, pack_map
 from agent.snapshot import Snapshot
 from agent.state import State
 from drivers.contract.frame import Frame
-from drivers.contract.maps import DefectMap
+from drivers.contract.maps import DefectMap, MapHeader
 
 #: Lines and maps that the console can look back on.
 _LINES, _MAPS = 50, 200
@@ -88,6 +88,8 @@ class Herald:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
     lines_made: int = 0
     entropies: deque[float] = field(default_factory=lambda: deque(maxlen=_MAPS))
+    flagged: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Kinds of flags that the last map had, by detector."""
     health: HealthTaken | None = None
     ticked_s: float | None = None
     """When the last tick was recorded [s]: what records no ticks records nothing."""
@@ -126,6 +128,7 @@ class Herald:
         self.frame, self.defect_map = frame, defect_map
         self.entropies.append(defect_map.header.mean_entropy_nats)
         self.published_s.append(now_s)
+        self._note_flags(defect_map.header)
 
     def tell(self, entry: JournalEntry, actions: tuple[Action, ...], state: State) -> None:
         """Publish what an event brought and what was decided on it."""
@@ -220,6 +223,15 @@ class Herald:
                 self._line(f"mode is {action.mode}")
             case _:
                 pass
+
+    def _note_flags(self, header: MapHeader) -> None:
+        """Keep a line of every flag that the detector's map before did not have."""
+        detector = header.settled.context.detector.name
+        before = self.flagged.get(detector, frozenset())
+        for flag in header.flags:
+            if flag.kind not in before:
+                self._line(f"frame {header.frame.sequence}, {detector}: {flag.kind}: {flag.message}")
+        self.flagged[detector] = frozenset(flag.kind for flag in header.flags)
 
     def _line(self, text: str) -> None:
         """Keep a line for the console."""

@@ -84,10 +84,11 @@ def _say_new(now: Snapshot, lines: int, maps: int, say: Callable[[str], None]) -
         say(line)
     if now.counts.mapped != maps and now.defect_map is not None:
         header = now.defect_map.header
+        flags = ", ".join(flag.kind for flag in header.flags)
         say(
             f"map {now.counts.mapped}: frame {header.frame.sequence}, "
             f"{header.settled.context.detector.name}, {header.columns} columns, "
             f"{header.mean_entropy_nats:.3f} nats, {1e3 * now.latency_s.get('total', 0):.0f} ms, "
-            f"{now.fps:.1f} maps/s"
+            f"{now.fps:.1f} maps/s{f'; flags: {flags}' if flags else ''}"
         )
     return now.lines_before + len(now.log), now.counts.mapped

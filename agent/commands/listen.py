@@ -63,6 +63,7 @@ def line_of(envelope: dict[str, Any]) -> str:
                 f"{head}: frame {body['frame']['sequence']}, {where} {context['detector']['name']}, "
                 f"{body['columns']} columns ({names}), {body['mean_entropy_nats']:.3f} nats, "
                 f"{1e3 * envelope['latency_s']['total']:.0f} ms"
+                + (f"; flags: {', '.join(flag['kind'] for flag in body['flags'])}" if body["flags"] else "")
             )
         case "request":
             end = f": {body['outcome']}" if body["outcome"] else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from agent.results.flagged import FlaggedMaps
 from drivers.contract.facts import FIELDS
 from drivers.contract.maps import MapHeader
 
@@ -32,10 +33,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class SessionStory:
-    """What a report tells of a session: figures by name, what happened when, and its course as PNG."""
+    """What a report tells of a session: figures by name, what happened when, flags, and its course as PNG."""
 
     figures: tuple[tuple[str, str], ...]
     lines: tuple[tuple[str, str], ...]
+    flagged: tuple[FlaggedMaps, ...] = ()
     course: bytes | None = None
 
 

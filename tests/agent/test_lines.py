@@ -5,6 +5,7 @@ import time
 from types import SimpleNamespace
 
 from agent.lines import LineWriter, show_lines
+from drivers.contract.maps import MapFlag
 
 
 def snapshot(count, total):
@@ -35,6 +36,21 @@ async def test_every_line_is_said_once_and_the_last_ones_at_the_end(monkeypatch)
     assert task.cancelled()
     said = output.getvalue().split("\n")[:-1]
     assert said == [f"line {number}" for number in (0, 1, 2, 3, 6, 7, 8, 9, 10)]
+
+
+async def test_a_maps_line_names_its_flags(make):
+    header = make.map_header(0.02).model_copy(update={"flags": (MapFlag(kind="spikes", message="1 pixel"),)})
+    now = snapshot(0, 0)
+    now.counts, now.defect_map = SimpleNamespace(mapped=1), SimpleNamespace(header=header)
+    now.latency_s, now.fps = {"total": 0.05}, 2.0
+    output = io.StringIO()
+    task = asyncio.create_task(show_lines(lambda: now, output))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert output.getvalue() == (
+        "map 1: frame None, HAADF, 1000 columns, 0.020 nats, 50 ms, 2.0 maps/s; flags: spikes\n"
+    )
 
 
 def test_a_pipe_that_nobody_reads_holds_nobody_up():

@@ -84,8 +84,10 @@ LINES = {
             "counts": {"x2": 9, "vac1": 1},
             "columns": 10,
             "mean_entropy_nats": 0.0123,
+            "flags": [{"kind": "lost_rows", "message": "2 lines"}, {"kind": "spikes", "message": "1 pixel"}],
         },
-        "map 3: frame 7, WSe2-Ti 80 keV HAADF, 10 columns (9 x2, 1 vac1), 0.012 nats, 120 ms",
+        "map 3: frame 7, WSe2-Ti 80 keV HAADF, 10 columns (9 x2, 1 vac1), 0.012 nats, 120 ms; flags: "
+        "lost_rows, spikes",
     ),
     "request": (
         {"id": "r1", "status": "failed", "outcome": "refused", "wish": {"reason": "Because."}},
