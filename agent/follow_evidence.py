@@ -102,19 +102,23 @@ def lose_frame(state: State, frame: FrameRef, why: str) -> Step:
 
 
 def tick(state: State, now_s: float) -> Step:
-    """Ask for what had to wait for the limit of requests a minute, or choose anew what came to nothing."""
+    """Ask for what had to wait for the limit of requests a minute, or choose anew what came to nothing.
+
+    A mode that the operator sets has it choose anew too.
+    """
     evidence = state.evidence
     if state.rules.policy.rule != "value" or not may_propose(state):
         return state, ()
     if evidence.pending is not None:
         wish, frame = evidence.pending
         return _ask(state, now_s, wish, frame)
-    if state.requests_made == 0 and state.counts.seen == 0:
-        return _ask_first(state, now_s)
     told = state.instrument
-    if not evidence.is_stale or evidence.last is None or not is_idle(state) or told is None:
+    if told is None or told.is_scanning or told.is_settling or told.is_blanked or not is_idle(state):
         return state, ()
-    if told.is_scanning or told.is_settling:
+    is_first = state.requests_made == 0 and state.counts.seen == 0
+    if is_first or (evidence.is_stale and evidence.last is None):
+        return _ask_first(state, now_s) if state.busy is None and not state.waiting else (state, ())
+    if not evidence.is_stale or evidence.last is None:
         return state, ()
     situation = _situation(state, None)
     state = replace(state, evidence=replace(evidence, is_stale=False, weighing=evidence.last))
@@ -131,13 +135,12 @@ def _ask(state: State, now_s: float, wish: Wish, frame: FrameRef | None) -> Step
 
 
 def _ask_first(state: State, now_s: float) -> Step:
-    """Ask for a first frame where nothing is scanned."""
+    """Ask for a first frame, where nothing is known and nothing is scanned; once, until a mode is set."""
     told, can = state.instrument, state.capabilities
     acquire = AcquireImage()
     if told is None or can is None or acquire.kind not in can.commands:
         return state, ()
-    if told.is_scanning or told.is_settling or told.is_blanked:
-        return state, ()
+    state = replace(state, evidence=replace(state.evidence, is_stale=False))
     names = [one.name for one in can.detectors if one.name in state.rules.limits.detectors]
     names = names[: can.max_simultaneous]
     figures = () if told.dwell_us is None else (Figure(name="dwell", value=told.dwell_us, unit="us"),)

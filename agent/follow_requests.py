@@ -30,6 +30,9 @@ _AFTER_VAIN = (
     "look at the last frames: focus, dose, has the specimen moved on? then scan one of the whole field"
 )
 
+#: How the agent goes on after an answer of the operator, or none, while nothing is scanned.
+_TO_GO_ON = "`columnist mode advise` or `auto` has it choose anew; so does a frame that is scanned"
+
 #: Times of commands that are kept: as many as may be allowed in a minute.
 _SENT_KEPT = 600
 
@@ -92,7 +95,7 @@ def operator_spoke(state: State, event: OperatorSpoke) -> Step:
             state = replace(state, mode=order.mode)
             announced: tuple[Action, ...] = (AnnounceMode(mode=order.mode),)
             if order.mode != "observe":
-                state, resumed = resume(state)
+                state, resumed = resume(_anew(state))
                 return state, (*announced, *resumed)
             state, actions = give_up(state, "the operator set the mode to observe")
             return state, (*announced, *actions)
@@ -174,7 +177,8 @@ def end(state: State, request: Request, *, came: bool = True) -> Step:
     state = replace(_with(state, request), memory=rest(state.memory, state.rules.policy))
     promise, acquire = request.wish.promise, request.wish.then or _acquired(request.wish)
     evidence = state.evidence
-    if promise is not None and request.status != "scored":
+    was_withdrawn = request.status == "denied" and request.answered_by == "rules"  # nobody has judged it
+    if promise is not None and request.status != "scored" and not was_withdrawn:
         is_unreadable, cooldown = request.status == "unscored" and came, state.rules.policy.cooldown_frames
         repeat = Repeat(
             detectors=promise.detectors,
@@ -201,9 +205,30 @@ def end(state: State, request: Request, *, came: bool = True) -> Step:
     # After a failure or a frame in vain something else may do; an answer of the operator is to be respected.
     is_fruitless = promise is not None and request.status in ("failed", "unscored")
     may_go_on = fields < _MOST_FIELDS_IN_VAIN and windows < _MOST_WINDOWS_IN_VAIN
-    is_stale = evidence.is_stale or (is_fruitless and may_go_on)
+    is_stale = evidence.is_stale or was_withdrawn or (is_fruitless and may_go_on)
+    if request.status == "denied" and not was_withdrawn:
+        is_stale = False
     evidence = replace(evidence, vain_fields=fields, vain_windows=windows, is_stale=is_stale)
-    return replace(state, evidence=evidence), actions
+    state = replace(state, evidence=evidence)
+    if request.status == "expired" or (request.status == "denied" and not was_withdrawn):
+        actions += _resting(state)
+    return state, actions
+
+
+def _resting(state: State) -> tuple[Action, ...]:
+    """Say what the agent waits for, where nothing that is under way would have it choose anew."""
+    told = state.instrument
+    is_moving = told is not None and told.is_scanning
+    if is_moving or state.evidence.is_stale or state.halted or state.rules.policy.rule != "value":
+        return ()
+    text = "nothing more is asked for until a frame comes or a mode is set, for nothing is scanned"
+    return (Notice(level="info", text=text, remedy=_TO_GO_ON),)
+
+
+def _anew(state: State) -> State:
+    """Have what to ask for chosen anew: the operator has set a mode, so earlier answers count no more."""
+    kept = tuple(repeat for repeat in state.evidence.repeats if repeat.is_unreadable)
+    return replace(state, evidence=replace(state.evidence, repeats=kept, is_stale=True))
 
 
 def _remembered(repeats: tuple[Repeat, ...]) -> tuple[Repeat, ...]:
@@ -226,7 +251,7 @@ def _send(state: State, now_s: float, approved: Request) -> Step:
     objection = _objection(state, left, now_s)
     if objection is not None:
         done = "its first part was done; the frame was " if approved.done else ""
-        state, actions = end(state, moved_to(approved, "failed", f"{done}not sent: {objection}"))
+        state, actions = _fail(state, approved, f"{done}not sent: {objection}", is_doubt=False)
         return state, (announced, *actions)
     command = left[0]
     limit_s = timeout_s(command, state)
@@ -277,7 +302,7 @@ def _fail(state: State, request: Request, outcome: str, *, is_doubt: bool) -> St
     """End a request that failed; if it is not known how the instrument stands, stop acting."""
     state, actions = end(state, moved_to(request, "failed", outcome))
     if not is_doubt:
-        return state, actions
+        return state, (*actions, *(_resting(state) if request.wish.promise is None else ()))
     state, more = halt(state, f"request {request.id} failed ({outcome})")
     return state, (*actions, *more)
 

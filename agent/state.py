@@ -99,7 +99,7 @@ class Evidence:
     last : FrameRef or None
         The frame that was weighed last.
     is_stale : bool
-        Whether the last choice came to nothing, so that another has to be made.
+        Whether the last choice came to nothing, or a mode was set, so that another has to be made.
     pending : tuple of (Wish, FrameRef) or None
         What will be asked for as soon as the limit of requests a minute allows it.
     score : Score

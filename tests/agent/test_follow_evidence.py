@@ -316,6 +316,79 @@ def test_where_nothing_is_scanned_one_first_frame_is_asked_for(make):
     assert "Nothing is known" in state.requests[0].wish.reason
 
 
+@pytest.fixture
+def idle(make):
+    """A session on an instrument that scans nothing, whose first request waits for an answer."""
+    link = make.link_made(state=make.state_of(**SCAN))
+    state, actions = make.run_through([make.opened(rules_of("advise")), link, Ticked(at_s=2.0)])
+    assert told(actions) == [("r1", "proposed")]
+    return state
+
+
+DENIED = (OperatorSpoke(at_s=3.0, order=Deny(request="r1")), 4.0)
+EXPIRED = (Ticked(at_s=1000.0), 1001.0)
+
+
+@pytest.mark.parametrize(("answer", "at_s"), [DENIED, EXPIRED], ids=["denied", "expired"])
+def test_a_first_request_that_is_not_wanted_is_asked_again_once_a_mode_is_set(make, idle, answer, at_s):
+    state, actions = make.run_through([answer], idle)
+    assert texts(actions).count("until a frame comes or a mode is set, for nothing is scanned") == 1
+    state, actions = make.run_through([Ticked(at_s=at_s), Ticked(at_s=at_s + 100)], state)
+    assert (told(actions), texts(actions).count("nothing more is asked for")) == ([], 0)
+    auto = OperatorSpoke(at_s=at_s + 101, order=SetMode(mode="auto"))
+    state, actions = make.run_through([auto, Ticked(at_s=at_s + 102)], state)
+    assert sent(actions) == [("r2", "acquire_image")]
+    refused = ended(at_s + 103, "refused", "r2")
+    _, actions = make.run_through([refused, Ticked(at_s=at_s + 104), Ticked(at_s=at_s + 200)], state)
+    assert told(actions) == [("r2", "failed")], "it is not asked again for ever"
+    assert "until a frame comes or a mode is set" in texts(actions)
+
+
+def test_a_first_request_that_was_denied_does_not_keep_a_frame_from_being_weighed(make, idle):
+    events = [DENIED[0], seen(make, 0), make.frame_mapped(0), weighed(make, 0, wish=wish_of())]
+    _, actions = make.run_through(events, idle)
+    assert told(actions) == [("r1", "denied"), ("r2", "proposed")]
+
+
+def test_after_a_denial_a_mode_has_the_agent_choose_anew_from_what_it_knows(make, begun):
+    state, _ = begun(wish_of(), "advise")
+    deny = OperatorSpoke(at_s=12.0, order=Deny(request="r1"))
+    state, actions = make.run_through([deny, Ticked(at_s=13.0)], state)
+    assert "weigh_evidence" not in make.kinds(actions)
+    state, actions = make.run_through([OperatorSpoke(at_s=14.0, order=SetMode(mode="advise"))], state)
+    _, actions = make.run_through([Ticked(at_s=15.0)], state)
+    (order,) = [a for a in actions if a.kind == "weigh_evidence"]
+    assert order.is_again
+    assert order.situation.repeats == (), "the operator has spoken anew: what was denied may be asked for"
+
+
+def test_while_the_instrument_scans_nothing_need_be_said_of_what_is_waited_for(make, begun):
+    state, _ = begun(wish_of(), "advise", is_scanning=True)
+    _, actions = make.run_through([OperatorSpoke(at_s=12.0, order=Deny(request="r1"))], state)
+    assert texts(actions) == ""
+
+
+def test_what_a_lost_link_withdrew_is_chosen_anew_once_it_is_back(make, begun):
+    state, _ = begun(wish_of(), "advise")
+    lost = LinkLost(at_s=12.0, reason="silence")
+    back = make.link_made(13.0, state=make.state_of(13.0, **SCAN))
+    _, actions = make.run_through([lost, back, Ticked(at_s=14.0)], state)
+    assert told(actions) == [("r1", "denied")]
+    (order,) = [a for a in actions if a.kind == "weigh_evidence"]
+    assert order.situation.repeats == (), "nobody has judged what was withdrawn"
+
+
+def test_nothing_is_chosen_while_the_beam_is_blanked(make, begun):
+    state, _ = begun(wish_of(), "advise")
+    blanked = make.state_seen(13.0, is_blanked=True, **SCAN)
+    mode = OperatorSpoke(at_s=14.0, order=SetMode(mode="auto"))
+    deny = OperatorSpoke(at_s=12.0, order=Deny(request="r1"))
+    state, actions = make.run_through([deny, blanked, mode, Ticked(at_s=15.0)], state)
+    assert "weigh_evidence" not in make.kinds(actions)
+    _, actions = make.run_through([make.state_seen(16.0, **SCAN), Ticked(at_s=17.0)], state)
+    assert "weigh_evidence" in make.kinds(actions)
+
+
 def test_the_first_frame_is_read_by_all_detectors_that_can_be_read_at_once(make):
     both = make.CAPABILITIES.model_copy(update={"max_simultaneous": 2})
     link = make.link_made(state=make.state_of(**SCAN), capabilities=both)
