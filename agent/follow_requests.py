@@ -228,7 +228,7 @@ def _resting(state: State) -> tuple[Action, ...]:
 def _anew(state: State) -> State:
     """Have what to ask for chosen anew: the operator has set a mode, so earlier answers count no more."""
     kept = tuple(repeat for repeat in state.evidence.repeats if repeat.is_unreadable)
-    return replace(state, evidence=replace(state.evidence, repeats=kept, is_stale=True))
+    return replace(state, evidence=replace(state.evidence, repeats=kept, pending=None, is_stale=True))
 
 
 def _remembered(repeats: tuple[Repeat, ...]) -> tuple[Repeat, ...]:

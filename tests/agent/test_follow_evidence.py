@@ -362,6 +362,21 @@ def test_after_a_denial_a_mode_has_the_agent_choose_anew_from_what_it_knows(make
     assert order.situation.repeats == (), "the operator has spoken anew: what was denied may be asked for"
 
 
+def test_what_waited_for_the_limit_is_chosen_anew_too_and_an_expiry_does_not_lead_to_more(make, begun):
+    state, _ = begun(wish_of(), rules=rules_of(requests_per_minute=1))
+    events = [seen(make, 1, command_id="s1.r1"), ended(13.0), make.frame_mapped(1)]
+    state, _ = make.run_through([*events, weighed(make, 1, at_s=14.0, wish=wish_of())], state)
+    assert state.evidence.pending is not None
+    advise = OperatorSpoke(at_s=15.0, order=SetMode(mode="advise"))
+    state, actions = make.run_through([advise, Ticked(at_s=16.0)], state)
+    assert "weigh_evidence" in make.kinds(actions)
+    state, actions = make.run_through([weighed(make, 1, at_s=17.0, wish=wish_of())], state)
+    assert told(actions) == [("r2", "proposed")]
+    _, actions = make.run_through([Ticked(at_s=1000.0), Ticked(at_s=1001.0)], state)
+    assert told(actions) == [("r2", "expired")]
+    assert "weigh_evidence" not in make.kinds(actions)
+
+
 def test_while_the_instrument_scans_nothing_need_be_said_of_what_is_waited_for(make, begun):
     state, _ = begun(wish_of(), "advise", is_scanning=True)
     _, actions = make.run_through([OperatorSpoke(at_s=12.0, order=Deny(request="r1"))], state)
