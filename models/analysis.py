@@ -36,6 +36,7 @@ from models.classify import Classification, Geometry, classify_columns
 from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
+from models.frames import as_array
 from models.map_flags import FOREIGN, clipped_part, doubts, pixel_flags, saturated_part, scale_flags
 from models.mending import Mended, mend
 from models.plausibility import weigh_contexts
@@ -165,8 +166,8 @@ def analyse_of_scan(
     InputError
         As for `analyse`.
     """
-    mended = array if isinstance(array, Mended) else mend(np.asarray(array))
-    pixels = mended.pixels if isinstance(array, Mended) else np.asarray(array)
+    pixels = array.pixels if isinstance(array, Mended) else as_array(array)
+    mended = array if isinstance(array, Mended) else mend(pixels)
     with threads_for(pixels.size, analyser.device) as helper:
         reference = helper.start(
             lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
@@ -187,9 +188,7 @@ def _analyse(
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
     pixels = mended.pixels
-    is_image = pixels.ndim == 2 and pixels.size > 0 and pixels.dtype.kind in "uif"
-    # Of what is none `models.frames` says what is wrong.
-    saturated, clipped = (saturated_part(pixels), clipped_part(pixels)) if is_image else (0.0, 0.0)
+    saturated, clipped = saturated_part(pixels), clipped_part(pixels)
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
     reading = read_columns(pixels, analyser.device, lattice=lattice, helper=helper)
     result = classify_columns(
@@ -225,7 +224,7 @@ def _analyse(
             for name, value in evidence.log_odds.items()
         ),
         flags=scale_flags(scale, settled.context.specimen.host)
-        + doubts(columns, result, evidence)
+        + doubts(columns, result, evidence, _shape(pixels))
         + mended.flags
         + pixel_flags(approximated, saturated, clipped, masked),
     )

@@ -79,7 +79,9 @@ def _check(array: np.ndarray) -> None:
             f"expected one grey image of shape (rows, columns), found shape {array.shape}; "
             "pass a single frame, or one channel of a colour image"
         )
-    if array.dtype.kind not in "buif":
+    if array.dtype.kind == "b":
+        raise InputError("expected intensities, found values that are true or false: pass the image, no mask")
+    if array.dtype.kind not in "uif":
         raise InputError(
             f"expected real intensities, found values of type {array.dtype}; take their magnitude"
         )
@@ -113,6 +115,29 @@ def gaussian_filter(shape: tuple[int, int], device: torch.device | str, sigma_px
     rows, columns = frequencies(shape, device)
     exponent = -2 * math.pi**2 * sigma_px**2
     return torch.exp(exponent * rows.square()) * torch.exp(exponent * columns.square())
+
+
+def as_array(image: ArrayLike) -> np.ndarray:
+    """Pixels as an array, whatever holds them.
+
+    Raises
+    ------
+    InputError
+        If they are no array of numbers, or partly masked.
+    """
+    if np.ma.is_masked(image):
+        raise InputError(
+            "expected a whole image, found one that is masked in part; crop it to what is not, or fill the "
+            "rest with one value, in which no columns are sought"
+        )
+    try:
+        array = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"expected one grey image of shape (rows, columns), found what is no array ({error})"
+        ) from error
+    _check(array)
+    return array
 
 
 def middle_of(frame: Tensor, most: int) -> Tensor:

@@ -64,6 +64,21 @@ class Lattice:
         """Lattice constant [px] of the largest grain: the side of an equilateral cell of its cell's area."""
         return lattice_constant_px(self.vectors[0])
 
+    def kept(self, which: Tensor) -> "Lattice":
+        """The same with those sites alone of which it is said, (S,)."""
+        fewer = {name: values[which] for name, values in vars(self).items() if name != "vectors"}
+        return Lattice(**fewer, vectors=self.vectors)
+
+    def moved(self, rows: int, columns: int) -> "Lattice":
+        """The same, so many pixels further down and to the right."""
+        step = self.positions.new_tensor([rows, columns])
+        return replace(self, positions=self.positions + step, maxima=self.maxima + step)
+
+    def inside(self, shape: tuple[int, ...]) -> "Lattice":
+        """The same with those sites alone that lie in a frame of such rows and columns."""
+        last = self.positions.new_tensor(shape) - 1
+        return self.kept(((self.positions >= 0) & (self.positions <= last)).all(dim=1))
+
     def to(self, device: torch.device | str) -> "Lattice":
         """The same on another device; the vectors stay on the CPU."""
         moved = {name: values.to(device) for name, values in vars(self).items() if name != "vectors"}

@@ -9,6 +9,7 @@ from drivers.contract.maps import ColumnFlag, MapFlag, Scale
 from drivers.contract.materials import HOSTS
 from models.classify import Classification
 from models.plausibility import ContextEvidence
+from models.reading import Reading
 
 #: A pixel size that is declared and differs by more than this from the lattice's is reported.
 _SCALE_TOLERANCE = 0.02
@@ -68,7 +69,7 @@ def scale_flags(scale: Scale, host: str) -> tuple[MapFlag, ...]:
 
 
 def doubts(
-    columns: NDArray[np.void], result: Classification, evidence: ContextEvidence
+    columns: NDArray[np.void], result: Classification, evidence: ContextEvidence, shape: tuple[int, int]
 ) -> tuple[MapFlag, ...]:
     """What the reader of the map should know."""
     flags = []
@@ -85,6 +86,9 @@ def doubts(
                 f"{', '.join(map(str, undecided))}; its probabilities weigh both",
             )
         )
+    padded = _padded(result.reading, shape)
+    if padded:
+        flags.append(MapFlag(kind="padded", message=padded))
     denoised = result.reading.patch_filter
     if denoised is not None:
         flags.append(
@@ -130,6 +134,33 @@ def doubts(
     return tuple(flags)
 
 
+def _padded(reading: Reading, shape: tuple[int, int]) -> str:
+    """What to tell of what was not recorded in a frame of such a shape; nothing if there is nothing."""
+    rows, columns = reading.part
+    left_out = [
+        f"{number} {what}"
+        for number, what in (
+            (rows.start, "rows above"),
+            (shape[0] - rows.stop, "rows below"),
+            (columns.start, "columns of pixels on the left"),
+            (shape[1] - columns.stop, "columns of pixels on the right"),
+        )
+        if number
+    ]
+    told = []
+    if left_out:
+        told.append(
+            f"{', '.join(left_out)} were left out, which hold one value, repeat the next one, or are far "
+            "brighter or darker than the rest"
+        )
+    if reading.blank:
+        told.append(
+            f"{100 * reading.blank:.1f} % of the pixels lie in areas of one value, so no column is sought "
+            "there, and columns beside are marked as cut by an edge"
+        )
+    return "; ".join(told) + ": give the frame as recorded, without padding" if told else ""
+
+
 def _depth_text(depth: float) -> str:
     """What to tell of a frame whose defects are less or more deep than they should be."""
     reasons = (
@@ -151,12 +182,15 @@ def saturated_part(pixels: NDArray[np.generic]) -> float:
     InputError
         If these are too many.
     """
-    part = float((pixels == pixels.max()).mean())
+    highest = pixels.max()
+    if not np.isfinite(highest) or highest == pixels.min():
+        return 0.0  # of what is no image `models.frames` says what is wrong
+    part = float((pixels == highest).mean())
     values = len(np.unique(pixels[::4, ::4])) if part > _SATURATED_SOME else _FEW_VALUES
     if part > _SATURATED_MOST:
         raise InputError(
             f"expected intensities, found {100 * part:.0f} % of the pixels at the highest value, "
-            f"{pixels.max():g}: the detector is saturated or the image clipped; lower the gain or the "
+            f"{highest:g}: the detector is saturated or the image clipped; lower the gain or the "
             "contrast, and save the raw intensities"
         )
     return part if values >= _FEW_VALUES else 0.0

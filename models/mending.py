@@ -19,6 +19,10 @@ _MOST_ADJACENT = 3
 #: log probability [nats].  In vacuum few electrons come, and lines without any are no wonder.
 _NO_CHANCE = 40.0
 
+#: A line that repeats the one before is stuck if so many of its pixels differ from its lowest (few electrons
+#: repeat by chance), unless there are more such places than this part of all lines: then pixels were doubled.
+_LEAST_ALIVE, _DOUBLED = 20, 0.05
+
 #: A spike stands this many times as far above the median as where the brightest thousandth of all pixels
 #: begins, and its neighbours not a quarter as far as itself.  On the recorded micrographs the brightest pixel
 #: stands 1.7 times as far at most; counts of single electrons, and pulses whose height is distributed
@@ -63,11 +67,16 @@ def mend(pixels: NDArray[Any]) -> Mended:
         pixels[row, column] = values
         flags.append(_told_spikes(row, column))
     runs = _lost_rows(pixels)
+    stuck = _stuck_rows(pixels)
+    lost = [(first, end) for first, end in stuck if end - first > _MOST_ADJACENT]
+    runs = sorted({*runs, *stuck} - {*lost})
     if runs:
         pixels = pixels if flags else _floating(pixels)
         for first, end in runs:
             _interpolate(pixels, first, end)
         flags.append(_told_rows(runs))
+    if lost:
+        flags.append(_told_stuck(lost))
     return Mended(pixels, tuple(flags))
 
 
@@ -84,9 +93,18 @@ def _told_rows(runs: list[tuple[int, int]]) -> MapFlag:
     return MapFlag(
         kind="lost_rows",
         message=f"{_counted(sum(end - first for first, end in runs), 'scan line')} (the first in row "
-        f"{runs[0][0]}) of one value throughout, replaced by what is between the lines beside; columns there "
-        "are less sure than they look: scan again if they matter, and check the scan and the detector's "
-        "signal if more lines are lost",
+        f"{runs[0][0]}) of one value throughout, or the one before again, replaced by what is between the "
+        "lines beside; columns there are less sure than they look: scan again if they matter, and check the "
+        "scan and the detector's signal if more lines are lost",
+    )
+
+
+def _told_stuck(lost: list[tuple[int, int]]) -> MapFlag:
+    return MapFlag(
+        kind="lost_rows",
+        message=f"{_counted(sum(end - first for first, end in lost), 'scan line')} (the first in row "
+        f"{lost[0][0]}) the one before again, too many side by side to be replaced: what is said of columns "
+        "there is wrong; scan again, and check the scan and the detector's signal",
     )
 
 
@@ -162,6 +180,20 @@ def _lost_rows(pixels: NDArray[Any]) -> list[tuple[int, int]]:
     chance = width * np.log((np.maximum(above, below) + 1) / (width + 2))
     is_lost = chance < -_NO_CHANCE
     return list(zip(first[is_lost].tolist(), end[is_lost].tolist(), strict=True))
+
+
+def _stuck_rows(pixels: NDArray[Any]) -> list[tuple[int, int]]:
+    """First row and end of every run of scan lines that are the one before again, but at the edges."""
+    rows = np.arange(1, len(pixels))
+    for step in (max(1, pixels.shape[1] // 8), 8, 1):
+        rows = rows[(pixels[rows, ::step] == pixels[rows - 1, ::step]).all(axis=1)]
+    if len(rows):
+        rows = rows[(pixels[rows] > pixels[rows].min(axis=1, keepdims=True)).sum(axis=1) >= _LEAST_ALIVE]
+    runs = [run for run in np.split(rows, np.nonzero(np.diff(rows) > 1)[0] + 1) if len(run)]
+    if len(runs) > _DOUBLED * len(pixels):
+        return []
+    ends = [(int(run[0]), int(run[-1]) + 1) for run in runs]
+    return [(first, end) for first, end in ends if first > 1 and end < len(pixels)]
 
 
 def _interpolate(pixels: NDArray[Any], first: int, end: int) -> None:

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from models.borders import Part, blank_areas, distance_from, recorded_part
 from models.columns import filter_columns, find_maxima
 from models.denoised import find_filter, is_patterned
 from models.edges import EdgePoints
@@ -42,6 +44,10 @@ class Reading:
         Zernike moments, m = 0, n = 0, 2, ..., 10, of the levelled frame (`models.levels`).
     contrast : Tensor of shape (S,)
         Brightness in the levelled frame, slightly blurred.
+    part : tuple of slice
+        Rows and columns of the frame that were read (`models.borders`).
+    blank : float
+        Part of these that holds one value throughout: no site lies there, and no column beside is whole.
     patch_filter : PatchFilter, optional
         What other software has denoised the frame with, if it has.  Moments and contrast are those of the
         frame before (`models.denoised`).
@@ -55,6 +61,8 @@ class Reading:
     covered: Tensor
     moments: Tensor
     contrast: Tensor
+    part: Part
+    blank: float = 0.0
     patch_filter: PatchFilter | None = None
     masked: bool = False
 
@@ -93,14 +101,29 @@ def read_columns(
     InputError
         If the array is not a frame, or shows no hexagonal lattice.
     """
-    if helper is not None:
-        return _read(standardise(array, device), lattice, helper, with_edges=with_edges)
-    with threads_for(np.size(array), device) as helper:
-        return _read(standardise(array, device), lattice, helper, with_edges=with_edges)
+    if helper is None:
+        with threads_for(np.size(array), device) as helper:
+            return read_columns(array, device, with_edges=with_edges, lattice=lattice, helper=helper)
+    pixels = np.asarray(array)
+    part = recorded_part(pixels)
+    if pixels[part].shape == pixels.shape:
+        return _read(pixels, device, lattice, helper, with_edges=with_edges)
+    pixels, origin = pixels[part], (part[0].start, part[1].start)
+    known = None if lattice is None else lattice.moved(-origin[0], -origin[1]).inside(pixels.shape)
+    found = _read(pixels, device, known, helper, with_edges=with_edges)
+    return replace(found, lattice=found.lattice.moved(*origin), part=part)
 
 
-def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: bool) -> Reading:
-    """`read_columns` of a standardised frame."""
+def _read(
+    pixels: NDArray[Any],
+    device: torch.device | str,
+    known: Lattice | None,
+    helper: Helper,
+    *,
+    with_edges: bool,
+) -> Reading:
+    """`read_columns` of the recorded part of a frame."""
+    frame = standardise(pixels, device)
     transformed = helper.start(lambda: torch.fft.rfft2(frame))
     patterned = helper.start(lambda: is_patterned(frame))
     vectors = lattice_vectors(frame) if known is None else known.vectors[0]
@@ -112,18 +135,27 @@ def _read(frame: Tensor, known: Lattice | None, helper: Helper, *, with_edges: b
         lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
     else:
         lattice = known.to(frame.device)
+    blank = blank_areas(pixels, lattice.lattice_px)
+    if blank is not None:
+        lattice = lattice.kept(distance_from(blank, lattice.positions) > 0)
     masked = helper.start(lambda: is_masked(frame, lattice.vectors[0]))
     patch_filter = find_filter(frame, lattice.lattice_px) if patterned() else None
     if patch_filter is None:
-        found = _describe(frame, blurred(), lattice, helper, with_edges=with_edges)
+        found = _describe(frame, blurred(), lattice, blank, helper, with_edges=with_edges)
         return replace(found, masked=masked())
     before = standardise(patch_filter.undo(frame.cpu()), frame.device)
-    found = _describe(before, filter_frame(before, blur), lattice, helper, with_edges=with_edges)
+    found = _describe(before, filter_frame(before, blur), lattice, blank, helper, with_edges=with_edges)
     return replace(found, patch_filter=patch_filter)
 
 
 def _describe(
-    frame: Tensor, coefficients: Tensor, lattice: Lattice, helper: Helper, *, with_edges: bool
+    frame: Tensor,
+    coefficients: Tensor,
+    lattice: Lattice,
+    blank: NDArray[np.bool_] | None,
+    helper: Helper,
+    *,
+    with_edges: bool,
 ) -> Reading:
     """What is read of the columns of a frame and of the same after `models.levels.column_filter`."""
     shape = (frame.shape[0], frame.shape[1])
@@ -136,6 +168,8 @@ def _describe(
     at_edges = None
     if with_edges and len(cut):
         at_edges = helper.start(lambda: EdgePoints.around(lattice.maxima[cut], disc, shape))
+    if blank is not None:
+        whole &= distance_from(blank, lattice.maxima) > torch.linalg.vector_norm(disc, dim=0).max()
     empty = empty_level(coefficients, lattice, whole)
     levelled, contrast = level(frame, empty, taps().sum(coefficients), lattice, whole)
     spectrum = torch.fft.rfft2(levelled)
@@ -144,4 +178,15 @@ def _describe(
     if read is not None:
         moments[cut], covered[cut] = read()
     whole, covered, moments, contrast = (values.cpu() for values in (whole, covered, moments, contrast))
-    return Reading(lattice.to("cpu"), disc.cpu(), whole, covered, moments, contrast)
+    read_part = (slice(0, shape[0]), slice(0, shape[1]))
+    blank_part = 0.0 if blank is None else float(blank.mean())
+    return Reading(
+        lattice.to("cpu"),
+        disc.cpu(),
+        whole,
+        covered,
+        moments,
+        contrast,
+        part=read_part,
+        blank=blank_part,
+    )

@@ -165,6 +165,7 @@ FlagKind = Literal[
     "saturated",
     "clipped",
     "filtered",
+    "padded",
     "lost_rows",
     "spikes",
     "read_in_field",

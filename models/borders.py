@@ -1,0 +1,151 @@
+"""What of a frame was not recorded: lines at its edges that hold nothing new, and areas of one value.
+
+Aligned, turned and padded frames have them, and scans whose first lines were lost.  Taken for an image, they
+make defects of the columns beside.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
+from torch import Tensor
+
+#: So many pixels tell how bright a frame is, and whether one value is common.
+_SAMPLE = 2**14
+
+#: A line at the edge is flyback or a fault if its median lies beyond all but this part of the pixels, either
+#: way, by this part of the range between.
+_BEYOND, _FAR = 0.01, 0.25
+
+#: Lines at one edge that are left out for their brightness, at most.
+_MOST_BRIGHT = 8
+
+#: Lines that repeat any other, as where a frame was mirrored or wrapped around to fill its edges: this part
+#: of all at one edge at most, since what has a period repeats itself everywhere.
+_MOST_REPEATED = 0.125
+
+#: Lines that are left at least: what leaves fewer is no border.
+_LEAST_LEFT = 0.5
+
+#: A value that this part of the pixels has may be that of what was not recorded ...
+_COMMON = 0.005
+
+#: ... where it fills a square of this edge [lattice constants].
+_SOLID = 1.2
+
+Part = tuple[slice, slice]
+
+
+def recorded_part(pixels: NDArray[Any]) -> Part:
+    """The rows and columns of a frame less those at its edges that hold nothing new.
+
+    Those are lines of one value, lines that repeat the next one or any other, and lines that as a whole are
+    far brighter or darker than nearly all other pixels.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (M, N)
+        Intensities in any real unit.
+
+    Returns
+    -------
+    rows, columns : slice
+        All of them if less than half would be left along either axis, or if this is no image.
+    """
+    whole = (
+        slice(0, pixels.shape[0] if pixels.ndim else 0),
+        slice(0, pixels.shape[1] if pixels.ndim > 1 else 0),
+    )
+    if pixels.ndim != 2 or pixels.dtype.kind not in "uif" or min(pixels.shape) < 3:
+        return whole
+    part, before = whole, None
+    while part != before:
+        before = part
+        part = _trimmed(pixels, part)
+    are_enough = all(
+        len(range(*kept.indices(size))) >= _LEAST_LEFT * size
+        for kept, size in zip(part, pixels.shape, strict=True)
+    )
+    return part if are_enough else whole
+
+
+def _trimmed(pixels: NDArray[Any], part: Part) -> Part:
+    """A part of a frame less the lines at its edges that hold nothing new, rows first."""
+    rows, columns = part
+    low, high = _usual(pixels[part])
+    first, end = _ends(pixels[part], low, high)
+    rows = slice(rows.start + first, rows.start + end)
+    first, end = _ends(pixels[rows, columns].T, low, high)
+    return rows, slice(columns.start + first, columns.start + end)
+
+
+def _usual(pixels: NDArray[Any]) -> tuple[float, float]:
+    """Between which values no line's median is a wonder."""
+    step = max(1, pixels.size // _SAMPLE)
+    sample = pixels[:: max(1, math.isqrt(step)), :: max(1, math.isqrt(step))].ravel()
+    at = int(_BEYOND * len(sample))
+    parted = np.partition(sample, (at, len(sample) - 1 - at))
+    low, high = float(parted[at]), float(parted[-1 - at])
+    return low - _FAR * (high - low), high + _FAR * (high - low)
+
+
+def _ends(lines: NDArray[Any], low: float, high: float) -> tuple[int, int]:
+    """First line and end of those that are left."""
+    counts = []
+    for ordered in (lines, lines[::-1]):
+        number = bright = 0
+        while number < len(ordered) - 1:
+            line, others = ordered[number], ordered[number + 1 :]
+            if not ((line == line[0]).all() or (line == others[0]).all()):
+                if bright < _MOST_BRIGHT and not low <= float(np.median(line)) <= high:
+                    bright += 1
+                elif number >= _MOST_REPEATED * len(ordered) or not _is_among(line, others):
+                    break
+            number += 1
+        counts.append(number)
+    return counts[0], max(len(lines) - counts[1], counts[0] + 1)
+
+
+def _is_among(line: NDArray[Any], others: NDArray[Any]) -> bool:
+    """Whether a line is one of the others again."""
+    step = max(1, len(line) // 8)
+    alike = (others[:, ::step] == line[::step]).all(axis=1).nonzero()[0]
+    return bool((others[alike] == line).all(axis=1).any())
+
+
+def blank_areas(pixels: NDArray[Any], lattice_px: float) -> NDArray[np.bool_] | None:
+    """Where a frame has one value throughout, over more than a cell, as outside of an image that was turned.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (M, N)
+    lattice_px : float
+        Lattice constant [px].
+
+    Returns
+    -------
+    ndarray of shape (M, N), or None
+        None if there is no such area.
+    """
+    step = max(1, math.isqrt(pixels.size // _SAMPLE))
+    values, numbers = np.unique(pixels[::step, ::step], return_counts=True)
+    if numbers.max() < _COMMON * numbers.sum():
+        return None
+    has_value = pixels == values[numbers.argmax()]
+    edge = math.ceil(_SOLID * lattice_px)
+    solid = minimum_filter(has_value, edge, mode="nearest")
+    if not solid.any():
+        return None
+    blank: NDArray[np.bool_] = maximum_filter(solid, edge, mode="nearest", origin=-1 + edge % 2) & has_value
+    return blank
+
+
+def distance_from(blank: NDArray[np.bool_], places: Tensor) -> Tensor:
+    """Distance of places (K, 2) from the nearest blank pixel, shape (K,) [px]; 0 inside."""
+    row, column = places.round().long().cpu().clamp(min=0).T
+    rows, columns = blank.shape
+    away = torch.from_numpy(distance_transform_edt(~blank))
+    return away[row.clamp(max=rows - 1), column.clamp(max=columns - 1)].to(places)

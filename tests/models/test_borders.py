@@ -1,0 +1,89 @@
+"""What was not recorded is left out, and what was is not."""
+
+import numpy as np
+import pytest
+
+from models.borders import blank_areas, distance_from, recorded_part
+from models.mending import mend
+from models.reading import read_columns
+
+SHAPE = (200, 180)
+
+
+@pytest.fixture
+def image(make_honeycomb, draw, rng):
+    truth = make_honeycomb(SHAPE, lattice_px=11.0)
+    return rng.poisson(50 + 400 * draw(truth, SHAPE, sigma_px=1.8)).astype(np.float32)
+
+
+def padded(image, mode):
+    return np.pad(image, ((7, 3), (5, 9)), mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+def test_padding_is_left_out_and_columns_are_those_of_the_frame_without(image, mode):
+    frame = padded(image, mode)
+    assert recorded_part(frame) == (slice(7, 207), slice(5, 185))
+    without, found = read_columns(image), read_columns(frame)
+    assert found.part == (slice(7, 207), slice(5, 185))
+    assert np.allclose(found.lattice.positions.numpy(), without.lattice.positions.numpy() + [7, 5], atol=1e-3)
+    assert np.array_equal(found.moments.numpy(), without.moments.numpy())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda frame: frame.__setitem__(0, 0),
+        lambda frame: frame.__setitem__(0, 10 * frame[0]),
+        lambda frame: frame.__setitem__(slice(0, 3), frame[:3] * np.array([[9], [6], [4]])),
+    ],
+)
+def test_lost_and_bright_lines_at_an_edge_are_left_out(image, spoil):
+    for turn in range(4):
+        frame = np.rot90(image.copy(), turn)
+        spoil(frame)
+        rows, columns = recorded_part(frame)
+        assert 1 <= rows.start <= 3
+        assert rows.stop == frame.shape[0]
+        assert columns == slice(0, frame.shape[1])
+
+
+def test_nothing_is_left_out_of_what_was_recorded(make_honeycomb, draw, rng):
+    for angle in (0.0, 30.0, 7.0):  # rows of columns along the edge, too
+        for noise in (0.0, 0.3):
+            truth = make_honeycomb(SHAPE, lattice_px=12.0, angle_deg=angle)
+            frame = draw(truth, SHAPE, sigma_px=1.5) + rng.normal(0, noise, SHAPE)
+            assert recorded_part(frame) == (slice(0, 200), slice(0, 180))
+            assert blank_areas(frame, 12.0) is None
+
+
+def test_what_repeats_itself_everywhere_is_kept_whole(rng):
+    tile = rng.normal(0, 1, (40, 40))
+    assert recorded_part(np.tile(tile, (4, 4))) == (slice(0, 160), slice(0, 160))
+    assert recorded_part(np.repeat(np.repeat(tile, 2, axis=0), 2, axis=1)) == (slice(1, 79), slice(1, 79))
+
+
+def test_no_column_is_put_into_an_area_of_one_value_nor_counted_whole_beside_it(image):
+    row, column = np.indices(SHAPE)
+    blank = (row + column < 90) | (np.hypot(row - 140, column - 120) < 25)
+    frame = np.where(blank, np.median(image), image)
+    found = read_columns(frame)
+    assert found.blank == pytest.approx(blank.mean(), rel=0.05)
+    inside = distance_from(blank, found.lattice.positions).numpy()
+    assert (inside > 0).mean() > 0.99
+    assert not found.whole[(inside < 8)].any()
+    assert found.whole.sum() > 0.5 * len(inside)
+
+
+def test_a_line_that_comes_again_is_replaced_and_many_are_told(image):
+    frame = image.copy()
+    frame[60], frame[120:122] = frame[59], frame[119]
+    mended = mend(frame)
+    assert "3 scan lines (the first in row 60)" in mended.flags[0].message
+    assert np.allclose(mended.pixels[60], (frame[59] + frame[61]) / 2)
+    frame[150:170] = frame[149]
+    mended = mend(frame)
+    assert "20 scan lines (the first in row 150)" in mended.flags[1].message
+    assert np.array_equal(mended.pixels[150:170], frame[150:170])
+    doubled = np.repeat(image, 2, axis=0)
+    assert mend(doubled).pixels is doubled
