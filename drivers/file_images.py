@@ -39,6 +39,8 @@ class RawSignal:
     title: str = ""
     path: str = ""
     """Where in the file the array lies, if the file is a hierarchy."""
+    others: tuple[str, ...] = ()
+    """Where the other images of the hierarchy lie."""
 
 
 def frames_of(signal: RawSignal) -> tuple[NDArray[np.generic], tuple[Axis, Axis] | None]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ def facts_by_path(tags: Mapping[str, Tag], origin: str) -> Facts:
     return Facts(**found, notes=tuple(notes))
 
 
-def facts_by_name(tags: Mapping[str, Tag], origin: str, near: str) -> Facts:
+def facts_by_name(tags: Mapping[str, Tag], origin: str, near: str, others: Sequence[str] = ()) -> Facts:
     """Read NeXus and plain HDF5, where a field is known by its name and its unit.
 
     Parameters
@@ -69,6 +69,9 @@ def facts_by_name(tags: Mapping[str, Tag], origin: str, near: str) -> Facts:
     near : str
         Path of the image.  Of several values of a field, those count that share the longest leading
         path with it, so that each image finds its own detector; if these differ, none counts.
+    others : sequence of str
+        Paths of the file's other images.  What stands on the way to one of them, and not on the way to this
+        one, is that image's and does not count, even if there is no other value.
     """
     candidates: dict[str, list[tuple[int, str, Tag]]] = {}
     for path, tag in tags.items():
@@ -80,7 +83,14 @@ def facts_by_name(tags: Mapping[str, Tag], origin: str, near: str) -> Facts:
     found: dict[str, Any] = {}
     notes: list[str] = []
     for field, rows in candidates.items():
-        nearest = [row for row in rows if row[0] == max(rows)[0]] if len(rows) > 1 else rows
+        own = [row for row in rows if not _is_of_another(row[1], near, others)]
+        if not own:
+            notes.append(
+                f"{origin}: {field} is not used, for {' and '.join(path for _, path, _ in rows)} is said of "
+                "another image"
+            )
+            continue
+        nearest = [row for row in own if row[0] == max(one[0] for one in own)]
         values = {str(tag.value) + str(tag.unit) for _, _, tag in nearest}
         if len(values) > 1:
             notes.append(
@@ -195,6 +205,13 @@ def _meaning(name: str) -> tuple[str | None, str | None]:
         if lowered.endswith(suffix) and lowered.removesuffix(suffix) in NAMES:
             return NAMES[lowered.removesuffix(suffix)], unit
     return None, None
+
+
+def _is_of_another(path: str, near: str, others: Sequence[str]) -> bool:
+    """Whether a value lies in a branch of the file that leads to another image and not to this one."""
+    place, count = list(_parts(path))[:-1], _shared(path, near)
+    branch = place[: count + 1]
+    return len(branch) > count and any(list(_parts(other))[: count + 1] == branch for other in others)
 
 
 def _shared(path: str, other: str) -> int:

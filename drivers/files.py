@@ -111,7 +111,7 @@ def read_micrographs(path: Path | str, *, is_trusted: bool = False) -> Micrograp
 def _facts(signal: RawSignal, axes: tuple[Axis, Axis] | None, origin: str) -> Facts:
     """What the file knows of one signal: its tags, and its pixel size from the axes if it has any."""
     if signal.path:
-        facts = facts_by_name(signal.tags, origin, signal.path)
+        facts = facts_by_name(signal.tags, origin, signal.path, signal.others)
     else:
         facts = facts_by_path(signal.tags, origin)
     if axes is None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from drivers.contract.errors import InputError
-from drivers.file_images import Axis, RawSignal
+from drivers.file_images import SMALLEST_EDGE_PX, Axis, RawSignal
 from drivers.file_metadata import Tag
 
 
@@ -47,8 +47,16 @@ def read_nexus(path: Path) -> tuple[RawSignal, ...]:
             chosen = [(dataset, ()) for dataset in arrays if dataset.ndim >= 2]
         if not chosen:
             raise InputError("expected an image, found no array of two axes in the file")
+        paths = [str(dataset.name) for dataset, _ in chosen if sorted(dataset.shape)[-2] >= SMALLEST_EDGE_PX]
         return tuple(
-            RawSignal(np.asarray(dataset[()]), axes, tags, title=_title(dataset), path=str(dataset.name))
+            RawSignal(
+                np.asarray(dataset[()]),
+                axes,
+                tags,
+                title=_title(dataset),
+                path=str(dataset.name),
+                others=tuple(path for path in paths if path != dataset.name),
+            )
             for dataset, axes in chosen
         )
 

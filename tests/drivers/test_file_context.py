@@ -121,6 +121,25 @@ def test_values_that_differ_at_one_distance_are_noted_and_not_used():
     assert facts_by_name(tags, "a.h5", "/b/image").energy_kev.value == 60.0
 
 
+@pytest.mark.parametrize(
+    ("path", "is_used"),
+    [
+        ("/HAADF/inner_angle", False),
+        ("/HAADF/image/inner_angle", False),
+        ("/inner_angle", True),
+        ("/MAADF/inner_angle", True),
+        ("/MAADF/image/inner_angle", True),
+        ("/MAADF/detector/inner_angle", True),
+        ("/instrument/detector/inner_angle", True),
+    ],
+)
+def test_what_stands_beside_another_image_is_not_borrowed(path, is_used):
+    facts = facts_by_name({path: Tag(68.0, "mrad")}, "a.h5", "/MAADF/image", ("/HAADF/image",))
+    assert (facts.inner_mrad is not None) == is_used
+    said = f"a.h5: inner_mrad is not used, for {path} is said of another image"
+    assert (said in facts.notes) == (not is_used)
+
+
 def test_a_length_without_a_unit_is_no_pixel_size():
     facts = facts_by_name({"/pixel_size": Tag(0.02)}, "a.h5", "/image")
     assert facts.pixel_size_angstrom is None

@@ -5,6 +5,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -68,6 +69,20 @@ def test_reads_the_detectors_of_a_nexus_file_with_their_own_angles(samples):
     assert maadf.facts.dwell_us.value == pytest.approx(38.0)
     assert maadf.facts.energy_kev.value == pytest.approx(80.0)
     assert maadf.facts.energy_kev.source == "frame.nxs: /entry/instrument/ebeam_column/voltage"
+
+
+def test_an_image_of_an_hdf5_file_does_not_borrow_the_angles_of_another(samples):
+    with h5py.File(samples.folder / "two.h5", "w") as file:
+        for name in ("HAADF", "MAADF"):
+            file[f"{name}/image"] = samples.picture()
+        file["HAADF/matrix"] = np.eye(3)
+        file["HAADF/inner_angle_mrad"] = 68.0
+        file["optics/matrix"] = np.eye(3)
+        file["optics/energy"] = 80.0
+    haadf, maadf = read_micrographs(samples.folder / "two.h5").micrographs
+    assert haadf.facts.inner_mrad.value == 68.0
+    assert maadf.facts.inner_mrad is None
+    assert maadf.facts.energy_kev.value == haadf.facts.energy_kev.value == 80.0
 
 
 def test_reads_units_from_names_in_plain_hdf5(samples):
