@@ -1,6 +1,6 @@
 """From what files, settings and the operator know to one context, with the source of every value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -19,6 +19,9 @@ from drivers.contract.materials import check_dopant, find_host
 
 #: The command-line option of every field.
 OPTIONS: dict[str, str] = {field: "--" + field.replace("_", "-") for field in FIELDS}
+
+#: Numbers that differ by no more of the larger are the same, as measured angles and rounded ones are.
+_SAME = 0.02
 
 _V = TypeVar("_V", str, float)
 
@@ -87,7 +90,45 @@ def settle(*sources: Facts) -> Settled:
     return Settled(context=_context(known), facts=facts)
 
 
-def _first(field: str, sources: tuple[Facts, ...]) -> Any:
+def noted(file: Facts, *given: Facts) -> Facts:
+    """What a file says, with a note on each value in whose place another was given.
+
+    Numbers that agree to 2 % are the same.  A detector that the file merely names is compared only if the
+    name is one of a reference detector, for others mean nothing.
+
+    Parameters
+    ----------
+    file : Facts
+    *given : Facts
+        What goes before it, the first of which counts most.
+    """
+    notes = []
+    for field in FIELDS:
+        said, taken = getattr(file, field), _first(field, given)
+        if said is not None and taken is not None and _differ(field, said.value, taken.value, file):
+            notes.append(
+                f"{said.source} says {field} {_shown(said.value)}; {_shown(taken.value)} is taken instead "
+                f"({taken.source})"
+            )
+    known: dict[str, Any] = {field: getattr(file, field) for field in FIELDS}
+    return Facts(**known, notes=(*file.notes, *notes))
+
+
+def _differ(field: str, said: str | float, taken: str | float, file: Facts) -> bool:
+    """Whether two values of a field mean different things."""
+    if field == "detector":
+        has_angles = file.inner_mrad is not None and file.outer_mrad is not None
+        return not has_angles and str(said).upper() in DETECTORS and str(said).upper() != str(taken).upper()
+    if isinstance(said, str) or isinstance(taken, str):
+        return said != taken
+    return abs(said - taken) > _SAME * max(said, taken)
+
+
+def _shown(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _first(field: str, sources: Sequence[Facts]) -> Any:
     """Return the value of the first source that knows a field."""
     return next((value for source in sources if (value := getattr(source, field)) is not None), None)
 

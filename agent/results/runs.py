@@ -17,7 +17,7 @@ from agent.results.tables import csv_text
 from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import Facts
 from drivers.contract.maps import FrameReference, MapHeader, digest_pixels
-from drivers.file_context import settle
+from drivers.file_context import noted, settle
 from drivers.files import SUFFIXES, Micrograph, read_micrographs
 from models.analysis import Analyser, analyse
 from models.mean_patches import mean_patches
@@ -170,7 +170,7 @@ def _analyse_image(
     notes: tuple[str, ...],
 ) -> Done:
     """One image, from its pixels to files on disk."""
-    settled = settle(*given, micrograph.facts)
+    settled = settle(*given, noted(micrograph.facts, *given))
     image = micrograph.image
     reference = FrameReference(
         file=shown(path),

@@ -3,7 +3,7 @@ import pytest
 from drivers.contract.context import HAADF
 from drivers.contract.errors import InputError, UnknownMaterialError
 from drivers.contract.facts import Facts, Sourced
-from drivers.file_context import OPTIONS, facts_given, settle
+from drivers.file_context import OPTIONS, facts_given, noted, settle
 from drivers.file_metadata import Tag, facts_by_name, facts_by_path, flatten, pixel_size_fact
 
 EVERYTHING = {"host": "WSe2", "dopant": "Ti", "energy_kev": 80.0, "detector": "HAADF"}
@@ -98,6 +98,33 @@ def test_impossible_values_are_input_errors(changes, words):
 def test_an_unknown_material_keeps_its_own_error():
     with pytest.raises(UnknownMaterialError):
         settle(facts_given({**EVERYTHING, "host": "NaCl"}, "command line"))
+
+
+@pytest.mark.parametrize(
+    ("file", "notes"),
+    [
+        ({"inner_mrad": 30.0, "outer_mrad": 120.0, "detector": "MAADF"}, ["inner_mrad 30", "outer_mrad 120"]),
+        ({"inner_mrad": 67.5, "outer_mrad": 281.0, "energy_kev": 80.0, "detector": "HAADF Detector"}, []),
+        ({"energy_kev": 60.0, "host": "MoS2"}, ["host MoS2", "energy_kev 60"]),
+    ],
+)
+def test_what_a_file_says_otherwise_than_was_given_is_noted(file, notes):
+    given = facts_given({"host": "WSe2", "energy_kev": 80.0, "detector": "HAADF"}, "command line")
+    facts = facts_given(file, "a.h5")
+    told = noted(facts, given)
+    assert len(told.notes) == len(notes)
+    for note, part in zip(told.notes, notes, strict=True):
+        assert f" says {part}; " in note
+        assert note.startswith("a.h5: ")
+        assert "is taken instead (command line: --" in note
+    assert told.model_copy(update={"notes": ()}) == facts
+
+
+@pytest.mark.parametrize(("name", "is_noted"), [("MAADF", True), ("HAADF", False), ("ADF1", False)])
+def test_a_detectors_bare_name_that_is_not_the_given_one_is_noted_if_it_means_something(name, is_noted):
+    file = Facts(detector=Sourced[str](value=name, source="a.dm4: Signal Name"))
+    told = noted(file, facts_given({"detector": "HAADF"}, "command line"))
+    assert bool(told.notes) == is_noted
 
 
 @pytest.mark.parametrize(("value", "unit"), [(80.0, "keV"), (80e3, "V"), (80, "keV"), ("80000", "V")])

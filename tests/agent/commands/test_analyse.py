@@ -91,6 +91,19 @@ def test_what_a_file_says_and_is_not_used_is_told_below_the_table_once(image, tm
     assert capsys.readouterr().out.count("expected a value with its unit, found 4 without") == 1
 
 
+def test_angles_that_the_command_line_goes_before_are_told(image, tmp_path, capsys):
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        file["scan/image"] = image
+        file["scan/inner_angle_mrad"], file["scan/outer_angle_mrad"] = 68.0, 280.0
+    words = ["analyse", str(tmp_path / "one.h5"), *CONTEXT, "--out", str(tmp_path / "maps"), "--json"]
+    assert main(words) == 0
+    (summary,) = json.loads(capsys.readouterr().out)["images"]
+    assert summary["context"]["detector"]["inner_mrad"] == 30.0
+    told = "/scan/inner_angle_mrad says inner_mrad 68; 30 is taken instead (command line: --detector MAADF"
+    assert any(told in warning for warning in summary["warnings"])
+    assert told in (tmp_path / "maps" / "one.html").read_text()
+
+
 def test_options_go_before_the_config_file(image, tmp_path, capsys):
     np.save(tmp_path / "frame.npy", image)
     config = tmp_path / "columnist.toml"
