@@ -76,7 +76,8 @@ def evidence_weighed(state: State, event: EvidenceWeighed) -> Step:
         Notice(level="warning", text=f"{frame} is not in the evidence: {doubt}") for doubt in told.doubts
     )
     if told.changed:
-        text = f"{told.changed} columns have changed since they were seen last ({frame})"
+        what = "1 column has changed" if told.changed == 1 else f"{told.changed} columns have changed"
+        text = f"{what} since last seen ({frame})"
         actions += (Notice(level="warning", text=text, remedy="lower the dose, or the beam energy"),)
     state, more = _judged(state, told.verdict)
     actions += more
@@ -226,18 +227,20 @@ def _settle_score(state: State, request: Request, status: Status, outcome: str) 
 
 
 def _judged(state: State, verdict: Verdict | None) -> Step:
-    """Say it once when a goal is reached or cannot be, and once when that changes."""
+    """Say it once when a goal is reached or cannot be, and once when that has changed for good."""
     if verdict is None:
         return state, ()
-    before = state.evidence.verdict
-    state = replace(state, evidence=replace(state.evidence, verdict=verdict))
-    was = "not_yet" if before is None else before.status
-    if verdict.status == was:
+    before = state.evidence.told
+    told = before.after(verdict.status)
+    state = replace(state, evidence=replace(state.evidence, verdict=verdict, told=told))
+    if told.status == before.status:
         return state, ()
     what = {
         "reached": "the goal is reached: nothing more is asked for",
         "cannot_be": "the goal cannot be reached: nothing more is asked for",
-        "not_yet": "the goal is not reached any more",
+        "not_yet": "the goal is not reached any more"
+        if before.status == "reached"
+        else "the goal may be reached after all",
     }[verdict.status]
     text = f"{what}; {'; '.join(standing.sentence for standing in verdict.standings)}"
     if verdict.status == "cannot_be":

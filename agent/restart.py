@@ -5,7 +5,7 @@ from dataclasses import replace
 from agent import follow_frames, follow_requests
 from agent.actions import Action, Notice
 from agent.events import AnalysisMoved, RecordingHeld, SessionResumed
-from agent.state import State
+from agent.state import State, Told
 from drivers.contract.instrument import SwitchEnergy
 
 Step = tuple[State, tuple[Action, ...]]
@@ -42,6 +42,7 @@ def session_resumed(state: State, event: SessionResumed) -> Step:
             pending=None,
             early=None,
             verdict=None,
+            told=Told(),
         ),
         instruments=(),
         confirmed_s=None,

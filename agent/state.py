@@ -5,12 +5,16 @@ from typing import Literal
 
 from agent.assessment import Score
 from agent.frames import FrameRef
+from agent.goals import Status as GoalStatus
 from agent.goals import Verdict
 from agent.ledger import Exposure, Ledger, Shift
 from agent.requests import Repeat, Request, Status, Wish
 from agent.settings import Mode, Rules
 from drivers.contract.facts import Settled
 from drivers.contract.instrument import Capabilities, InstrumentState
+
+#: Verdicts in a row that make a change lasting: columns come into view and leave it from map to map.
+LASTING = 10
 
 #: States of the instrument that are kept to tell how it stood while a frame was taken.
 _STATES_KEPT = 16
@@ -85,6 +89,35 @@ class Doses:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What has been said of the goals: each status at once when it comes first, later only if it lasts.
+
+    Parameters
+    ----------
+    status : str
+        The one that was said last; ``"not_yet"`` needs no saying at first.
+    ever : tuple of str
+        All that were said.
+    other : str
+        The present one.
+    since : int
+        For so many verdicts in a row.
+    """
+
+    status: GoalStatus = "not_yet"
+    ever: tuple[GoalStatus, ...] = ("not_yet",)
+    other: GoalStatus = "not_yet"
+    since: int = 0
+
+    def after(self, status: GoalStatus) -> "Told":
+        """What has been said once a verdict has come: of this one, if it is news."""
+        since = self.since + 1 if status == self.other else 1
+        if status == self.status or (status in self.ever and since < LASTING):
+            return replace(self, other=status, since=since)
+        return Told(status=status, ever=tuple(dict.fromkeys((*self.ever, status))), other=status, since=since)
+
+
+@dataclass(frozen=True)
 class Evidence:
     """How far the weighing of maps is, and what came of it.
 
@@ -109,6 +142,8 @@ class Evidence:
         Scans of the field, and of windows of it, that told nothing since one did.
     verdict : Verdict or None
         How far the goals are.
+    told : Told
+        What has been said of that.
     drift_angstrom : tuple of float
         How far the specimen has gone since the first map.
     repeats : tuple of Repeat
@@ -126,6 +161,7 @@ class Evidence:
     vain_fields: int = 0
     vain_windows: int = 0
     verdict: Verdict | None = None
+    told: Told = field(default_factory=Told)
     drift_angstrom: Shift = (0.0, 0.0)
     repeats: tuple[Repeat, ...] = ()
 

@@ -19,6 +19,7 @@ from agent.frames import FrameRef
 from agent.goals import ColumnsGoal, Standing, Verdict
 from agent.requests import Promise, Wish
 from agent.settings import LimitSettings, PolicySettings, Rules
+from agent.state import LASTING
 from drivers.contract.context import MAADF
 from drivers.contract.header import Window
 from drivers.contract.instrument import (
@@ -425,6 +426,41 @@ def test_a_goal_that_is_reached_or_cannot_be_is_told_once(make, begun):
     state, actions = make.run_through(events, state)
     assert texts(actions).count("the goal cannot be reached: nothing more is asked for; 100 of 900") == 1
     assert told(actions) == []
+
+
+def test_a_goal_that_flaps_is_told_again_only_when_the_change_lasts(make, begun):
+    def verdict(status):
+        return Verdict(
+            status=status, standings=(Standing(goal=goal, status=status, value=0.1, sentence="n of m"),)
+        )
+
+    goal, state, said = ColumnsGoal(most_entropy_nats=0.05), begun(None)[0], []
+    course = [*["reached", "cannot_be"] * 10, *["reached"] * LASTING, *["not_yet"] * LASTING]
+    for number, status in enumerate(course, 1):
+        events = [
+            seen(make, number),
+            make.frame_mapped(number),
+            weighed(make, number, verdict=verdict(status)),
+        ]
+        state, actions = make.run_through(events, state)
+        said += [(number, text) for text in texts(actions).split(" | ") if text]
+    assert said == [
+        (1, "the goal is reached: nothing more is asked for; n of m"),
+        (2, "the goal cannot be reached: nothing more is asked for; n of m"),
+        (20 + LASTING, "the goal is reached: nothing more is asked for; n of m"),
+        (20 + 2 * LASTING, "the goal is not reached any more; n of m"),
+    ]
+    assert state.evidence.verdict.status == "not_yet", "the standing itself is always that of the last map"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(1, "1 column has changed since"), (3, "3 columns have changed since")]
+)
+def test_columns_that_changed_are_counted(make, begun, count, text):
+    state, _ = begun(None)
+    events = [seen(make, 1), make.frame_mapped(1), weighed(make, 1, changed=count)]
+    _, actions = make.run_through(events, state)
+    assert texts(actions).startswith(text)
 
 
 # In doubt.
