@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from agent.actions import Action, Notice
 from agent.interlocks import Circumstances
 from agent.ledger import Exposure, Ledger, exposure_of_command, exposure_of_frame
 from agent.state import Doses, Reservation, State
@@ -27,6 +28,23 @@ def book_frame(state: State, header: FrameHeader) -> State:
     return _booked(
         replace(state, doses=replace(state.doses, group=None if group is None else group.group)), exposure
     )
+
+
+def note_excess(state: State) -> tuple[State, tuple[Action, ...]]:
+    """Say once when the frames that came, whoever asked for them, have brought a region past the limit."""
+    doses, limit = state.doses, state.rules.limits.dose_e_per_a2
+    if not limit or doses.is_over or doses.last is None:
+        return state, ()
+    taken = doses.ledger.most_in(doses.last.box, state.evidence.drift_angstrom)
+    if taken <= limit:
+        return state, ()
+    text = (
+        f"a region of the specimen has taken {taken:.3g} e/Å², and limits.dose_e_per_a2 is {limit:.3g}: the "
+        "instrument's own scanning has passed it, and no scan there is asked for any more"
+    )
+    remedy = "a live scan is yours to stop; move on, or raise the limit"
+    state = replace(state, doses=replace(doses, is_over=True))
+    return state, (Notice(level="warning", text=text, remedy=remedy),)
 
 
 def book_lost(state: State, count: int) -> State:

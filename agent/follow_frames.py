@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from agent.actions import Action, AnalyseFrame, Notice, PublishMap, RejectFrame, SkipFrame
-from agent.booking import book_frame, book_lost
+from agent.booking import book_frame, book_lost, note_excess
 from agent.contexts import DoubtError, settle_frame
 from agent.events import AnalysisFailed, FrameMapped, FramesDropped, FrameSeen, FrameSpoiled
 from agent.follow_evidence import is_behind, lose_frame, note_asked, queue_map
@@ -36,15 +36,17 @@ def frame_seen(state: State, event: FrameSeen) -> Step:
         return _reject(state, RejectFrame(frame=frame, reason=objection[0], remedy=objection[1]))
     state, gap = _note_gap(state, frame)
     state = note_asked(book_frame(state, header), header, frame)
+    state, excess = note_excess(state)
+    told = (*gap, *excess)
     try:
         settled = _settle(state, header)
     except DoubtError as doubt:
         verdict = RejectFrame(frame=frame, reason=doubt.reason, remedy=doubt.remedy, is_quarantined=True)
         state, actions = _reject(state, verdict)
         state, lost = lose_frame(state, frame, doubt.reason)
-        return state, (*gap, *actions, *lost)
+        return state, (*told, *actions, *lost)
     state, actions = go_on(replace(state, waiting=(*state.waiting, (frame, settled))))
-    return state, (*gap, *actions)
+    return state, (*told, *actions)
 
 
 def frame_spoiled(state: State, event: FrameSpoiled) -> Step:

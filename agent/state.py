@@ -80,12 +80,15 @@ class Doses:
         Scan that was booked last, of those that several detectors read at once.
     reserved : tuple of Reservation
         Scans that were asked for and have not come.
+    is_over : bool
+        Whether it was said that a region has taken more than the limit.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
     last: Exposure | None = None
     group: str | None = None
     reserved: tuple[Reservation, ...] = ()
+    is_over: bool = False
 
 
 @dataclass(frozen=True)

@@ -572,6 +572,24 @@ def test_the_ledger_counts_all_frames_and_stops_what_would_pass_the_limit(make):
     assert "would pass the limit" in state.requests[-1].outcome
 
 
+def test_a_dose_past_the_limit_by_the_instruments_own_scanning_is_said_once(make):
+    rules = rules_of(dose_e_per_a2=250.0)
+    state, _ = make.run_through([make.opened(rules), make.link_made(state=make.state_of(**SCAN))])
+    said = []
+    for number in range(5):
+        state, actions = make.run_through([seen(make, number)], state)
+        said.append(texts(actions))
+    assert [bool(text) for text in said] == [False, False, True, False, False]
+    assert "has taken 300 e/Å², and limits.dose_e_per_a2 is 250" in said[2]
+
+
+def test_without_a_limit_of_dose_nothing_is_said_of_it(make):
+    rules = rules_of(dose_e_per_a2=0.0)
+    events = [make.opened(rules), make.link_made(state=make.state_of(**SCAN))]
+    _, actions = make.run_through([*events, seen(make, 0, dose_e_per_a2=1e7)])
+    assert "e/Å²" not in texts(actions)
+
+
 def test_stopping_ends_what_is_open(make, begun):
     state, _ = begun(wish_of())
     state, actions = make.run_through([ended(13.0), OperatorSpoke(at_s=14.0, order=Stop())], state)
