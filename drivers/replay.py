@@ -7,7 +7,7 @@ refuses.
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -137,6 +137,22 @@ class ReplayMicroscope:
             except CommandRefusedError as error:
                 raise InputError(str(error)) from error
 
+    @property
+    def unplayed(self) -> str:
+        """Which frames are not played by themselves, and why, for people; empty if all are."""
+        if self._is_following:
+            return ""
+        played = {index for scan in self._scans for index in scan}
+        left = [held for index, held in enumerate(self._recording.frames) if index not in played]
+        if not left:
+            return ""
+        return (
+            f"{len(left)} of {len(self._recording.frames)} frames are not played unless they are asked for: "
+            f"they are of {_contents(left)}, and what is played is of "
+            f"{' and '.join(self._setting.detectors) or 'no known detector'} at "
+            f"{_energy(self._setting.energy_kev)}"
+        )
+
     def capabilities(self) -> Capabilities:
         """What the recording can answer."""
         detectors, energies = detectors_of(self._recording), energies_of(self._recording)
@@ -237,9 +253,10 @@ class ReplayMicroscope:
         """Go on with the frames of a setting, at the position where it is."""
         scans = scans_with(self._recording, setting)
         if not scans:
+            held = _contents(self._recording.frames)
             raise CommandRefusedError(
                 f"{self._recording.name} holds no frame at {_energy(setting.energy_kev)} of "
-                f"{' and '.join(setting.detectors) or 'no known detector'}; it holds {self._contents()}"
+                f"{' and '.join(setting.detectors) or 'no known detector'}; it holds {held}"
             )
         self._setting, self._scans, self._is_following = setting, scans, False
         self._break_off()
@@ -333,15 +350,17 @@ class ReplayMicroscope:
             known |= {"window": window, "field_shape_px": _grid(held)}
         return Exposure(pixels, FrameFacts(**known))
 
-    def _contents(self) -> str:
-        found = dict.fromkeys(
-            (
-                held.facts.energy_kev,
-                held.facts.detector.name if held.facts.detector else "an unnamed detector",
-            )
-            for held in self._recording.frames
+
+def _contents(frames: Sequence[Held]) -> str:
+    """The contexts of some frames, each once."""
+    found = dict.fromkeys(
+        (
+            held.facts.energy_kev,
+            held.facts.detector.name if held.facts.detector else "an unnamed detector",
         )
-        return ", ".join(f"{name} at {_energy(energy)}" for energy, name in found)
+        for held in frames
+    )
+    return ", ".join(f"{name} at {_energy(energy)}" for energy, name in found)
 
 
 def _grid(held: Held) -> tuple[int, int]:

@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--simulate", action="store_true", help="start the simulated microscope, and run on it"
     )
     source.add_argument(
-        "--replay", metavar="FOLDER", type=Path, help="a recorded session or folder of frames"
+        "--replay",
+        metavar="FOLDER",
+        type=Path,
+        help="a recorded session, or a folder of frames, of which those of the first's detector are played",
     )
     source.add_argument(
         "--watch", metavar="FOLDER", type=Path, help="a folder that micrographs are written into"
@@ -254,11 +257,14 @@ def choose_source(arguments: argparse.Namespace, settings: Settings, name: str) 
         for note in recording.notes:
             print(note, file=sys.stderr)
         options = ReplayOptions(speed=arguments.speed or float("inf"), at_end=arguments.at_end)
-        with serve_driver(ReplayMicroscope(recording, options), f"recording {arguments.replay}") as source:
+        microscope = ReplayMicroscope(recording, options)
+        if microscope.unplayed:
+            print(f"{microscope.unplayed} (--mode auto --at-end loop lets the agent ask)", file=sys.stderr)
+        with serve_driver(microscope, f"recording {arguments.replay}") as source:
             yield source
     elif arguments.watch:
-        microscope = WatchMicroscope(arguments.watch, takes_present=arguments.present)
-        with serve_driver(microscope, f"watched folder {arguments.watch}") as source:
+        watching = WatchMicroscope(arguments.watch, takes_present=arguments.present)
+        with serve_driver(watching, f"watched folder {arguments.watch}") as source:
             yield source
     else:
         yield Source(settings.source.connect, "a bridge", False)

@@ -120,7 +120,10 @@ def build_microscope(arguments: argparse.Namespace) -> Microscope:
         at_end=arguments.at_end or ("end" if ends else "hold"),
         detectors=tuple(arguments.start_with),
     )
-    return ReplayMicroscope(recording, options)
+    microscope = ReplayMicroscope(recording, options)
+    if microscope.unplayed:
+        print(f"{microscope.unplayed} (or begun with: --start-with)", file=sys.stderr)
+    return microscope
 
 
 def _speed(text: str) -> float:

@@ -67,6 +67,14 @@ def take(microscope, count=1):
     return found
 
 
+def test_frames_that_are_not_played_are_counted_and_the_reason_told():
+    told = replay("H1", "M1", "H2", "M2", "M3").unplayed
+    assert told.startswith("3 of 5 frames are not played unless they are asked for")
+    assert "they are of MAADF at 80 keV, and what is played is of HAADF at 80 keV" in told
+    assert replay("H1", "H2").unplayed == ""
+    assert replay("H1", "M1", is_series=True).unplayed == ""
+
+
 def test_a_collection_plays_the_frames_of_one_detector():
     microscope = replay("H1", "M1", "H2", "M2", at_end="end")
     assert take(microscope, 2) == ["H1", "H2"]
