@@ -198,7 +198,8 @@ def _export_map(
     contents = {"csv": csv_text(defect_map).encode(), "nexus": nexus_bytes(defect_map, pixels)}
     shown: list[ReportImage] = []
     if with_pictures:
-        name = f"frame {mapped.header.sequence} of {mapped.header.session}"
+        file = defect_map.header.frame.file
+        name = f"frame {mapped.header.sequence} of {mapped.header.session}" + (f" ({file})" if file else "")
         patches, counts = mean_patches(pixels, defect_map)
         contents["overlay"] = overlay_png(defect_map, pixels, name)
         contents["patches"] = patches_png(patches, counts, defect_map.header.settled.context.specimen.host)

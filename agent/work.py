@@ -72,6 +72,7 @@ class ColumnAnalysis:
         frame = FrameReference(
             session=header.session,
             sequence=header.sequence,
+            file=header.source,
             shape=header.shape,
             sha256=digest_pixels(pixels),
         )

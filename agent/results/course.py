@@ -22,13 +22,13 @@ class CoursePoint:
 
 
 def course_csv(points: Sequence[CoursePoint]) -> str:
-    """One line a map: context, counts, concentrations with intervals, entropy."""
+    """One line a map: context, counts, concentrations with intervals, entropy, flags, the frame's file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     shares = [f"{defect}_{end}" for defect in _COLOURS for end in ("share", "low", "high")]
     writer.writerow(
         ["session", "sequence", "at_s", "host", "dopant", "energy_kev", "detector", "pixel_size_angstrom"]
-        + ["columns", *CLASS_NAMES, *shares, "mean_entropy_nats", "flags"]
+        + ["columns", *CLASS_NAMES, *shares, "mean_entropy_nats", "flags", "file"]
     )
     for point in points:
         header, context = point.header, point.header.settled.context
@@ -44,6 +44,7 @@ def course_csv(points: Sequence[CoursePoint]) -> str:
             + [f"{header.scale.pixel_size_angstrom:.6g}", header.columns]
             + [getattr(header.counts, name) for name in CLASS_NAMES]
             + [*numbers, f"{header.mean_entropy_nats:.6g}", " ".join(flag.kind for flag in header.flags)]
+            + [header.frame.file or ""]
         )
     return text.getvalue()
 

@@ -126,6 +126,7 @@ def _write_provenance(entry: Any, defect_map: DefectMap) -> None:
     header = defect_map.header
     process = _group(entry, "summary", "NXprocess")
     process["header_json"] = header.model_dump_json()
+    process["file"] = f"{header.frame.file or 'none'} {header.frame.label}".strip()
     scale = _group(process, "scale", "NXcollection")
     scale["lattice_px"] = header.scale.lattice_px
     scale["lattice_px"].attrs["units"] = "pixel"

@@ -226,7 +226,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     step(link_made(100.1))
     for sequence, number in ((0, 3), (1, 4), (1, 4)):
         frame = build_frame(
-            FACTS.model_copy(update={"pixel_size_angstrom": 0.234}),
+            FACTS.model_copy(update={"pixel_size_angstrom": 0.234, "source": f"scan {number}.dm4"}),
             monolayer(seed=number),
             session=SESSION,
             sequence=sequence,

@@ -49,6 +49,13 @@ def test_a_window_is_read_within_its_field(analysis, frames):
     assert same.all()
 
 
+def test_a_map_names_the_file_that_its_frame_came_from(analysis, frames):
+    analysis.forget()
+    for number, (pixels, header) in enumerate(frames):
+        named = header.model_copy(update={"source": f"scan {number}.dm4"})
+        assert analysis.run(pixels, SETTLED, named).header.frame.file == f"scan {number}.dm4"
+
+
 def test_lost_lines_of_a_field_and_of_a_window_are_mended_before_both_are_laid_together(analysis, frames):
     (whole, whole_header), (part, part_header) = frames
     made = []

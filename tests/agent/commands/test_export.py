@@ -36,15 +36,22 @@ def test_every_map_is_written_with_the_course_and_a_report(recorded, tmp_path, c
         rows = list(csv.DictReader(file))
     assert [int(row["columns"]) for row in rows] == [each.defect_map.header.columns for each in mapped]
     assert rows[1]["detector"] == "HAADF"
+    assert [row["file"] for row in rows] == ["scan 3.dm4", "scan 4.dm4"]
     kinds = Counter(flag.kind for each in mapped for flag in each.defect_map.header.flags)
     assert kinds
     assert summary["flags"] == kinds
     with h5py.File(out / "frame_000001.nxs") as file:
         image = file["entry/measurement/event1/image1/image/intensity"][()]
+        assert file["entry/summary/file"][()] == b"scan 4.dm4"
     np.testing.assert_array_equal(image, mapped[1].pixels)
     page = (out / "report.html").read_text()
     assert all(f"<tr><td>{kind}</td>" in page for kind in kinds)
-    for expected in ("frame 0 of bridge-1", "request r1 proposed", "frame 1 of bridge-1", "data:image/png"):
+    for expected in (
+        "frame 0 of bridge-1 (scan 3.dm4)",
+        "request r1 proposed",
+        "frame 1 of bridge-1",
+        "data:image/png",
+    ):
         assert expected in page
 
 
