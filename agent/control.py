@@ -12,8 +12,9 @@ import zmq
 import zmq.asyncio
 from pydantic import TypeAdapter, ValidationError
 
-from agent.events import OperatorSpoke, Order
+from agent.events import Approve, Deny, OperatorSpoke, Order
 from agent.state import State
+from drivers.addresses import connect
 from drivers.contract.codec import explain
 from drivers.contract.errors import InputError
 from drivers.keys import ClientKeys
@@ -125,11 +126,24 @@ async def _answer(
         order = _ORDERS.validate_json(text)
     except ValidationError as error:
         return {"ok": False, "problem": explain(error)}
+    before = look()
     try:
         said = await asyncio.wait_for(ask(OperatorSpoke(at_s=clock(), order=order)), _PATIENCE_S)
     except TimeoutError:
         return {"ok": False, "problem": f"the agent took the order and gave no answer in {_PATIENCE_S:g} s"}
-    return {"ok": True, "said": said, **describe(look())}
+    return {"ok": True, "done": _is_done(order, before, look()), "said": said, **describe(look())}
+
+
+def _is_done(order: Any, before: State, after: State) -> bool:
+    """Whether an order did what it says: an answer needs a request that waits, and may come too late."""
+    if not isinstance(order, Approve | Deny):
+        return True
+    was, now = (
+        next((one.status for one in state.requests if one.id == order.request), None)
+        for state in (before, after)
+    )
+    is_as_told = now == "denied" if isinstance(order, Deny) else now not in ("failed", "expired")
+    return was == "proposed" and is_as_told
 
 
 def describe(state: State) -> dict[str, Any]:
@@ -158,7 +172,7 @@ def send_order(
     Raises
     ------
     InputError
-        If no agent answers, or it did not understand.
+        If the address is none, no agent answers, or it did not understand.
     """
     if keys is not None and order["kind"] != "status":
         status = send_order(address, {"kind": "status"}, timeout_s, keys=keys)
@@ -168,7 +182,7 @@ def send_order(
         socket.setsockopt(zmq.RCVTIMEO, int(timeout_s * 1000))
         if keys is not None:
             keys.show(socket)
-        socket.connect(address)
+        connect(socket, address)
         socket.send(json.dumps(order).encode())
         try:
             answer = json.loads(socket.recv())

@@ -10,6 +10,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from drivers.addresses import connect
 from drivers.contract.errors import InputError
 from drivers.contract.maps import columns_from_bytes
 from drivers.keys import ClientKeys
@@ -70,6 +71,11 @@ class Listener:
         Only these; none for all but documents.
     keys : ClientKeys, optional
         For an agent that asks for them.
+
+    Raises
+    ------
+    InputError
+        If an address is none.
     """
 
     def __init__(
@@ -87,7 +93,11 @@ class Listener:
         self._socket.setsockopt(zmq.LINGER, 0)
         if keys is not None:
             keys.show(self._socket)
-        self._socket.connect(maps)
+        try:
+            connect(self._socket, maps)
+        except InputError:
+            self._socket.close()
+            raise
         for topic in self._topics or ("",):
             self._socket.subscribe(topic)
 
@@ -133,7 +143,7 @@ class Listener:
             asking.setsockopt(zmq.LINGER, 0)
             if self._keys is not None:
                 self._keys.show(asking)
-            asking.connect(self._snapshot)
+            connect(asking, self._snapshot)
             asking.send(b"")
             if not asking.poll(_SNAPSHOT_MS):
                 return

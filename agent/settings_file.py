@@ -99,7 +99,7 @@ def _line(field: str, default: object, about: FieldInfo) -> str:
 def _from_file(path: Path) -> tuple[_Tree, dict[str, str]]:
     """Read the file into sections, and say at which line each field stands."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(
             f"settings {path}: no such file; write one with `columnist config init {path}`"

@@ -1,4 +1,8 @@
-"""Where a bridge is found."""
+"""Where a bridge, or an agent, is found."""
+
+from typing import Any
+
+import zmq
 
 from drivers.contract.errors import InputError
 
@@ -20,3 +24,19 @@ def endpoint(address: str) -> tuple[str, int]:
     if not host or any(sign in host for sign in "/ ") or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"expected an address such as tcp://127.0.0.1:{CONTROL_PORT}, found {address!r}")
     return host, int(port)
+
+
+def connect(socket: "zmq.Socket[Any]", address: str) -> None:
+    """Connect a socket to an address as ZeroMQ takes it.
+
+    Raises
+    ------
+    InputError
+        If it is no such address.
+    """
+    try:
+        socket.connect(address)
+    except zmq.ZMQError as error:
+        raise InputError(
+            f"expected an address such as tcp://127.0.0.1:5880, found {address!r} ({error})"
+        ) from None

@@ -91,7 +91,7 @@ def read_script(path: Path) -> Script:
         If it is none.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         if set(tree) - {"fault"}:
             raise InputError(f"{path}: expected [[fault]] alone, found {', '.join(sorted(tree))}")
         return _SCRIPT.validate_json(json.dumps(tree.get("fault", []), default=str))

@@ -157,7 +157,7 @@ def _with_angles(facts: Facts, named: Facts) -> Facts:
 def _described(path: Path) -> tuple[Facts, list[tuple[str, str | None, Facts]] | None]:
     """Read a description: a table ``context`` of all frames, and tables ``frame`` of each."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: expected a description in TOML: {error}") from error
     unknown = sorted(set(tree) - {"context", "frame"})

@@ -17,6 +17,7 @@ from agent.commands.options import make_folder
 from agent.results.names import JOINT_REPORT, ResultNames
 from agent.results.report import Failure, ReportImage, report_html
 from agent.results.runs import Done, Failed, analyse_file, describe, find_files, write_all
+from agent.settings import Settings
 from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import FIELDS, TEXT_FIELDS, Facts
 from drivers.file_context import OPTIONS, facts_given
@@ -114,12 +115,19 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
         If it cannot be read, or holds anything but the tables and keys that are known.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(
             f"{path}: expected a TOML file, found {error}; for example\n{CONFIG_EXAMPLE}"
         ) from error
     known: Mapping[str, Sequence[str]] = {"context": FIELDS, "analysis": ("model", "device")}
+    foreign = [table for table in tree if table in Settings.model_fields and table not in known]
+    if foreign:
+        raise InputError(
+            f"{path}: found [{foreign[0]}]: this is a file of the daemon's settings, as `columnist config "
+            "init` writes it for `columnist run`; expected one of [context] and [analysis] alone, for example\n"
+            f"{CONFIG_EXAMPLE}"
+        )
     for table, content in tree.items():
         if table not in known or not isinstance(content, dict):
             raise InputError(

@@ -5,6 +5,7 @@ The five share a module for they differ in one message; which it is, the parser'
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the order and print the answer."""
+    """Send the order and print the answer; 1 if nothing came of it, as of a request that has ended."""
     publish = read_settings(arguments).publish
     keys = read_keys(Path(arguments.keys)) if arguments.keys else None
     answer = send_order(arguments.at or publish.control, _order(arguments), arguments.timeout, keys=keys)
+    is_done = answer.get("done", True)
     if arguments.json:
         print(json.dumps(answer, indent=1))
-        return 0
-    for line in answer.get("said", []):
-        print(line)
-    if "said" not in answer:
+    elif "said" not in answer:
         _show(answer)
-    return 0
+    for line in [] if arguments.json else answer.get("said", []):
+        print(line, file=sys.stdout if is_done else sys.stderr)
+    return 0 if is_done else 1
 
 
 def _order(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _described(folder: Path) -> list[LabelledImage]:
     """Images of a folder with a description."""
     path = folder / DESCRIPTION
     try:
-        tree = tomllib.loads(path.read_text())
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected TOML, found {error}; see the example:\n{EXAMPLE}") from error
     entries = tree.get("image")

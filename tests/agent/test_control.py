@@ -9,6 +9,8 @@ import zmq
 import zmq.asyncio
 
 from agent.control import OrderBook, send_order, take_orders
+from agent.decide import decide
+from agent.events import Ticked
 from agent.publish import address_of, bind
 from agent.state import State
 from drivers.contract.errors import InputError
@@ -18,7 +20,8 @@ from drivers.contract.errors import InputError
 async def agent(state, ask):
     context = zmq.asyncio.Context()
     socket = bind(context, zmq.ROUTER, "tcp://127.0.0.1:0", "publish.control")
-    task = asyncio.create_task(take_orders(socket, ask, lambda: state, lambda: 5.0))
+    look = state if callable(state) else lambda: state
+    task = asyncio.create_task(take_orders(socket, ask, look, lambda: 5.0))
     try:
         yield address_of(socket)
     finally:
@@ -45,6 +48,32 @@ async def test_an_order_is_put_to_the_agent_and_its_answer_comes_back(make):
     assert answer["said"] == ["request r1 is approved"]
     assert (answer["mode"], answer["link"]) == ("auto", "up")
     assert (asked[0].order.request, asked[0].at_s) == ("r1", 5.0)
+
+
+@pytest.mark.parametrize("kind", ["approve", "deny"])
+async def test_an_answer_tells_whether_the_order_did_what_it_says(make, kind):
+    link = make.link_made(state=make.state_of(shape_px=(16, 16)))
+    kept = [make.run_through([make.opened(mode="advise", rule="value"), link, Ticked(at_s=2.0)])[0]]
+    assert [request.id for request in kept[0].requests] == ["r1"]
+
+    async def ask(event):
+        kept[0], actions = decide(kept[0], event)
+        return make.kinds(actions)
+
+    async with agent(lambda: kept[0], ask) as address:
+        done = [
+            (await asyncio.to_thread(send_order, address, {"kind": kind, "request": name}))["done"]
+            for name in ("r9", "r1", "r1")
+        ]
+    assert done[0] is False, "there is no such request"
+    assert done[1] is (kind == "deny"), "a dose that is not known keeps the scan from being sent"
+    assert done[2] is False, "it has ended"
+
+
+async def test_an_address_that_is_none_is_said_so():
+    for address in ("foo", "", "tcp://", "tcp://here"):
+        with pytest.raises(InputError, match="expected an address such as tcp://"):
+            send_order(address, {"kind": "status"})
 
 
 async def test_the_status_asks_nobody():

@@ -22,6 +22,11 @@ def test_the_template_explains_every_field_and_is_the_defaults(tmp_path):
     assert load_settings(tmp_path / "columnist.toml") == Settings()
 
 
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    (tmp_path / "columnist.toml").write_text('[context]\nhost = "MoS2"\n', encoding="utf-8-sig")
+    assert load_settings(tmp_path / "columnist.toml").context.host == "MoS2"
+
+
 def test_the_template_with_all_of_it_uncommented_is_sound(tmp_path):
     lines = template().splitlines()
     path = tmp_path / "columnist.toml"

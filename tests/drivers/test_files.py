@@ -215,10 +215,24 @@ def test_reads_compressed_tiff(tmp_path, compression):
     np.testing.assert_array_equal(read_micrographs(path).micrographs[0].image, COUNTS)
 
 
-def write_tiff(path, **options):
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_a_tiff_file_in_which_0_is_white_is_turned_round(tmp_path, kind):
+    pixels = (COUNTS % 250).astype(kind)
+    write_tiff(tmp_path / "image.tif", data=np.iinfo(kind).max - pixels, photometric="miniswhite")
+    (only,) = read_micrographs(tmp_path / "image.tif").micrographs
+    np.testing.assert_array_equal(only.image, pixels)
+
+
+def test_a_tiff_file_in_which_0_is_white_and_nothing_black_is_refused(tmp_path):
+    write_tiff(tmp_path / "image.tif", data=PICTURE.astype(np.float32), photometric="miniswhite")
+    with pytest.raises(InputError, match="found that 0 is white among values without a largest one"):
+        read_micrographs(tmp_path / "image.tif")
+
+
+def write_tiff(path, data=None, photometric="minisblack", **options):
     from tifffile import imwrite
 
-    imwrite(path, COUNTS, photometric="minisblack", **options)
+    imwrite(path, COUNTS if data is None else data, photometric=photometric, **options)
 
 
 COUNTS = np.random.default_rng(3).integers(0, 4000, (48, 40)).astype(np.uint16)

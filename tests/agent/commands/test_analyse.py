@@ -91,6 +91,13 @@ def test_what_a_file_says_and_is_not_used_is_told_below_the_table_once(image, tm
     assert capsys.readouterr().out.count("expected a value with its unit, found 4 without") == 1
 
 
+def test_a_file_of_the_daemons_settings_is_known_for_what_it_is(tmp_path, capsys):
+    config = tmp_path / "columnist.toml"
+    assert main(["config", "init", str(config)]) == 0
+    assert main(["analyse", "a.npy", "--config", str(config)]) == 2
+    assert "a file of the daemon's settings" in capsys.readouterr().err
+
+
 def test_angles_that_the_command_line_goes_before_are_told(image, tmp_path, capsys):
     with h5py.File(tmp_path / "one.h5", "w") as file:
         file["scan/image"] = image
@@ -107,7 +114,8 @@ def test_angles_that_the_command_line_goes_before_are_told(image, tmp_path, caps
 def test_options_go_before_the_config_file(image, tmp_path, capsys):
     np.save(tmp_path / "frame.npy", image)
     config = tmp_path / "columnist.toml"
-    config.write_text('[context]\nhost = "WS2"\ndopant = "Ti"\nenergy_kev = 80\ndetector = "MAADF"\n')
+    text = '[context]\nhost = "WS2"\ndopant = "Ti"\nenergy_kev = 80\ndetector = "MAADF"\n'
+    config.write_text(text, encoding="utf-8-sig")  # as some editors write it
     words = ["analyse", str(tmp_path / "frame.npy"), "--config", str(config), "--host", "WSe2"]
     assert main([*words, "--out", str(tmp_path / "maps"), "--tables-only", "--json"]) == 0
     (summary,) = json.loads(capsys.readouterr().out)["images"]
@@ -123,6 +131,12 @@ def test_the_folder_of_the_images_may_be_that_of_the_results(image, tmp_path, ca
         captured = capsys.readouterr()
         assert [Path(one["file"]).name for one in json.loads(captured.out)["images"]] == ["frame.npy"]
     assert "left out 3 pictures and maps of earlier runs" in captured.err
+
+
+def test_a_name_in_letters_that_the_font_lacks_says_nothing_of_it(image, tmp_path, capsys):
+    np.save(tmp_path / "测试.npy", image)
+    assert main(["analyse", str(tmp_path / "测试.npy"), *CONTEXT, "--out", str(tmp_path / "maps")]) == 0
+    assert "Glyph" not in capsys.readouterr().err
 
 
 def test_a_name_with_dollars_and_bytes_that_are_no_text_is_as_good_as_any(image, tmp_path, capsys):

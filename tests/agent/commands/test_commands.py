@@ -65,6 +65,20 @@ def test_orders_to_nobody_say_so(capsys):
         assert "no agent answers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["requests"], ["mode", "auto"], ["stop"], ["listen"]], ids=" ".join)
+def test_an_address_that_is_none_is_said_so(words, capsys):
+    assert main([*words, "--at", "foo"]) == 2
+    assert "expected an address such as tcp://127.0.0.1:5880, found 'foo'" in capsys.readouterr().err
+
+
+def test_an_answer_to_a_request_that_does_not_wait_is_an_error(capsys, monkeypatch):
+    answer = {"ok": True, "done": False, "said": ["there is no request r9; nothing is done"]}
+    monkeypatch.setattr("agent.commands.order.send_order", lambda *words, **options: answer)
+    for words in (["approve", "r9"], ["deny", "r9"]):
+        assert main(words) == 1
+        assert "there is no request r9" in capsys.readouterr().err
+
+
 def test_listening_to_nobody_says_where_and_ends_when_told_to(capsys):
     assert main(["listen", "--at", "tcp://127.0.0.1:9", "--timeout", "0.05"]) == 1
     assert "listening at tcp://127.0.0.1:9, which says nothing until an agent" in capsys.readouterr().err
