@@ -178,10 +178,10 @@ def _whitened(signals: tuple[RawSignal, ...], path: Path) -> tuple[RawSignal, ..
         return signals
     is_whole = all(signal.data.dtype.kind in "bu" for signal in signals)
     if len(set(pages)) > 1 or not is_whole:
+        where = "in some of its images" if is_whole else "among values without a largest one"
         raise InputError(
             "expected values that are larger where the image is brighter, found that 0 is white "
-            f"{'in some of its images' if is_whole else 'among values without a largest one'}; save the image "
-            "as grey, with black at 0"
+            f"{where}; save the image as grey, with black at 0"
         )
     most = 2 ** pages[0][1] - 1
     return tuple(

@@ -125,7 +125,7 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
     if foreign:
         raise InputError(
             f"{path}: found [{foreign[0]}]: this is a file of the daemon's settings, as `columnist config "
-            "init` writes it for `columnist run`; expected one of [context] and [analysis] alone, for example\n"
+            "init` writes it for `columnist run`; expected [context] and [analysis] alone, for example\n"
             f"{CONFIG_EXAMPLE}"
         )
     for table, content in tree.items():
