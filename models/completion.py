@@ -57,6 +57,16 @@ _ENOUGH_TO_FIT = 100
 #: and one side's more than this part of the other's.
 _WIDE, _APART, _ALIKE = 2, 4.0, 0.5
 
+#: In a small island of the other sign it is turned by this part of the median, and so many times the median
+#: deviation from it.
+_TURNED, _FAR_OFF = 0.5, 6.0
+
+#: Standard deviations that chance does not reach over an island, where one average is over so many sites.
+_NO_CHANCE, _AVERAGED = 8.0, 4 * math.pi * _SMOOTHING**2
+
+#: Neighbours on the site lattice, as `scipy.ndimage.label` takes them.
+_CONNECTED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
+
 #: Neighbours on the site lattice, whose basis vectors are 60 degrees apart.
 _STEPS = ((1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1))
 
@@ -369,12 +379,13 @@ def _first_is_brighter(level: Tensor, empty: Tensor, valid: Tensor) -> Tensor:
     more than either scatters: where sublattices are about as bright as each other the sign follows defects.
     """
     first, second = (level.gather(0, ((empty + step) % 3)[None])[0] for step in (1, 2))
-    difference = first - second
+    difference = own = first - second
     for _ in range(_WIDE):
         difference = _local_mean((difference * valid)[None], valid.float())[0]
     is_first = torch.zeros_like(empty)
     for colour in range(3):
         here = valid & (empty == colour)
+        is_first = torch.where(_islands(own, here), 1, is_first)
         sides = [difference[here & side].abs() for side in (difference > 0, difference <= 0)]
         if min(len(side) for side in sides) < 1.5 * LEAST_COLUMNS:
             continue
@@ -382,8 +393,34 @@ def _first_is_brighter(level: Tensor, empty: Tensor, valid: Tensor) -> Tensor:
         scatter = [(side - middle).abs().median() for side, middle in zip(sides, usual, strict=True)]
         are_apart = all(middle > _APART * spread for middle, spread in zip(usual, scatter, strict=True))
         if are_apart and min(usual) > _ALIKE * max(usual):
-            is_first = torch.where(here & (difference > 0), 1, is_first)
+            is_first = torch.where(here, (difference > 0).long(), is_first)
     return is_first
+
+
+def _islands(difference: Tensor, here: Tensor) -> Tensor:
+    """Where, in a small part of an area, the difference of two colours is the other way round, shape (H, W).
+
+    Fewer cells than `LEAST_COLUMNS` that are so for certain are no island.
+    """
+    if int(here.sum()) < 3 * LEAST_COLUMNS:
+        return torch.zeros_like(here)
+    along = difference * difference[here].median().sign()
+    most = along[here & (along > 0)]
+    if not len(most):
+        return torch.zeros_like(here)
+    usual = most.median()
+    scatter = (most - usual).abs().median()
+    certain = here & (along < torch.minimum(-_TURNED * usual, usual - _FAR_OFF * scatter))
+    if int(certain.sum()) < LEAST_COLUMNS:
+        return torch.zeros_like(here)
+    parts, _ = label((here & (along < 0)).cpu().numpy(), _CONNECTED)
+    sizes = np.bincount(parts.ravel(), certain.cpu().numpy().ravel())
+    off = ((usual - along) / (1.4826 * scatter)).cpu().numpy()
+    island = np.zeros(parts.shape, dtype=np.bool_)
+    for number in (1 + np.nonzero(sizes[1:] >= LEAST_COLUMNS)[0]).tolist():
+        part = parts == number
+        island |= part & bool(np.median(off[part]) * math.sqrt(part.sum() / _AVERAGED) > _NO_CHANCE)
+    return torch.from_numpy(island).to(here.device)
 
 
 def _domains(kind: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -398,12 +435,11 @@ def _domains(kind: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     kind_of : Tensor of shape (G,)
         Kind of each area.
     """
-    structure = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
     kind_np, valid_np = kind.cpu().numpy(), valid.cpu().numpy()
     labels = np.zeros(kind_np.shape, dtype=np.int64)
     kinds = [-1]
     for one in np.unique(kind_np[valid_np]).tolist():
-        part, parts = label(valid_np & (kind_np == one), structure)
+        part, parts = label(valid_np & (kind_np == one), _CONNECTED)
         labels += np.where(part > 0, part + len(kinds) - 1, 0)
         kinds += [one] * parts
     size = np.bincount(labels.ravel(), minlength=len(kinds))

@@ -196,9 +196,13 @@ def _join(patches: list[Patch], maxima: Maxima, shape: tuple[int, int]) -> Latti
     ).to(grain.device)
     if len(vectors) > 1:
         sites = Sites.of(torch.cat([p.maxima for p in patches]), sublattice, grain, vectors)
+        column = torch.cat([p.column for p in patches])
+        bright = torch.where(column >= 0, maxima.response[column.clamp(min=0)], torch.nan).cpu().numpy()
         vectors = torch.from_numpy(own_vectors(sites)).to(vectors)
         sites = sites._replace(vectors=vectors.double().numpy())
-        whole, swapped = (torch.from_numpy(n).to(grain.device) for n in one_grain(sites, patch.cpu().numpy()))
+        whole, swapped = (
+            torch.from_numpy(n).to(grain.device) for n in one_grain(sites, patch.cpu().numpy(), bright)
+        )
         grain, sublattice = whole[grain], sublattice ^ swapped[grain]
     meets, continues, keep = _where_patches_meet(
         positions, measured, patch, grain, lattice_constant_px(vectors[0])

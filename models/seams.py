@@ -27,6 +27,9 @@ _BESIDE = 1.35
 #: than `_SLIVER` lies on a boundary, and its vectors say little.
 _LEAST_CONTACTS, _ONE_GRAIN, _ALIKE, _SLIVER = 4, 0.7, 0.045, 60
 
+#: Difference of a grain's sublattices, over their sum, from which on it tells which is which.
+_EXCHANGED = 0.03
+
 #: Bonds of each direction that tell a grain's own vectors, and how far those must be from the patch's, in
 #: parts of their length, to be preferred: a mean is the more exact one.
 _LEAST_BONDS, _OTHER = 5, 0.02
@@ -111,7 +114,9 @@ def own_vectors(sites: Sites) -> NDArray[np.float64]:
     return vectors
 
 
-def one_grain(sites: Sites, patch: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def one_grain(
+    sites: Sites, patch: NDArray[np.int64], bright: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which grains of different patches are pieces of one.
 
     Parameters
@@ -119,6 +124,8 @@ def one_grain(sites: Sites, patch: NDArray[np.int64]) -> tuple[NDArray[np.int64]
     sites : Sites
     patch : ndarray of shape (S,)
         Patch of each site; grains of one patch are told apart already.
+    bright : ndarray of shape (S,)
+        Response of the maximum that each stands on; NaN if there is none.
 
     Returns
     -------
@@ -140,6 +147,7 @@ def one_grain(sites: Sites, patch: NDArray[np.int64]) -> tuple[NDArray[np.int64]
     is_swap = sites.sublattice[first] == sites.sublattice[second]
     one, other = sites.grain[first], sites.grain[second]
     size = np.bincount(sites.grain, minlength=number)
+    level = _levels(sites, bright)
     for a, b in sorted({*zip(one.tolist(), other.tolist(), strict=True)}):
         first_of, second_of = whole[a], whole[b]
         is_sliver = min(size[first_of], size[second_of]) < _SLIVER
@@ -148,6 +156,8 @@ def one_grain(sites: Sites, patch: NDArray[np.int64]) -> tuple[NDArray[np.int64]
         here = (one == a) & (other == b)
         contacts = len(np.unique(first[here]))
         for swap in (0, 1):
+            if _are_exchanged(level[a], level[b][:: 1 - 2 * swap]):
+                continue
             bonded = len(np.unique(first[here & is_bond & (is_swap == swap)]))
             if contacts < _LEAST_CONTACTS or bonded < _ONE_GRAIN * contacts or whole[a] == whole[b]:
                 continue
@@ -156,6 +166,15 @@ def one_grain(sites: Sites, patch: NDArray[np.int64]) -> tuple[NDArray[np.int64]
             swapped[piece] ^= turn
             whole[piece], size[into] = into, size[first_of] + size[second_of]
     return whole, swapped
+
+
+def _are_exchanged(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
+    """Whether the sublattices of two grains, of such levels (2,), differ the other way round.
+
+    Where they do, hexagons may go on across a mirror twin or an inversion boundary all the same.
+    """
+    one, other = (float(level[0] - level[1]) / float(level.sum()) for level in (first, second))
+    return one * other < 0 and min(abs(one), abs(other)) > _EXCHANGED
 
 
 def _are_alike(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
@@ -262,8 +281,8 @@ def _levels(sites: Sites, bright: NDArray[np.float32]) -> NDArray[np.float32]:
     level = np.full((len(sites.vectors), 2), np.inf, dtype=np.float32)
     for grain, sublattice in np.ndindex(level.shape):
         of = bright[(sites.grain == grain) & (sites.sublattice == sublattice)]
-        if len(of):
-            level[grain, sublattice] = np.median(of)
+        if np.isfinite(of).any():
+            level[grain, sublattice] = np.nanmedian(of)
     return level
 
 

@@ -289,6 +289,27 @@ def test_grains_whose_sublattices_change_places_are_two_though_their_hexagons_go
         assert (np.abs(sites[lattice.boundary.numpy()][:, 1] - 120) < 25).all()
 
 
+@pytest.mark.parametrize("radius_px", [26, 40, 60])
+def test_an_island_whose_sublattices_change_places_is_a_grain_and_dim_columns_are_none(
+    make_honeycomb, draw, rng, radius_px
+):
+    """Of 60 columns and more."""
+    truth = make_honeycomb(SHAPE, lattice_px=9.0)
+    apart = np.hypot(*(truth.positions - 128).T)
+    height = np.where(truth.sublattice == 0, 1.0, 0.6)
+    exchanged = np.where(apart < radius_px, 1.6 - height, height)
+    lattice = fit(draw(type(truth)(truth.positions, truth.sublattice, exchanged), SHAPE, sigma_px=1.3))
+    sites, grain = lattice.positions.numpy(), lattice.grain.numpy()
+    away = np.hypot(*(sites - 128).T)
+    assert len(lattice.vectors) == 2
+    assert ((grain == 1) == (away < radius_px))[np.abs(away - radius_px) > 8].all()
+
+    dim = np.where(rng.random(len(height)) < 0.2, 0.5 * height, height)
+    blot = np.where(apart < radius_px, 0.7 * dim, dim)
+    one = fit(draw(type(truth)(truth.positions, truth.sublattice, blot), SHAPE, sigma_px=1.3))
+    assert len(one.vectors) == 1
+
+
 @pytest.mark.parametrize("amplitude_px", [2.0, 5.0, 7.0])
 def test_a_drift_that_comes_and_goes_makes_no_second_grain(make_honeycomb, draw, rng, amplitude_px):
     shape = (512, 384)

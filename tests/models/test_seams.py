@@ -42,12 +42,22 @@ def test_two_pieces_of_one_grain_are_one_whichever_vectors_and_sublattices_they_
         vectors = np.stack([vectors[1], vectors[1] - vectors[0]])
     named = np.where(right, sites.sublattice ^ swap, sites.sublattice)
     two = Sites(sites.maxima, named, right.astype(np.int64), np.stack([VECTORS, vectors]))
-    whole, swapped = one_grain(two, right.astype(np.int64))
+    bright = np.where(sites.sublattice == 0, 1.0, 0.4).astype(np.float32)
+    whole, swapped = one_grain(two, right.astype(np.int64), bright)
     if (turns + swap) % 2:  # then bonds point into hexagons
         assert whole.tolist() == [0, 1]
     else:
         assert whole.tolist() == [0, 0]
         assert swapped.tolist() == [0, swap]
+
+
+def test_grains_whose_sublattices_change_places_are_two_though_their_bonds_go_on():
+    sites = honeycomb()
+    right = sites.maxima[:, 1] > 3
+    two = sites._replace(grain=right.astype(np.int64), vectors=np.stack([VECTORS, VECTORS]))
+    bright = np.where((sites.sublattice == 0) ^ right, 1.0, 0.7).astype(np.float32)
+    assert one_grain(two, right.astype(np.int64), bright)[0].tolist() == [0, 1]
+    assert one_grain(two, right.astype(np.int64), np.ones_like(bright))[0].tolist() == [0, 0]
 
 
 def test_grains_that_are_turned_are_two(rng):
@@ -57,7 +67,8 @@ def test_grains_that_are_turned_are_two(rng):
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     places = np.where(right[:, None], sites.maxima @ turn.T, sites.maxima)
     two = Sites(places, sites.sublattice, right.astype(np.int64), np.stack([VECTORS, VECTORS @ turn.T]))
-    assert one_grain(two, right.astype(np.int64))[0].tolist() == [0, 1]
+    bright = np.ones(len(places), dtype=np.float32)
+    assert one_grain(two, right.astype(np.int64), bright)[0].tolist() == [0, 1]
 
 
 def test_rows_between_are_reached_and_amorphous_matter_is_not(rng):
