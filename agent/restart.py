@@ -15,9 +15,9 @@ def session_resumed(state: State, event: SessionResumed) -> Step:
     """Go on with a session that was cut short.
 
     What was sent may have been done and is not sent again; what waited for an answer is denied; frames that
-    are recorded and have no map are skipped; the evidence begins anew, for it was in the process that ended.
-    Times are of another run's clock, so commands that were sent before count as sent now: the limit a minute
-    holds across the restart.
+    are recorded and have no map are skipped; the evidence begins anew, for it was in the process that ended,
+    and where nothing is scanned a first frame is asked for again.  Times are of another run's clock, so
+    commands that were sent before count as sent now: the limit a minute holds across the restart.
     """
     why = "the agent was restarted"
     was_changing_energy = any(
@@ -38,7 +38,7 @@ def session_resumed(state: State, event: SessionResumed) -> Step:
             waiting=(),
             asked=(),
             last=None,
-            is_stale=False,
+            is_stale=True,
             pending=None,
             early=None,
             verdict=None,

@@ -75,6 +75,15 @@ def test_cut_anywhere_no_request_is_sent_twice_and_no_frame_analysed_twice(make,
     assert len(analysed) == len(set(analysed))
 
 
+def test_where_nothing_is_scanned_a_first_frame_is_asked_for_again(make):
+    events = [make.opened(mode="advise", rule="value"), make.link_made(), make.frame_seen(0)]
+    state, _ = make.run_through([*events, make.frame_mapped(0), resumed(), make.link_made(101.0)])
+    state, actions = make.run_through([Ticked(at_s=102.0), Ticked(at_s=103.0)], state)
+    (asked,) = [a.request for a in actions if a.kind == "announce_request"]
+    assert (asked.id, asked.status) == ("r1", "proposed")
+    assert "Nothing is known of this field" in asked.wish.reason
+
+
 def test_the_limit_a_minute_holds_across_a_restart_whose_clock_begins_anew(make):
     state, _ = make.run_through(story(make))
     assert state.sent_s != ()
