@@ -186,7 +186,7 @@ async def run_session(
             credits=_CREDITS,
             auto_acknowledge=False,
             keys=keys,
-            resume_at=recovered.resume_at if recovered else None,
+            resume_at=None if recovered is None or source.is_ours else recovered.resume_at,
             token_file=folder / "bridge.token",
         )
         async with BridgeClient(source.address, options) as client:

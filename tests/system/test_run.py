@@ -1,5 +1,8 @@
 """Bridge and agent as processes of their own, over real sockets on the loopback."""
 
+import os
+import re
+import shutil
 import signal
 import struct
 import time
@@ -75,6 +78,39 @@ def test_it_stops_cleanly_when_told_to_by_a_signal(bridge, start_agent):
     assert status == 0, errors
     assert "stopped by SIGINT" in out
     assert "Traceback" not in errors
+
+
+def test_a_watched_folder_of_odd_names_is_gone_on_with_after_a_kill(picture, start_agent, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("watched")
+    shutil.copy(picture, folder / os.fsdecode(b"bad\xff.npy"))
+    cut = folder / os.fsdecode(b"cut\xff.npy")
+    cut.write_bytes(b"\x93NUMPY")
+    os.utime(cut, (1.0, 1.0))  # so that it comes first
+    context = ("--host", "WSe2", "--dopant", "none", "--energy-kev", "80", "--detector", "HAADF")
+    words = ("--watch", str(folder), "--present", "--plain", "--no-report", *context)
+
+    def run_until_mapped(*more):
+        agent = start_agent(*words, *more)
+        said = ""
+        while not re.search(r"^map \d+:", said, re.MULTILINE):
+            line = agent.process.stdout.readline()
+            assert line, agent.process.communicate()
+            said += line
+        return agent, said
+
+    agent, _ = run_until_mapped()
+    agent.end(signal.SIGKILL)
+    agent, said = run_until_mapped("--continue")
+    assert "the agent was restarted, and goes on" in said
+    assert agent.end()[0] == 0
+    with Recording(agent.session) as recording:  # there is one session only
+        entries = list(recording.entries())
+    files = [entry.event.header.frame.file for entry in entries if entry.event.kind == "frame_mapped"]
+    assert files == ["bad\\udcff.npy"] * 2
+    rejected = [
+        action.reason for entry in entries for action in entry.actions if action.kind == "reject_frame"
+    ]
+    assert any("cut\\udcff.npy" in reason for reason in rejected)
 
 
 def test_a_port_in_use_keeps_it_from_starting_and_names_the_remedy(columnist):
