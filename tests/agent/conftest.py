@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.assessment import Assessment, Score
 from agent.decide import decide
 from agent.events import (
+    CommandEnded,
+    EvidenceWeighed,
     FrameMapped,
     FrameSeen,
     LinkMade,
@@ -18,13 +21,14 @@ from agent.events import (
 )
 from agent.frames import FrameRef
 from agent.journal import Journal, JournalEntry
+from agent.requests import Promise, Wish
 from agent.scans import Layer, Scan
 from agent.settings import AnalysisSettings, LimitSettings, PolicySettings, Rules
 from agent.state import State
 from drivers.contract.context import HAADF, MAADF, Context, Specimen
 from drivers.contract.frame import build_frame
-from drivers.contract.header import FrameFacts, FrameHeader
-from drivers.contract.instrument import Capabilities, InstrumentState
+from drivers.contract.header import FrameFacts, FrameHeader, Window
+from drivers.contract.instrument import AcquireImage, Capabilities, CommandOutcome, InstrumentState
 from drivers.contract.maps import COLUMN_DTYPE, ClassCounts, FrameReference, MapHeader, ModelReference, Scale
 from drivers.contract.messages import LinkUp
 from models.analysis import as_settled
@@ -46,6 +50,13 @@ FACTS = FrameFacts(
     pixel_size_angstrom=0.1,
     is_settled=True,
 )
+WINDOW = Window(row_px=0, col_px=0, rows_px=8, cols_px=8)
+SCAN: dict[str, Any] = {
+    "field_of_view_nm": 1.6,
+    "shape_px": (16, 16),
+    "beam_current_pa": 10.0,
+    "dwell_us": 1.0,
+}
 
 
 def header_of(sequence: int, **facts: Any) -> FrameHeader:
@@ -154,6 +165,57 @@ def kinds(actions: list[Any]) -> list[str]:
     return [action.kind for action in actions]
 
 
+def rules_of(mode: str = "auto", **limits: Any) -> Rules:
+    known: dict[str, Any] = {"dose_e_per_a2": 1e9, "energies_kev": (60.0,)} | limits
+    return Rules(policy=PolicySettings(mode=mode), limits=LimitSettings(**known))
+
+
+def wish_of(command: Any = None, then: AcquireImage | None = None, gain: float = 10.0) -> Wish:
+    promise = Promise(
+        gain_nats=gain,
+        plain_nats=gain,
+        columns=4,
+        detectors=("HAADF",),
+        energy_kev=80.0,
+        dose_e_per_a2=1e4,
+        electrons=1e6,
+        seconds=1.0,
+    )
+    command = command or AcquireImage(dwell_us=2.0, window=WINDOW)
+    return Wish(command=command, then=then, reason="Nine columns are in doubt.", figures=(), promise=promise)
+
+
+def weighed(sequence: int, at_s: float = 11.0, **fields: Any) -> EvidenceWeighed:
+    known: dict[str, Any] = {"is_entered": True, "realised_nats": 8.0, "score": Score()} | fields
+    frame = FrameRef(session=SESSION, sequence=sequence)
+    return EvidenceWeighed(at_s=at_s, frame=frame, assessment=Assessment(**known), weighing_s=0.1)
+
+
+def seen(number: int, **facts: Any) -> FrameSeen:
+    """A frame whose dose is known."""
+    return frame_seen(number, **({"dose_e_per_a2": 100.0} | facts))
+
+
+def ended(at_s: float, status: Any = "confirmed", request: str = "r1", **state: Any) -> CommandEnded:
+    outcome = CommandOutcome(id=f"s1.{request}", status=status, reason="because", **state)
+    return CommandEnded(at_s=at_s, request=request, outcome=outcome)
+
+
+def told(actions: list[Any]) -> list[tuple[str, str]]:
+    """Requests that are announced."""
+    return [(a.request.id, a.request.status) for a in actions if a.kind == "announce_request"]
+
+
+def sent(actions: list[Any]) -> list[tuple[str, str]]:
+    """Commands that are sent."""
+    return [(a.request, a.command.kind) for a in actions if a.kind == "send_command"]
+
+
+def texts(actions: list[Any]) -> str:
+    """All notices."""
+    return " | ".join(a.text for a in actions if a.kind == "notice")
+
+
 @pytest.fixture
 def make() -> SimpleNamespace:
     """Makers of events and messages."""
@@ -169,10 +231,34 @@ def make() -> SimpleNamespace:
         opened,
         run_through,
         kinds,
+        rules_of,
+        wish_of,
+        weighed,
+        seen,
+        ended,
+        told,
+        sent,
+        texts,
     )
-    return SimpleNamespace(
-        SESSION=SESSION, CAPABILITIES=CAPABILITIES, FACTS=FACTS, **{maker.__name__: maker for maker in makers}
-    )
+    constants = {"SESSION": SESSION, "CAPABILITIES": CAPABILITIES, "FACTS": FACTS, "SCAN": SCAN}
+    return SimpleNamespace(**constants, **{maker.__name__: maker for maker in makers})
+
+
+@pytest.fixture
+def begun() -> Any:
+    """A session that has one map, and an assessment of it that wishes for something."""
+
+    def begin(wish: Wish | None, mode: str = "auto", rules: Rules | None = None, **facts: Any) -> Any:
+        events = [
+            opened(rules or rules_of(mode)),
+            link_made(state=state_of(**(SCAN | facts))),
+            seen(0),
+            frame_mapped(0),
+            weighed(0, wish=wish),
+        ]
+        return run_through(events)
+
+    return begin
 
 
 def monolayer(edge: int = 160, lattice_px: float = 14.0, seed: int = 3) -> np.ndarray:
