@@ -11,9 +11,6 @@ from agent.events import (
 )
 from agent.goals import ColumnsGoal, Standing, Verdict
 from agent.state import LASTING
-from drivers.contract.header import Window
-
-WINDOW = Window(row_px=0, col_px=0, rows_px=8, cols_px=8)
 
 
 def test_where_nothing_is_scanned_one_first_frame_is_asked_for(make):
