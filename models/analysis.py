@@ -190,7 +190,9 @@ def _analyse(
     pixels = mended.pixels
     saturated, clipped = saturated_part(pixels), clipped_part(pixels)
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
-    reading = read_columns(pixels, analyser.device, lattice=lattice, helper=helper)
+    reading = read_columns(
+        pixels, analyser.device, with_borders=mended.is_laid, lattice=lattice, helper=helper
+    )
     result = classify_columns(
         reading,
         context,

@@ -25,6 +25,10 @@ _MOST_ORIENTATIONS = 4
 _LEAST_UNEXPLAINED = 0.02
 
 
+#: A maximum is as bright as a column if it is as bright as this part of the brighter ones' middle.
+_AS_BRIGHT = 0.6
+
+
 @dataclass(frozen=True)
 class Lattice:
     """Sites of the honeycomb of a frame; S sites in G grains.
@@ -94,6 +98,22 @@ def hexagon_beside(lattice: Lattice) -> Tensor:
     step = (vectors[:, 1] - 2 * vectors[:, 0]) / 3
     sign = 1 - 2 * lattice.sublattice[:, None]
     return lattice.maxima + sign * step[lattice.grain]
+
+
+def on_no_lattice(lattice: Lattice, maxima: Maxima) -> Tensor:
+    """Places of maxima as bright as columns that no site is near, (K, 2) [px], on the CPU.
+
+    In vacuum there are none, beside a grain that was not found as many as its brighter columns.
+    """
+    places, response = maxima.positions.cpu(), maxima.response.cpu()
+    sites, of = lattice.positions.cpu().numpy(), lattice.measured.cpu()
+    if not of.any():
+        return places[:0]
+    own = cKDTree(places.numpy()).query(lattice.maxima.cpu().numpy()[of.numpy()])[1]
+    level = response[own].quantile(0.75)  # of the brighter sublattice
+    bright = (response > _AS_BRIGHT * level).nonzero()[:, 0]
+    apart, _ = cKDTree(sites).query(places[bright].numpy(), distance_upper_bound=lattice.lattice_px)
+    return places[bright[torch.from_numpy(apart == torch.inf)]]
 
 
 def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor) -> Lattice:

@@ -20,6 +20,9 @@ _SAME_LATTICE = 0.01
 #: Foreignness above which a column is like nothing in training (`models.foreignness`).
 FOREIGN = 2.0
 
+#: So many spots on no lattice are told; where all is read there are 5 at most, in 140 simulated frames.
+_LEAST_UNREAD = 7
+
 #: Part of foreign columns above which the whole map is doubtful.
 _MANY_FOREIGN = 0.1
 
@@ -84,6 +87,18 @@ def doubts(
                 kind="undecided",
                 message="which sublattice is the metal is not decided in grain "
                 f"{', '.join(map(str, undecided))}; its probabilities weigh both",
+            )
+        )
+    unread = result.reading.unread
+    if len(unread) >= _LEAST_UNREAD:
+        (top, left), (bottom, right) = unread.amin(0).round().tolist(), unread.amax(0).round().tolist()
+        flags.append(
+            MapFlag(
+                kind="unread",
+                message=f"{len(unread)} spots as bright as columns lie on no lattice that was found, in rows "
+                f"{top:.0f} to {bottom:.0f} and columns {left:.0f} to {right:.0f}: a grain or an island was "
+                "left out, or something lies on the specimen; look at the picture there, and take a field "
+                "that the grain fills",
             )
         )
     padded = _padded(result.reading, shape)

@@ -39,10 +39,19 @@ _SAMPLE = 2**14
 
 @dataclass(frozen=True)
 class Mended:
-    """A frame to read, and what its reader should know of how it came to be."""
+    """A frame to read, and what its reader should know of how it came to be.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (M, N)
+    flags : tuple of MapFlag
+    is_laid : bool
+        Whether a window was laid into its field: lines at the edges are mirrored then, and no padding.
+    """
 
     pixels: NDArray[Any]
     flags: tuple[MapFlag, ...] = ()
+    is_laid: bool = False
 
 
 def mend(pixels: NDArray[Any]) -> Mended:

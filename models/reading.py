@@ -1,6 +1,6 @@
 """From an array to columns and their moments: the geometry of a frame, before any context enters."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from models.columns import filter_columns, find_maxima
 from models.denoised import find_filter, is_patterned
 from models.edges import EdgePoints
 from models.frames import filter_frame, standardise
-from models.lattice import Lattice, fit_lattice
+from models.lattice import Lattice, fit_lattice, on_no_lattice
 from models.levels import column_filter, empty_level, level
 from models.masked import is_masked
 from models.patch_filter import PatchFilter
@@ -23,6 +23,10 @@ from models.scale import lattice_constant_px, lattice_vectors
 from models.sublattice import GrainContrasts, grain_contrasts
 from models.threads import Helper, threads_for
 from models.zernike import table_entry, zernike_moments
+
+
+def _no_places() -> Tensor:
+    return torch.zeros(0, 2)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Reading:
         frame before (`models.denoised`).
     masked : bool
         Whether other software has taken out what lies between the lattice's spots (`models.masked`).
+    unread : Tensor of shape (K, 2)
+        Places of spots as bright as columns that lie on no lattice (`models.lattice.on_no_lattice`) [px].
     """
 
     lattice: Lattice
@@ -65,6 +71,7 @@ class Reading:
     blank: float = 0.0
     patch_filter: PatchFilter | None = None
     masked: bool = False
+    unread: Tensor = field(default_factory=_no_places)
 
     @cached_property
     def grains(self) -> list[GrainContrasts]:
@@ -77,6 +84,7 @@ def read_columns(
     device: torch.device | str = "cpu",
     *,
     with_edges: bool = True,
+    with_borders: bool = False,
     lattice: Lattice | None = None,
     helper: Helper | None = None,
 ) -> Reading:
@@ -91,6 +99,8 @@ def read_columns(
         always unwrapped on the CPU.
     with_edges : bool
         Whether columns whose disc leaves the frame are described too; if not, `covered` is `whole`.
+    with_borders : bool
+        Whether lines at the edges that hold nothing new are read, too.
     lattice : Lattice, optional
         As another detector has shown it in the same pass of the beam; if not given, it is found.
     helper : Helper, optional
@@ -103,15 +113,23 @@ def read_columns(
     """
     if helper is None:
         with threads_for(np.size(array), device) as helper:
-            return read_columns(array, device, with_edges=with_edges, lattice=lattice, helper=helper)
+            return read_columns(
+                array,
+                device,
+                with_edges=with_edges,
+                with_borders=with_borders,
+                lattice=lattice,
+                helper=helper,
+            )
     pixels = np.asarray(array)
     part = recorded_part(pixels)
-    if pixels[part].shape == pixels.shape:
+    if with_borders or pixels[part].shape == pixels.shape:
         return _read(pixels, device, lattice, helper, with_edges=with_edges)
     pixels, origin = pixels[part], (part[0].start, part[1].start)
     known = None if lattice is None else lattice.moved(-origin[0], -origin[1]).inside(pixels.shape)
     found = _read(pixels, device, known, helper, with_edges=with_edges)
-    return replace(found, lattice=found.lattice.moved(*origin), part=part)
+    moved = found.unread + torch.tensor(origin)
+    return replace(found, lattice=found.lattice.moved(*origin), part=part, unread=moved)
 
 
 def _read(
@@ -132,9 +150,11 @@ def _read(
     blurred = helper.start(lambda: filter_frame(frame, blur, spectrum))
     if known is None:
         filtered = filter_columns(frame, estimate, spectrum)
-        lattice = fit_lattice(frame, filtered, find_maxima(filtered, estimate), vectors)
+        maxima = find_maxima(filtered, estimate)
+        lattice = fit_lattice(frame, filtered, maxima, vectors)
+        unread = helper.start(lambda: on_no_lattice(lattice, maxima))
     else:
-        lattice = known.to(frame.device)
+        lattice, unread = known.to(frame.device), _no_places
     blank = blank_areas(pixels, lattice.lattice_px)
     if blank is not None:
         lattice = lattice.kept(distance_from(blank, lattice.positions) > 0)
@@ -142,10 +162,10 @@ def _read(
     patch_filter = find_filter(frame, lattice.lattice_px) if patterned() else None
     if patch_filter is None:
         found = _describe(frame, blurred(), lattice, blank, helper, with_edges=with_edges)
-        return replace(found, masked=masked())
+        return replace(found, masked=masked(), unread=unread())
     before = standardise(patch_filter.undo(frame.cpu()), frame.device)
     found = _describe(before, filter_frame(before, blur), lattice, blank, helper, with_edges=with_edges)
-    return replace(found, patch_filter=patch_filter)
+    return replace(found, patch_filter=patch_filter, unread=unread())
 
 
 def _describe(

@@ -166,6 +166,7 @@ FlagKind = Literal[
     "clipped",
     "filtered",
     "padded",
+    "unread",
     "lost_rows",
     "spikes",
     "read_in_field",

@@ -12,7 +12,8 @@ from models.columns import filter_columns, find_maxima
 from models.completion import complete_region
 from models.frames import standardise
 from models.indexing import index_by_fringes
-from models.lattice import Lattice, fit_lattice
+from models.lattice import Lattice, fit_lattice, on_no_lattice
+from models.reading import read_columns
 from models.scale import lattice_constant_px, lattice_vectors
 
 SHAPE = (256, 256)
@@ -362,3 +363,23 @@ def test_a_faint_lattice_holds_together_and_vacuum_stays_empty(make_honeycomb, d
     _, nearest = cKDTree(truth.positions).query(lattice.positions.numpy())
     same = (truth.sublattice[nearest] == lattice.sublattice.numpy()).mean()
     assert max(same, 1 - same) > 0.99
+
+
+def test_a_grain_that_was_left_out_is_told_and_vacuum_is_not(make_honeycomb, draw, rng):
+    shape = (384, 384)
+    truth, side = two_grains(make_honeycomb, 22.0, shape)
+    image = draw(truth, shape, sigma_px=1.3) + rng.normal(0, 0.1, shape)
+    frame = standardise(image)
+    vectors = lattice_vectors(frame)
+    filtered = filter_columns(frame, lattice_constant_px(vectors))
+    maxima = find_maxima(filtered, lattice_constant_px(vectors))
+    both = fit_lattice(frame, filtered, maxima, vectors)
+    assert len(on_no_lattice(both, maxima)) == 0
+    without = both.kept(both.grain == 0)
+    left_out = on_no_lattice(without, maxima).numpy()
+    assert len(left_out) > 0.35 * int((both.grain == 1).sum())
+    assert len({*np.sign(side(left_out[np.abs(side(left_out)) > 9]))}) == 1
+
+    row, column = np.indices(shape)
+    image = np.where(side(np.stack([row, column], axis=-1).reshape(-1, 2)).reshape(shape) < 0, image, 0)
+    assert not len(read_columns(image + rng.normal(0, 0.1, shape)).unread)
