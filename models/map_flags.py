@@ -78,6 +78,8 @@ def doubts(
     flags = []
     if evidence.contradiction is not None:
         flags.append(MapFlag(kind="context_contradicted", message=evidence.contradiction))
+    if evidence.hinge is not None:
+        flags.append(MapFlag(kind="detector_decides", message=evidence.hinge))
     if evidence.host_doubt is not None:
         flags.append(MapFlag(kind="host_doubtful", message=evidence.host_doubt))
     undecided = [k for k, decided in enumerate(result.decision.is_decided.tolist()) if not decided]

@@ -37,12 +37,15 @@ class ContextEvidence:
         Contrast of the brighter sublattice over the dimmer one in the largest grain; nan if not measurable.
     misfit : dict
         By host: size of the logarithm of measured over expected ratio, the better way round.
+    exchanged : tuple of str
+        Detectors under which the sublattices would have each other's place.
     """
 
     context: Context
     log_odds: dict[str, float]
     ratio: float
     misfit: dict[str, float]
+    exchanged: tuple[str, ...] = ()
 
     @property
     def contradiction(self) -> str | None:
@@ -53,6 +56,18 @@ class ContextEvidence:
         return (
             f"{self.context.detector.name} is declared, but the contrasts of the columns fit {name} better, "
             f"by {self.log_odds[name]:.1f} nats; check which detector this is"
+        )
+
+    @property
+    def hinge(self) -> str | None:
+        """What to tell if the frame fits another detector about as well, with the sublattices exchanged."""
+        names = [name for name in self.exchanged if self.log_odds[name] > -CONTRADICTED_NATS]
+        if self.contradiction is not None or not names:
+            return None
+        return (
+            f"the frame fits {' and '.join(names)} about as well as {self.context.detector.name}, which is "
+            "declared, and then each column would be of the other sublattice: few defects are there to tell, "
+            "so make sure which detector this is"
         )
 
     @property
@@ -96,11 +111,13 @@ def weigh_contexts(
     evidence = {name: sum(grain.for_context(one) for grain in grains) for name, one in expected.items()}
     declared, ratio = context.detector.name, grains[0].ratio
     ratio = max(ratio, 1 / ratio) if ratio > 0 else math.nan
+    second = {name: sum(grains[0].for_one(one)) > 0 for name, one in expected.items()}
     return ContextEvidence(
         context,
         {name: value - evidence[declared] for name, value in evidence.items()},
         ratio,
         {host: _misfit(ratio, _changed(context, Specimen(host=host), declared)) for host in HOSTS},
+        tuple(name for name, side in second.items() if side != second[declared]),
     )
 
 

@@ -157,6 +157,7 @@ FlagKind = Literal[
     "scale_mismatch",
     "context_contradicted",
     "context_approximated",
+    "detector_decides",
     "host_doubtful",
     "undecided",
     "denoised",
