@@ -84,4 +84,5 @@ def test_alloys_are_not_taken_for_vacancies_of_the_other_sublattice(of, shares):
     score = benchmark_score(frame, found)
     assert score["sublattice_right"] == 1.0
     assert score["f1"] > 0.95
-    assert found.header.flags == ()
+    # The other detector, with the sublattices exchanged, explains dopants as vacancies about as well.
+    assert {flag.kind for flag in found.header.flags} <= {"detector_decides"}

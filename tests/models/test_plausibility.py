@@ -38,7 +38,7 @@ def test_vacancies_tell_which_detector_it_is_and_nothing_hangs_on_it():
 
 
 def test_where_the_metal_is_the_brighter_in_every_detector_nothing_hangs_on_it():
-    mos2 = WSE2["HAADF"].model_copy(update={"specimen": Specimen(host="MoS2", dopant="Nb")})
+    mos2 = WSE2["HAADF"].model_copy(update={"specimen": Specimen(host="MoS2", dopant="V")})
     ratio = expected_contrast(mos2).metal
     evidence = weigh_contexts(grains(ratio, torch.ones(600, dtype=torch.float64)), mos2)
     assert evidence.exchanged == ()
