@@ -66,8 +66,8 @@ class ContextEvidence:
             return None
         return (
             f"the frame fits {' and '.join(names)} about as well as {self.context.detector.name}, which is "
-            "declared, and then each column would be of the other sublattice: what is there does not tell them "
-            "apart, so make sure which detector this is"
+            "declared, and then each column would be of the other sublattice: what is there does not tell "
+            "them apart, so make sure which detector this is"
         )
 
     @property
