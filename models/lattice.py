@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, max_pool2d
 
 from drivers.contract.errors import InputError
 from models.columns import Maxima
@@ -105,15 +105,20 @@ def on_no_lattice(lattice: Lattice, maxima: Maxima) -> Tensor:
 
     In vacuum there are none, beside a grain that was not found as many as its brighter columns.
     """
-    places, response = maxima.positions.cpu(), maxima.response.cpu()
-    sites, of = lattice.positions.cpu().numpy(), lattice.measured.cpu()
-    if not of.any():
-        return places[:0]
-    own = cKDTree(places.numpy()).query(lattice.maxima.cpu().numpy()[of.numpy()])[1]
-    level = response[own].quantile(0.75)  # of the brighter sublattice
-    bright = (response > _AS_BRIGHT * level).nonzero()[:, 0]
-    apart, _ = cKDTree(sites).query(places[bright].numpy(), distance_upper_bound=lattice.lattice_px)
-    return places[bright[torch.from_numpy(apart == torch.inf)]]
+    number = max(1, len(lattice.positions) // 4)  # half of the brighter sublattice, if there is one
+    if number > len(maxima.response):
+        return maxima.positions[:0].cpu()
+    level = maxima.response.topk(number).values[-1]
+    places = maxima.positions[maxima.response > _AS_BRIGHT * level]
+    cell = lattice.lattice_px / 2
+    own, of_sites = ((at / cell).long() for at in (places, lattice.positions.clamp(min=0)))
+    rows, columns = (int(max(own[:, k].max(), of_sites[:, k].max())) + 1 for k in (0, 1))
+    occupied = torch.zeros(rows, columns, device=places.device)
+    occupied[of_sites[:, 0], of_sites[:, 1]] = 1
+    near = max_pool2d(occupied[None, None], 5, stride=1, padding=2)[
+        0, 0
+    ]  # within a lattice constant at least
+    return places[near[own[:, 0], own[:, 1]] == 0].cpu()
 
 
 def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor) -> Lattice:

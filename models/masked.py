@@ -13,13 +13,13 @@ from torch import Tensor
 from models.frames import frequencies, middle_of, windowed
 
 #: Middle of a frame that is looked at [px].
-_MIDDLE = 512
+_MIDDLE = 384
 
 #: Frequencies that are looked at, in parts of the lattice's first spots', and how far they lie from any spot.
 _BAND, _FROM_SPOTS = (0.35, 2.1), 0.2
 
 #: Every so many of those frequencies are looked at, and they tell anything if so many lie between spots.
-_SKIPPED, _FEWEST = 9, 100
+_SKIPPED, _FEWEST = 13, 100
 
 #: Rings for one frequency of the first spots, in each of which the mean logarithm is taken.
 _RINGS = 20

@@ -223,19 +223,19 @@ def reach(
     bonded : ndarray of shape (N,)
         Whether all three bonds of a column lead to columns of its grain: it lies beside no boundary.
     """
-    level = _levels(sites, bright)
+    level, none = _levels(sites, bright), np.zeros(0, dtype=np.int64)
     free = (response > _BRIGHT * level.min()).nonzero()[0]
-    if len(free):
-        tree = cKDTree(sites.maxima, balanced_tree=False, compact_nodes=False)
-        apart, _ = tree.query(places[free])
-        free = free[apart > _APART * sites.bond_px]
-    if len(free):
-        free = free[_is_between(sites, tree, places[free], shape)]
+    tree = cKDTree(sites.maxima, balanced_tree=False, compact_nodes=False)
+    free = free[tree.query(places[free])[0] > _APART * sites.bond_px] if len(free) else free
+    free = free[_lead_on(sites, tree, level, places[free], response[free])] if len(free) else free
+    free = free[_is_between(sites, tree, places[free], shape)] if len(free) else free
+    if not len(free):
+        return none, none, none, np.zeros(0, dtype=np.bool_)
     grain, sublattice = np.full(len(free), -1), np.zeros(len(free), dtype=np.int64)
     grown = sites
     for _ in range(_ROWS):
         left = (grain < 0).nonzero()[0]
-        new, kind = _continued(grown, places[free[left]])
+        new, kind = _continued(grown, tree, places[free[left]])
         fits = (new >= 0) & (response[free[left]] > _BRIGHT * level[new, kind])
         if not fits.any():
             break
@@ -247,10 +247,36 @@ def reach(
             np.concatenate([grown.grain, new[fits]]),
             sites.vectors,
         )
+        tree = cKDTree(grown.maxima)
     found = _are_together(places[free], grain >= 0, sites.bond_px)
     found |= (grain >= 0) & _is_between_grains(sites, places[free])
     column, grain, sublattice = free[found], grain[found], sublattice[found]
     return column, grain, sublattice, _are_bonded(grown, places[column], grain, sublattice)
+
+
+def _lead_on(
+    sites: Sites,
+    tree: cKDTree,
+    level: NDArray[np.float32],
+    places: NDArray[np.float64],
+    response: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Whether maxima at places (K, 2) hang together with one to which a bond leads; most noise does not."""
+    grain, sublattice = _continued(sites, tree, places)
+    fits = (grain >= 0) & (response > _BRIGHT * level[grain, sublattice])
+    if not fits.any():
+        return fits
+    group = _groups(places, sites.bond_px)
+    leads: NDArray[np.bool_] = np.isin(group, group[fits])
+    return leads
+
+
+def _groups(places: NDArray[np.float64], bond_px: float) -> NDArray[np.int32]:
+    """Number of the group of neighbours that each of places (K, 2) is in."""
+    pairs = cKDTree(places).query_pairs(_BESIDE * bond_px, output_type="ndarray")
+    graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(places), len(places)))
+    group: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return group
 
 
 def _is_between_grains(sites: Sites, places: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -290,19 +316,19 @@ def _are_together(places: NDArray[np.float64], found: NDArray[np.bool_], bond_px
     """Which of places (K, 2) that are found to be columns lie among others that are."""
     if not found.any():
         return found
-    pairs = cKDTree(places).query_pairs(_BESIDE * bond_px, output_type="ndarray")
-    graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(places), len(places)))
-    _, group = connected_components(graph, directed=False)
+    group = _groups(places, bond_px)
     many = np.bincount(group, found)
     are_enough = (many >= _LEAST_TOGETHER) & (many >= _TOGETHER * np.bincount(group))
     lies: NDArray[np.bool_] = found & are_enough[group]
     return lies
 
 
-def _continued(sites: Sites, places: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _continued(
+    sites: Sites, tree: cKDTree, places: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The grain (K,) and sublattice (K,) that most bonds give to places (K, 2), -1 if there is no bond."""
     bond = sites.bond_px
-    reach, near = cKDTree(sites.maxima).query(places, k=4, distance_upper_bound=_BESIDE * bond)
+    reach, near = tree.query(places, k=4, distance_upper_bound=_BESIDE * bond)
     row, _ = (reach < np.inf).nonzero()
     of = near[reach < np.inf]
     step = places[row] - sites.maxima[of]
