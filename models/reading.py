@@ -148,6 +148,9 @@ def _read(
     estimate, spectrum = lattice_constant_px(vectors), transformed()
     blur = column_filter((frame.shape[0], frame.shape[1]), estimate, frame.device)
     blurred = helper.start(lambda: filter_frame(frame, blur, spectrum))
+    # What only flags ask for is worked out while the lattice is fitted.
+    masked = helper.start(lambda: is_masked(frame, vectors))
+    areas = helper.start(lambda: blank_areas(pixels, estimate))
     if known is None:
         filtered = filter_columns(frame, estimate, spectrum)
         maxima = find_maxima(filtered, estimate)
@@ -155,10 +158,9 @@ def _read(
         unread = helper.start(lambda: on_no_lattice(lattice, maxima))
     else:
         lattice, unread = known.to(frame.device), _no_places
-    blank = blank_areas(pixels, lattice.lattice_px)
+    blank = areas()
     if blank is not None:
         lattice = lattice.kept(distance_from(blank, lattice.positions) > 0)
-    masked = helper.start(lambda: is_masked(frame, lattice.vectors[0]))
     patch_filter = find_filter(frame, lattice.lattice_px) if patterned() else None
     if patch_filter is None:
         found = _describe(frame, blurred(), lattice, blank, helper, with_edges=with_edges)
