@@ -53,21 +53,15 @@ def recorded_part(pixels: NDArray[Any]) -> Part:
     Returns
     -------
     rows, columns : slice
-        All of them if less than half would be left along either axis, or if this is no image.
+        All of them if less than half would be left along either axis.
     """
-    whole = (
-        slice(0, pixels.shape[0] if pixels.ndim else 0),
-        slice(0, pixels.shape[1] if pixels.ndim > 1 else 0),
-    )
-    if pixels.ndim != 2 or pixels.dtype.kind not in "uif" or min(pixels.shape) < 3:
-        return whole
+    whole = (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
     part, before = whole, None
     while part != before:
         before = part
         part = _trimmed(pixels, part)
     are_enough = all(
-        len(range(*kept.indices(size))) >= _LEAST_LEFT * size
-        for kept, size in zip(part, pixels.shape, strict=True)
+        kept.stop - kept.start >= _LEAST_LEFT * size for kept, size in zip(part, pixels.shape, strict=True)
     )
     return part if are_enough else whole
 
@@ -84,8 +78,8 @@ def _trimmed(pixels: NDArray[Any], part: Part) -> Part:
 
 def _usual(pixels: NDArray[Any]) -> tuple[float, float]:
     """Between which values no line's median is a wonder."""
-    step = max(1, pixels.size // _SAMPLE)
-    sample = pixels[:: max(1, math.isqrt(step)), :: max(1, math.isqrt(step))].ravel()
+    step = max(1, math.isqrt(pixels.size // _SAMPLE))
+    sample = pixels[::step, ::step].ravel()
     at = int(_BEYOND * len(sample))
     parted = np.partition(sample, (at, len(sample) - 1 - at))
     low, high = float(parted[at]), float(parted[-1 - at])

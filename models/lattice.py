@@ -212,6 +212,8 @@ def _join(patches: list[Patch], maxima: Maxima, shape: tuple[int, int]) -> Latti
     counts = [len(patch.vectors) for patch in patches]
     grain = torch.cat([p.grain + sum(counts[:k]) for k, p in enumerate(patches)])
     positions = torch.cat([p.positions for p in patches])
+    own_maxima = torch.cat([p.maxima for p in patches])
+    column = torch.cat([p.column for p in patches])
     sublattice = torch.cat([p.sublattice for p in patches])
     measured = torch.cat([p.measured for p in patches])
     boundary = torch.cat([p.boundary for p in patches])
@@ -220,8 +222,7 @@ def _join(patches: list[Patch], maxima: Maxima, shape: tuple[int, int]) -> Latti
         torch.arange(len(patches)), torch.tensor([len(p.positions) for p in patches])
     ).to(grain.device)
     if len(vectors) > 1:
-        sites = Sites.of(torch.cat([p.maxima for p in patches]), sublattice, grain, vectors)
-        column = torch.cat([p.column for p in patches])
+        sites = Sites.of(own_maxima, sublattice, grain, vectors)
         bright = torch.where(column >= 0, maxima.response[column.clamp(min=0)], torch.nan).cpu().numpy()
         vectors = torch.from_numpy(own_vectors(sites)).to(vectors)
         sites = sites._replace(vectors=vectors.double().numpy())
@@ -242,7 +243,7 @@ def _join(patches: list[Patch], maxima: Maxima, shape: tuple[int, int]) -> Latti
     chosen = (keep & (number >= 0)).nonzero()[:, 0]
     lattice = Lattice(
         positions=positions[chosen],
-        maxima=torch.cat([p.maxima for p in patches])[chosen],
+        maxima=own_maxima[chosen],
         sublattice=sublattice[chosen],
         grain=number[chosen],
         measured=measured[chosen],
@@ -252,7 +253,7 @@ def _join(patches: list[Patch], maxima: Maxima, shape: tuple[int, int]) -> Latti
     )
     if len(order) == 0 or max(patch.scatter for patch in patches) > _NOISE:
         return lattice
-    return _with_reached(lattice, torch.cat([p.column for p in patches])[chosen], maxima, shape)
+    return _with_reached(lattice, column[chosen], maxima, shape)
 
 
 def _where_patches_meet(

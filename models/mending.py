@@ -101,9 +101,8 @@ def _told_spikes(row: NDArray[np.intp], column: NDArray[np.intp]) -> MapFlag:
 def _told_rows(runs: list[tuple[int, int]]) -> MapFlag:
     return MapFlag(
         kind="lost_rows",
-        message=f"{_counted(sum(end - first for first, end in runs), 'scan line')} (the first in row "
-        f"{runs[0][0]}) of one value throughout, or the one before again, replaced by what is between the "
-        "lines beside; columns there are less sure than they look: scan again if they matter, and check the "
+        message=f"{_lines(runs)} of one value throughout, or the one before again, replaced by what is between "
+        "the lines beside; columns there are less sure than they look: scan again if they matter, and check the "
         "scan and the detector's signal if more lines are lost",
     )
 
@@ -111,10 +110,15 @@ def _told_rows(runs: list[tuple[int, int]]) -> MapFlag:
 def _told_stuck(lost: list[tuple[int, int]]) -> MapFlag:
     return MapFlag(
         kind="lost_rows",
-        message=f"{_counted(sum(end - first for first, end in lost), 'scan line')} (the first in row "
-        f"{lost[0][0]}) the one before again, too many side by side to be replaced: what is said of columns "
-        "there is wrong; scan again, and check the scan and the detector's signal",
+        message=f"{_lines(lost)} the one before again, too many side by side to be replaced: what is said of "
+        "columns there is wrong; scan again, and check the scan and the detector's signal",
     )
+
+
+def _lines(runs: list[tuple[int, int]]) -> str:
+    """How many scan lines there are in runs from a first one to an end, and where they begin."""
+    number = sum(end - first for first, end in runs)
+    return f"{_counted(number, 'scan line')} (the first in row {runs[0][0]})"
 
 
 def _floating(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from models.borders import Part, blank_areas, distance_from, recorded_part
 from models.columns import filter_columns, find_maxima
 from models.denoised import find_filter, is_patterned
 from models.edges import EdgePoints
-from models.frames import filter_frame, standardise
+from models.frames import as_array, filter_frame, standardise
 from models.lattice import Lattice, fit_lattice, on_no_lattice
 from models.levels import column_filter, empty_level, level
 from models.masked import is_masked
@@ -121,7 +121,7 @@ def read_columns(
                 lattice=lattice,
                 helper=helper,
             )
-    pixels = np.asarray(array)
+    pixels = as_array(array)
     part = recorded_part(pixels)
     if with_borders or pixels[part].shape == pixels.shape:
         return _read(pixels, device, lattice, helper, with_edges=with_edges)
