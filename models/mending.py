@@ -102,8 +102,8 @@ def _told_rows(runs: list[tuple[int, int]]) -> MapFlag:
     return MapFlag(
         kind="lost_rows",
         message=f"{_lines(runs)} of one value throughout, or the one before again, replaced by what is "
-        "between the lines beside; columns there are less sure than they look: scan again if they matter, and "
-        "check the scan and the detector's signal if more lines are lost",
+        "between the lines beside; columns there are less sure than they look: scan again if they matter, "
+        "and check the scan and the detector's signal if more lines are lost",
     )
 
 
