@@ -18,12 +18,15 @@ $(VENV)/.installed: pyproject.toml
 demo: setup
 	$(BIN)/columnist demo --out out/demo
 
-# What only computes runs on all cores; what talks over sockets has deadlines, and the machine to itself.
-COMPUTING := tests/models tests/sim_microscope
+# What only computes, or waits for minutes, runs side by side; what else talks over sockets has deadlines, and
+# the machine to itself.
+PATIENT := tests/system/test_bad_input.py tests/models tests/sim_microscope tests/agent/commands/test_analyse.py \
+	tests/agent/commands/test_export.py tests/agent/results tests/agent/test_decide_properties.py \
+	tests/drivers/test_files.py
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile $(COMPUTING)
-	$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%)
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(PATIENT)
+	$(BIN)/python -m pytest $(PATIENT:%=--ignore=%)
 
 lint: setup
 	$(BIN)/ruff check .

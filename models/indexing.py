@@ -302,17 +302,25 @@ def _bilinear(offsets: NDArray[np.float32], place: Tensor) -> Tensor:
 
 
 def _tile_phases(coordinates: Tensor, tile: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Mean fractional coordinate of the maxima around each tile, (R, C, 2), and its coherence (R, C)."""
-    angle = 2 * math.pi * coordinates
-    channels = torch.cat([torch.ones_like(angle[:, :1]), torch.cos(angle), torch.sin(angle)], dim=1)  # (K, 5)
-    total = add_rows(coordinates.new_zeros(grid[0] * grid[1], 5), tile, channels)
-    total = total.T.reshape(5, 1, *grid)  # (5, 1, R, C)
+    """Mean fractional coordinate of the maxima around each tile, (R, C, 2), and its coherence (R, C).
+
+    Coherence is the least along the three axes of the lattice, so that all cells of it tell the same.
+    """
+    angle = 2 * math.pi * torch.cat([coordinates, coordinates.sum(1, keepdim=True)], dim=1)
+    channels = torch.cat([torch.ones_like(angle[:, :1]), torch.cos(angle), torch.sin(angle)], dim=1)  # (K, 7)
+    total = add_rows(coordinates.new_zeros(grid[0] * grid[1], 7), tile, channels)
+    total = total.T.reshape(7, 1, *grid)  # (7, 1, R, C)
     taps = total.new_tensor([0.25, 0.5, 0.25])
-    total = conv2d(total, torch.outer(taps, taps)[None, None], padding=1)[:, 0]  # (5, R, C)
-    length = torch.hypot(total[1:3], total[3:5]).amin(0)
+    total = conv2d(total, torch.outer(taps, taps)[None, None], padding=1)[:, 0]  # (7, R, C)
+    length = torch.hypot(total[1:4], total[4:7]).amin(0)
     coherence = length / total[0].clamp(min=0.5)
-    phase = torch.atan2(total[3:5], total[1:3]) / (2 * math.pi)
+    phase = torch.atan2(total[4:6], total[1:3]) / (2 * math.pi)
     return phase.permute(1, 2, 0), coherence
+
+
+def _along_three(phase: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Phases (..., 2), and that along the third axis of the lattice, (..., 3)."""
+    return np.concatenate([phase, phase.sum(axis=-1, keepdims=True)], axis=-1)
 
 
 def _unwrap(
@@ -342,7 +350,7 @@ def _unwrap(
     end = np.concatenate([number[:, 1:].ravel(), number[1:].ravel()])
     flat_phase, flat_coherence, flat_bend = phase.reshape(-1, 2), coherence.ravel(), bend.ravel()
     held = trusted.ravel()[start] & trusted.ravel()[end]
-    difference = flat_phase[end] - flat_phase[start]
+    difference = _along_three(flat_phase[end] - flat_phase[start])
     wrapped = np.abs(difference - np.round(difference)).max(axis=1)
     held &= wrapped < _MOST_PHASE_STEP
     start, end, wrapped = start[held], end[held], wrapped[held]
@@ -384,7 +392,7 @@ def _bending(
     for axis in (0, 1):
         along, values, known = (
             np.moveaxis(bend, axis, 0),
-            np.moveaxis(phase, axis, 0),
+            np.moveaxis(_along_three(phase), axis, 0),
             np.moveaxis(holds, axis, 0),
         )
         step = np.diff(values, axis=0)

@@ -45,6 +45,11 @@ _MOST_MAXIMA = 40
 #: Lags that are looked at first [px]: enough up to some 12 px a lattice constant.
 _NEAR_PX = 64
 
+#: Of the six cells that make up one lattice, that with a1 nearest to this direction, from the row axis towards
+#: the column axis, is taken: their means along the lattice are equal but for rounding.  Rows of columns run
+#: along an axis of the scan, or at 30 degrees to one, more often than half-way between two such directions.
+_FIRST = math.radians(15)
+
 #: Lengths and angles of a sheared cell may differ from the hexagon's by this much.  Real scans: 15 %.
 _LENGTH_TOLERANCE = 1.45
 
@@ -67,7 +72,7 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
     -------
     Tensor of shape (2, 2)
         Vectors a1, a2 as rows, (row, column) [px], on the CPU; going from a1 to a2 turns from the row
-        axis towards the column axis.
+        axis towards the column axis.  Of the six such pairs of a lattice always the same one.
 
     Raises
     ------
@@ -114,11 +119,21 @@ def _best_cell(image: Tensor, weight: Tensor | None) -> _Cell | None:
     area = torch.linalg.det(cells).abs()
     smallest = area[score > _CELL_FRACTION * score.max()].min()
     best = torch.where(area < 1.2 * smallest, score, 0.0).argmax()
+    cell = _turned(cells[best])
     one, two = (float(centred[reach, reach + lag] + centred[reach + lag, reach]) / 2 for lag in (1, 2))
     if min(one, two) < _MOSTLY_NOISE:
-        return _Cell(cells[best], None)
+        return _Cell(cell, None)
     columns = min(1.0, one * (one / two) ** (1 / 3))  # they are Gaussians, and noise is of single pixels
-    return _Cell(cells[best], float(score[best]) / columns)
+    return _Cell(cell, float(score[best]) / columns)
+
+
+def _turned(cell: Tensor) -> Tensor:
+    """The one of the six cells of the same lattice, (2, 2), that is always taken."""
+    a1, a2 = cell
+    spokes = torch.stack([a1, a2, a2 - a1, -a1, -a2, a1 - a2])
+    along = torch.tensor([math.cos(_FIRST), math.sin(_FIRST)]).to(cell)
+    first = int((spokes @ along / torch.linalg.vector_norm(spokes, dim=1)).argmax())
+    return torch.stack([spokes[first], spokes[(first + 1) % 6]])
 
 
 def _seen_from_afar(image: Tensor) -> _Cell | None:

@@ -24,6 +24,7 @@ def test_the_cases_hold_every_class_energy_and_chalcogen():
         assert set(case.crystal.states) == set(range(6))
 
 
+@pytest.mark.slow
 def test_kernels_agree_with_full_multislice():
     """The small form of `columnist validate physics`: one small crystal, at the targets of the whole."""
     for name, (full, alone) in compare(make_case("MoS2", "Re", 60, cells=(1, 2)), TABLE, workers=2).items():

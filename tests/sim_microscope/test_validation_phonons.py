@@ -1,3 +1,5 @@
+import pytest
+
 from drivers.contract.context import MAADF
 from sim_microscope.kernels import default_table
 from sim_microscope.validation import TARGETS
@@ -6,6 +8,7 @@ from sim_microscope.validation_phonons import compare_thermal
 TABLE = default_table()
 
 
+@pytest.mark.slow
 def test_thermal_averages_agree_with_frozen_phonons():
     columns = (("MoS2:X2", 60), ("Ti", 60))
     figures = compare_thermal(TABLE, configurations=32, repeats=2, workers=2, columns=columns)
