@@ -15,8 +15,8 @@ from models.scale import lattice_constant_px, lattice_vectors
 from models.seams import Sites, one_grain, own_vectors, reach
 
 #: Scatter of maxima [site periods] above which they are mostly noise and the frame's fringes are the better
-#: guide, if they lead to nearly as many columns.  Clear frames: 0.02 to 0.05, sheared or bent ones too.
-_NOISE, _NEARLY = 0.085, 0.9
+#: guide, if they lead to nearly as many columns.  Clear frames: 0.02 to 0.07, sheared or bent ones too.
+_NOISE, _NEARLY = 0.075, 0.9
 
 #: Grains of different orientation that are looked for.
 _MOST_ORIENTATIONS = 4
