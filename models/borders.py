@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from torch import Tensor
 
-#: So many pixels tell how bright a frame is, and whether one value is common.
-_SAMPLE = 2**14
+#: So many pixels tell how bright a frame is, and so many whether one value is common.
+_SAMPLE, _FEW = 2**14, 2**12
 
 #: A line at the edge is flyback or a fault if its median lies beyond all but this part of the pixels, either
 #: way, by this part of the range between.
@@ -124,17 +124,29 @@ def blank_areas(pixels: NDArray[Any], lattice_px: float) -> NDArray[np.bool_] | 
     ndarray of shape (M, N), or None
         None if there is no such area.
     """
-    step = max(1, math.isqrt(pixels.size // _SAMPLE))
+    step = max(1, math.isqrt(pixels.size // _FEW))
     values, numbers = np.unique(pixels[::step, ::step], return_counts=True)
     if numbers.max() < _COMMON * numbers.sum():
         return None
     has_value = pixels == values[numbers.argmax()]
     edge = math.ceil(_SOLID * lattice_px)
+    apart = max(1, edge // 3)
+    if not _holds_square(has_value[::apart, ::apart], edge // apart):
+        return None
     solid = minimum_filter(has_value, edge, mode="nearest")
     if not solid.any():
         return None
     blank: NDArray[np.bool_] = maximum_filter(solid, edge, mode="nearest", origin=-1 + edge % 2) & has_value
     return blank
+
+
+def _holds_square(marked: NDArray[np.bool_], edge: int) -> bool:
+    """Whether any square of this edge is marked throughout."""
+    for _ in range(edge - 1):
+        marked = marked[1:] & marked[:-1]
+    for _ in range(edge - 1):
+        marked = marked[:, 1:] & marked[:, :-1]
+    return bool(marked.any())
 
 
 def distance_from(blank: NDArray[np.bool_], places: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from models.columns import Maxima
 from models.frames import sample_bilinear
 from models.indexing import Indexed
 
-#: Standard deviation [site periods] of the Gaussian that displacement and brightness are averaged with.
-_SMOOTHING = 1.6
+#: Standard deviation [site periods] of the Gaussian that displacement and brightness are averaged with, along
+#: each of the three axes of the lattice, one after the other: 1.5 in all, along any direction.
+_SMOOTHING = 1.22
 
 #: A maximum further from its predicted site than this [site periods] is not that site's column.
 _MATCH = 0.35
@@ -71,7 +72,7 @@ _SIGNED = 2.5
 
 #: Standard deviations that chance does not reach over an island, where one average is over so many sites; and
 #: that carbon does not reach: below it, the labelled MAADF scans have 3.5 and 3.8 over 357 and 186 sites.
-_NO_CHANCE, _AVERAGED, _BY_CARBON = 8.0, 4 * math.pi * _SMOOTHING**2, 5.0
+_NO_CHANCE, _AVERAGED, _BY_CARBON = 8.0, 4 * math.pi * math.sqrt(3) * _SMOOTHING**2, 5.0
 
 #: Neighbours on the site lattice, as `scipy.ndimage.label` takes them.
 _CONNECTED = np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0]])
@@ -313,21 +314,22 @@ def _brightest_of_each(cell: Tensor, member: Tensor, response: Tensor, grid: _In
 
 
 def _blur(channels: Tensor) -> Tensor:
-    """Gaussian sum over the index grid, (C, H, W); zero beyond its edge.
+    """Gaussian sum over the index grid, (C, H, W), as wide along any direction of the frame; zero beyond.
 
     Sums of shifted copies: on grids of this size five times faster than a convolution on the CPU.
     """
-    reach = 4
+    reach = 3
     taps = [math.exp(-0.5 * (k / _SMOOTHING) ** 2) for k in range(reach + 1)]
     total = taps[0] + 2 * sum(taps[1:])
-    for axis in (1, 2):
-        length = channels.shape[axis]
-        edges = (reach, reach, 0, 0) if axis == 2 else (0, 0, reach, reach)
-        padded = pad(channels, edges)
+    height, width = channels.shape[1:]
+    for down, right in ((0, 1), (1, 0), (1, -1)):
+        padded = pad(channels, (reach * abs(right),) * 2 + (reach * down,) * 2)
         channels = channels * (taps[0] / total)
         for k in range(1, reach + 1):
-            pair = padded.narrow(axis, reach - k, length) + padded.narrow(axis, reach + k, length)
-            channels.add_(pair, alpha=taps[k] / total)
+            for way in (k, -k):
+                row, column = down * (reach + way), abs(right) * reach + right * way
+                beside = padded.narrow(1, row, height).narrow(2, column, width)
+                channels.add_(beside, alpha=taps[k] / total)
     return channels
 
 

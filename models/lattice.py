@@ -1,5 +1,6 @@
 """The honeycomb lattice of a frame: every site of every grain, also where a column is too dim to be seen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -180,7 +181,7 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
     return lattice
 
 
-def _are_noise(found: list[Patch | None]) -> bool:
+def _are_noise(found: Sequence[Patch | None]) -> bool:
     """Whether the maxima of the largest patch stray so far that most of it is noise, or there is no patch."""
     largest = max((patch for patch in found if patch), key=lambda patch: len(patch.positions), default=None)
     return largest is None or largest.scatter > _NOISE
@@ -251,7 +252,7 @@ def _join(patches: list[Patch], maxima: Maxima, shape: tuple[int, int]) -> Latti
         rim=(torch.cat([p.rim for p in patches]) & ~boundary & ~continues)[chosen],
         vectors=vectors[order.cpu()],
     )
-    if len(order) == 0 or max(patch.scatter for patch in patches) > _NOISE:
+    if len(order) == 0 or _are_noise(patches):
         return lattice
     return _with_reached(lattice, column[chosen], maxima, shape)
 

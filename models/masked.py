@@ -18,8 +18,8 @@ _MIDDLE = 384
 #: Frequencies that are looked at, in parts of the lattice's first spots', and how far they lie from any spot.
 _BAND, _FROM_SPOTS = (0.35, 2.1), 0.2
 
-#: Every so many of those frequencies are looked at, and they tell anything if so many lie between spots.
-_SKIPPED, _FEWEST = 13, 100
+#: Every so many frequencies are looked at, and they tell anything if so many lie between spots.
+_SKIPPED, _FEWEST = 11, 100
 
 #: Rings for one frequency of the first spots, in each of which the mean logarithm is taken.
 _RINGS = 20
@@ -50,15 +50,15 @@ def is_masked(frame: Tensor, vectors: Tensor) -> bool:
     lattice = vectors.to(middle)
     first = math.sqrt(2 / math.sqrt(3) / float(torch.linalg.det(lattice).abs()))  # cycles/px
     rows, columns = frequencies((middle.shape[0], middle.shape[1]), middle.device)
-    radius = torch.hypot(rows, columns).flatten() / first
-    some = ((radius > _BAND[0]) & (radius < _BAND[1])).nonzero()[::_SKIPPED, 0]
-    power = torch.view_as_real(torch.fft.rfft2(middle)).square().sum(-1).flatten()[some]
-    width = columns.numel()
-    place = torch.stack([rows.flatten()[some // width], columns.flatten()[some % width]], dim=1)
-    between = _from_spots(place, lattice) > _FROM_SPOTS * first
+    some = torch.arange(0, rows.numel() * columns.numel(), _SKIPPED, device=middle.device)
+    row, column = some // columns.numel(), some % columns.numel()
+    place = torch.stack([rows[row, 0], columns[0, column]], dim=1)
+    radius = torch.linalg.vector_norm(place, dim=1) / first
+    between = (radius > _BAND[0]) & (radius < _BAND[1]) & (_from_spots(place, lattice) > _FROM_SPOTS * first)
     if int(between.sum()) < _FEWEST:
         return False
-    logs, ring = (power[between] + 1e-30).log(), (radius[some][between] * _RINGS).long()
+    power = torch.view_as_real(torch.fft.rfft2(middle).flatten()[some[between]]).square().sum(-1)
+    logs, ring = (power + 1e-30).log(), (radius[between] * _RINGS).long()
     usual = torch.bincount(ring, logs) / torch.bincount(ring).clamp(min=1)
     ordered = (logs - usual[ring]).sort().values
     return float(ordered[len(ordered) // 2] - ordered[len(ordered) // 20]) > _EMPTY

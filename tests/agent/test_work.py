@@ -113,7 +113,7 @@ def test_detectors_of_one_scan_share_what_it_shows_of_the_lattice(analysis, fram
     analysis.forget()
     (whole, header), _ = frames
     rng = np.random.default_rng(5)
-    faint = rng.poisson(0.004 * whole).astype(np.float32)  # shows no lattice by itself
+    faint = rng.poisson(0.001 * whole).astype(np.float32)  # shows no lattice by itself
     of = Context(specimen=Specimen(host="MoS2", dopant="V"), energy_kev=80.0, detector=HAADF)
     beside = of.model_copy(update={"detector": HAADF.model_copy(update={"name": "HAADF2"})})
 
