@@ -15,10 +15,14 @@ from torch import Tensor
 
 from models.frames import filter_frame
 from models.patches import Taps, kernel_prefilter, kernel_taps
-from models.zernike import ORDERS, radial_polynomial
+from models.zernike import ORDERS, radial_polynomial, table_place
 
 #: Circles around a column, at the nodes of Gauss and Legendre, and points on each, a multiple of three.
 _CIRCLES, _POINTS = 8, 18
+
+#: Highest frequency that is read [cycles per disc radius].  Moments hold little from beyond, and the points are
+#: too far apart for it: noise of pixels would count as often as there are points, not pixels in the disc.
+_HIGHEST = 2.7
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,17 @@ class EdgePoints:
         taps = kernel_taps(shape, points.index_select(1, recorded).T)
         return cls(recorded, taps, inside.reshape(len(positions), _CIRCLES, 3, _POINTS // 3).sum(2))
 
-    def moments(self, image: Tensor, spectrum: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def moments(self, image: Tensor, entry: Tensor, spectrum: Tensor) -> tuple[Tensor, Tensor]:
         """Moments of the discs.
 
         Parameters
         ----------
         image : Tensor of shape (M, N)
             Levelled frame.
-        spectrum : Tensor of shape (M, N // 2 + 1), optional
-            The frame's `torch.fft.rfft2`, for who has it already.
+        entry : Tensor of shape (M, N // 2 + 1)
+            From `models.zernike.table_entry`, for the discs.
+        spectrum : Tensor of shape (M, N // 2 + 1)
+            The frame's `torch.fft.rfft2`.
 
         Returns
         -------
@@ -68,7 +74,7 @@ class EdgePoints:
             Whether at least one of every triple of points lies in the frame.
         """
         prefilter = kernel_prefilter((image.shape[0], image.shape[1]), image.device)
-        coefficients = filter_frame(image, prefilter, spectrum)
+        coefficients = filter_frame(image, prefilter * (entry <= table_place(_HIGHEST)), spectrum)
         triples = (len(self.seen), _CIRCLES, 3, _POINTS // 3)
         values = image.new_zeros(math.prod(triples))
         values.index_copy_(0, self.recorded, self.taps.sum(coefficients))

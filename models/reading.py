@@ -195,7 +195,7 @@ def _describe(
     empty = empty_level(coefficients, lattice, whole)
     levelled, contrast = level(frame, empty, taps().sum(coefficients), lattice, whole)
     spectrum = torch.fft.rfft2(levelled)
-    read = None if at_edges is None else helper.start(lambda: at_edges().moments(levelled, spectrum))
+    read = None if at_edges is None else helper.start(lambda: at_edges().moments(levelled, entry(), spectrum))
     moments = zernike_moments(levelled, taps(), entry(), spectrum, helper)
     if read is not None:
         moments[cut], covered[cut] = read()

@@ -114,6 +114,11 @@ def table_entry(shape: tuple[int, int], disc: Tensor, device: torch.device | str
     return (frequency * _TABLE_DENSITY + 0.5).clamp_(max=_TABLE_END * _TABLE_DENSITY).to(torch.int32)
 
 
+def table_place(frequency: float) -> int:
+    """What `table_entry` says of a frequency [cycles per disc radius]."""
+    return round(min(frequency, _TABLE_END) * _TABLE_DENSITY)
+
+
 @cache
 def _transfer_table(device: torch.device) -> Tensor:
     """Transfer functions by frequency [cycles per disc radius], shape (6, table length), 0 at the end."""
