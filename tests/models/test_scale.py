@@ -52,6 +52,16 @@ def test_columns_many_pixels_wide_are_seen_through_the_noise_of_single_ones(
     assert lattice_constant_px(vectors) == pytest.approx(lattice_px, rel=0.02)
 
 
+@pytest.mark.parametrize(("lattice_px", "noise"), [(32.0, 1.5), (32.0, 2.0), (40.0, 1.5)])
+def test_where_joined_pixels_tell_no_evidence_but_show_the_cell_it_is_believed(
+    make_honeycomb, draw, rng, lattice_px, noise
+):
+    shape = (round(16 * lattice_px),) * 2
+    image = draw(make_honeycomb(shape, lattice_px=lattice_px), shape, sigma_px=0.16 * lattice_px)
+    vectors = lattice_vectors(standardise(image + rng.normal(0, noise, shape)))
+    assert lattice_constant_px(vectors) == pytest.approx(lattice_px, rel=0.03)
+
+
 def test_noise_has_no_lattice(rng):
     with pytest.raises(InputError, match="no such period between 5 px and a third of the frame"):
         lattice_vectors(standardise(rng.normal(size=(256, 256))))
