@@ -20,8 +20,8 @@ from models.zernike import ORDERS, radial_polynomial, table_place
 #: Circles around a column, at the nodes of Gauss and Legendre, and points on each, a multiple of three.
 _CIRCLES, _POINTS = 8, 18
 
-#: Highest frequency that is read [cycles per disc radius].  Moments hold little from beyond, and the points are
-#: too far apart for it: noise of pixels would count as often as there are points, not pixels in the disc.
+#: Highest frequency that is read [cycles per disc radius].  Moments hold little from beyond, and the points
+#: are too far apart for it: noise of pixels would count as often as there are points, not pixels in the disc.
 _HIGHEST = 2.7
 
 

@@ -50,10 +50,10 @@ _MOST_MAXIMA = 40
 #: Lags that are looked at first [px]: enough up to some 12 px a lattice constant.
 _NEAR_PX = 64
 
-#: Of the six cells that make up one lattice, that with a1 nearest to this direction, from the row axis towards
-#: the column axis, is taken: their means along the lattice are equal but for rounding.  Rows of columns run
-#: along an axis of the scan, or at 30 degrees to one, more often than half-way between two such directions;
-#: and of the directions of which that is true this one's cells cover a frame in the fewest rows and columns.
+#: Of the six cells that make up one lattice, that with a1 nearest to this direction, from the row axis to the
+#: column axis, is taken: their means along the lattice are equal but for rounding.  Rows of columns run along
+#: an axis of the scan, or at 30 degrees to one, more often than half-way between two such directions; and of
+#: the directions of which that is true this one's cells cover a frame in the fewest rows and columns.
 _FIRST = math.radians(135)
 
 #: Lengths and angles of a sheared cell may differ from the hexagon's by this much.  Real scans: 15 %.
