@@ -193,6 +193,9 @@ def _analyse(
     reading = read_columns(
         pixels, analyser.device, with_borders=mended.is_laid, lattice=lattice, helper=helper
     )
+    grains = reading.grains
+    weighed = helper.start(lambda: weigh_contexts(grains, context, is_doped=is_doped))
+    unread = helper.start(lambda: reading.unread)
     result = classify_columns(
         reading,
         context,
@@ -202,7 +205,6 @@ def _analyse(
         shown=shown,
         helper=helper,
     )
-    weighed = helper.start(lambda: weigh_contexts(reading.grains, context, is_doped=is_doped))
     scale = _scale(result, settled)
     columns = _columns(result, scale.pixel_size_angstrom)
     found = _concentrations(columns, result, is_doped)
@@ -226,7 +228,7 @@ def _analyse(
             for name, value in evidence.log_odds.items()
         ),
         flags=scale_flags(scale, settled.context.specimen.host)
-        + doubts(columns, result, evidence, _shape(pixels))
+        + doubts(columns, result, evidence, unread(), _shape(pixels))
         + mended.flags
         + pixel_flags(approximated, saturated, clipped, masked),
     )

@@ -28,6 +28,10 @@ class Maxima:
     positions: Tensor
     response: Tensor
 
+    def to(self, device: torch.device | str) -> "Maxima":
+        """The same on another device."""
+        return Maxima(self.positions.to(device), self.response.to(device))
+
 
 def filter_columns(image: Tensor, lattice_px: float, spectrum: Tensor | None = None) -> Tensor:
     """Negative Laplacian of Gaussian of a frame: positive on columns, negative between, blind to background.

@@ -102,13 +102,13 @@ def hexagon_beside(lattice: Lattice) -> Tensor:
 
 
 def on_no_lattice(lattice: Lattice, maxima: Maxima) -> Tensor:
-    """Places of maxima as bright as columns that no site is near, (K, 2) [px], on the CPU.
+    """Places of maxima as bright as columns that no site is near, (K, 2) [px].
 
     In vacuum there are none, beside a grain that was not found as many as its brighter columns.
     """
     number = max(1, len(lattice.positions) // 4)  # half of the brighter sublattice, if there is one
     if number > len(maxima.response):
-        return maxima.positions[:0].cpu()
+        return maxima.positions[:0]
     level = maxima.response.topk(number).values[-1]
     places = maxima.positions[maxima.response > _AS_BRIGHT * level]
     cell = lattice.lattice_px / 2
@@ -119,7 +119,7 @@ def on_no_lattice(lattice: Lattice, maxima: Maxima) -> Tensor:
     near = max_pool2d(occupied[None, None], 5, stride=1, padding=2)[
         0, 0
     ]  # within a lattice constant at least
-    return places[near[own[:, 0], own[:, 1]] == 0].cpu()
+    return places[near[own[:, 0], own[:, 1]] == 0]
 
 
 def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor) -> Lattice:

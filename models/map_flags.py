@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
@@ -72,9 +73,13 @@ def scale_flags(scale: Scale, host: str) -> tuple[MapFlag, ...]:
 
 
 def doubts(
-    columns: NDArray[np.void], result: Classification, evidence: ContextEvidence, shape: tuple[int, int]
+    columns: NDArray[np.void],
+    result: Classification,
+    evidence: ContextEvidence,
+    unread: Tensor,
+    shape: tuple[int, int],
 ) -> tuple[MapFlag, ...]:
-    """What the reader of the map should know."""
+    """What the reader of the map should know; `unread` are places of spots on no lattice, (K, 2) [px]."""
     flags = []
     if evidence.contradiction is not None:
         flags.append(MapFlag(kind="context_contradicted", message=evidence.contradiction))
@@ -91,7 +96,6 @@ def doubts(
                 f"{', '.join(map(str, undecided))}; its probabilities weigh both",
             )
         )
-    unread = result.reading.unread
     if len(unread) >= _LEAST_UNREAD:
         (top, left), (bottom, right) = unread.amin(0).round().tolist(), unread.amax(0).round().tolist()
         flags.append(

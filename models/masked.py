@@ -69,5 +69,6 @@ def _from_spots(place: Tensor, vectors: Tensor) -> Tensor:
     spots = torch.linalg.inv(vectors).T
     index = place @ vectors.T  # how often it goes into either lattice vector
     aside = index - index.round()
-    steps = [aside.new_tensor([i, j]) for i in (-1.0, 0.0, 1.0) for j in (-1.0, 0.0, 1.0)]
-    return torch.stack([torch.linalg.vector_norm((aside + step) @ spots, dim=1) for step in steps]).amin(0)
+    steps = torch.cartesian_prod(*[torch.arange(-1.0, 2.0, device=place.device)] * 2)
+    apart: Tensor = torch.linalg.vector_norm((aside + steps[:, None]) @ spots, dim=2).amin(0)
+    return apart

@@ -1,7 +1,7 @@
 """From an array to columns and their moments: the geometry of a frame, before any context enters."""
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from models.borders import Part, blank_areas, distance_from, recorded_part
-from models.columns import filter_columns, find_maxima
+from models.columns import Maxima, filter_columns, find_maxima
 from models.denoised import find_filter, is_patterned
 from models.edges import EdgePoints
 from models.frames import as_array, filter_frame, standardise
@@ -25,8 +25,8 @@ from models.threads import Helper, threads_for
 from models.zernike import table_entry, zernike_moments
 
 
-def _no_places() -> Tensor:
-    return torch.zeros(0, 2)
+def _no_maxima() -> Maxima:
+    return Maxima(torch.zeros(0, 2), torch.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Reading:
         frame before (`models.denoised`).
     masked : bool
         Whether other software has taken out what lies between the lattice's spots (`models.masked`).
-    unread : Tensor of shape (K, 2)
-        Places of spots as bright as columns that lie on no lattice (`models.lattice.on_no_lattice`) [px].
+    maxima : Maxima
+        What the lattice was fitted to; none if it was known.
     """
 
     lattice: Lattice
@@ -71,7 +71,12 @@ class Reading:
     blank: float = 0.0
     patch_filter: PatchFilter | None = None
     masked: bool = False
-    unread: Tensor = field(default_factory=_no_places)
+    maxima: Maxima = field(default_factory=_no_maxima)
+
+    @cached_property
+    def unread(self) -> Tensor:
+        """Places of spots as bright as columns that lie on no lattice, (K, 2) [px]."""
+        return on_no_lattice(self.lattice, self.maxima)
 
     @cached_property
     def grains(self) -> list[GrainContrasts]:
@@ -128,8 +133,8 @@ def read_columns(
     pixels, origin = pixels[part], (part[0].start, part[1].start)
     known = None if lattice is None else lattice.moved(-origin[0], -origin[1]).inside(pixels.shape)
     found = _read(pixels, device, known, helper, with_edges=with_edges)
-    moved = found.unread + torch.tensor(origin)
-    return replace(found, lattice=found.lattice.moved(*origin), part=part, unread=moved)
+    maxima = replace(found.maxima, positions=found.maxima.positions + torch.tensor(origin))
+    return replace(found, lattice=found.lattice.moved(*origin), part=part, maxima=maxima)
 
 
 def _read(
@@ -147,27 +152,27 @@ def _read(
     vectors = lattice_vectors(frame) if known is None else known.vectors[0]
     estimate, spectrum = lattice_constant_px(vectors), transformed()
     blur = column_filter((frame.shape[0], frame.shape[1]), estimate, frame.device)
-    blurred = helper.start(lambda: filter_frame(frame, blur, spectrum))
-    # What only flags ask for is worked out while the lattice is fitted.
-    masked = helper.start(lambda: is_masked(frame, vectors))
-    areas = helper.start(lambda: blank_areas(pixels, estimate))
     if known is None:
         filtered = filter_columns(frame, estimate, spectrum)
         maxima = find_maxima(filtered, estimate)
-        lattice = fit_lattice(frame, filtered, maxima, vectors)
-        unread = helper.start(lambda: on_no_lattice(lattice, maxima))
+        fit = partial(fit_lattice, frame, filtered, maxima, vectors)
     else:
-        lattice, unread = known.to(frame.device), _no_places
+        maxima, fit = _no_maxima(), partial(known.to, frame.device)
+    # While the lattice is fitted, the helper has the time.
+    blurred = helper.start(lambda: filter_frame(frame, blur, spectrum))
+    masked = helper.start(lambda: is_masked(frame, vectors))
+    areas = helper.start(lambda: blank_areas(pixels, estimate))
+    lattice, maxima = fit(), maxima.to("cpu")
     blank = areas()
     if blank is not None:
         lattice = lattice.kept(distance_from(blank, lattice.positions) > 0)
     patch_filter = find_filter(frame, lattice.lattice_px) if patterned() else None
     if patch_filter is None:
         found = _describe(frame, blurred(), lattice, blank, helper, with_edges=with_edges)
-        return replace(found, masked=masked(), unread=unread())
+        return replace(found, masked=masked(), maxima=maxima)
     before = standardise(patch_filter.undo(frame.cpu()), frame.device)
     found = _describe(before, filter_frame(before, blur), lattice, blank, helper, with_edges=with_edges)
-    return replace(found, patch_filter=patch_filter, unread=unread())
+    return replace(found, patch_filter=patch_filter, maxima=maxima)
 
 
 def _describe(

@@ -225,8 +225,10 @@ def reach(
     """
     level, none = _levels(sites, bright), np.zeros(0, dtype=np.int64)
     free = (response > _BRIGHT * level.min()).nonzero()[0]
+    if not len(free):
+        return none, none, none, np.zeros(0, dtype=np.bool_)
     tree = cKDTree(sites.maxima, balanced_tree=False, compact_nodes=False)
-    free = free[tree.query(places[free])[0] > _APART * sites.bond_px] if len(free) else free
+    free = free[tree.query(places[free])[0] > _APART * sites.bond_px]
     free = free[_lead_on(sites, tree, level, places[free], response[free])] if len(free) else free
     free = free[_is_between(sites, tree, places[free], shape)] if len(free) else free
     if not len(free):
