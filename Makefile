@@ -25,7 +25,7 @@ PATIENT := tests/system/test_bad_input.py tests/models tests/sim_microscope test
 	tests/drivers/test_files.py
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(PATIENT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(PATIENT)
 	$(BIN)/python -m pytest $(PATIENT:%=--ignore=%)
 
 lint: setup

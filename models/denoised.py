@@ -158,8 +158,9 @@ def _likeness(noise: NDArray[np.float64], covariance: NDArray[np.float64], edge:
     )
     chosen = torch.hypot(*frequencies(grid, "cpu")) > _LOWEST
     found = torch.from_numpy(noise)[rows][:, columns][chosen]
-    kept = torch.fft.rfft2(components, s=grid).abs().square().cumsum(0)[:, chosen] / edge**2
-    expected = 2 * (kept + _LEAST).log()
+    power = torch.view_as_real(torch.fft.rfft2(components, s=grid)).square().sum(-1)
+    kept = power.flatten(1)[:, chosen.flatten()].cumsum(0).div_(edge**2)
+    expected = kept.add_(_LEAST).log_().mul_(2)
     expected, found = expected - expected.mean(1, keepdim=True), (found - found.mean()).float()
     return float((expected @ found / (expected.norm(dim=1) * found.norm())).max())
 
@@ -170,9 +171,9 @@ def _strongest(covariance: NDArray[np.float64], edge: int) -> Tensor:
     By subspace iteration: a full decomposition takes ten times as long and changes no likeness by 1e-5.
     """
     zero, step = len(covariance) // 2, np.arange(edge)
-    lag = step[:, None] - step + zero
-    between = covariance[lag[:, None, :, None], lag[None, :, None, :]].reshape(edge**2, edge**2)
-    matrix, most = torch.from_numpy(between).float(), min(_MOST_COMPONENTS, edge**2 - 1)
+    windows = np.lib.stride_tricks.sliding_window_view(covariance.astype(np.float32), (edge, edge))
+    between = windows[zero - step[:, None], zero - step].reshape(edge**2, edge**2)
+    matrix, most = torch.from_numpy(between), min(_MOST_COMPONENTS, edge**2 - 1)
     vectors = torch.randn(edge**2, min(2 * most, edge**2), generator=torch.Generator().manual_seed(0))
     for _ in range(_ITERATIONS):
         vectors = torch.linalg.qr(matrix @ vectors)[0]

@@ -60,8 +60,22 @@ def empty_level(coefficients: Tensor, lattice: Lattice, whole: Tensor) -> Tensor
     return _window_mean(centres, values, shape, lattice.lattice_px, _BACKGROUND_SCALE)
 
 
+def above_empty(brightness: Tensor, empty: Tensor, lattice: Lattice) -> Tensor:
+    """How far columns stand out, (S,): brightness (S,) less the level (M, N) of the hexagons around.
+
+    Brightness is read of the frame after `column_filter`.
+    """
+    return brightness - empty.flatten()[_pixels(lattice, empty)]
+
+
+def _pixels(lattice: Lattice, image: Tensor) -> Tensor:
+    """Number of the pixel of an image (M, N) that each column stands on, (S,)."""
+    at, (rows, columns) = lattice.maxima.round().long(), image.shape
+    return at[:, 0].clamp(0, rows - 1) * columns + at[:, 1].clamp(0, columns - 1)
+
+
 def level(
-    image: Tensor, empty: Tensor, brightness: Tensor, lattice: Lattice, whole: Tensor
+    image: Tensor, empty: Tensor, contrast: Tensor, lattice: Lattice, whole: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Subtract the local level of the hexagon centres; divide by the contrast of common bright columns.
 
@@ -71,8 +85,8 @@ def level(
         Frame; gain and offset may vary slowly over it.
     empty : Tensor of shape (M, N)
         From `empty_level`.
-    brightness : Tensor of shape (S,)
-        Of the columns, read of the frame after `column_filter`.
+    contrast : Tensor of shape (S,)
+        From `above_empty`.
     lattice : Lattice
         Of the frame.
     whole : Tensor of shape (S,)
@@ -85,16 +99,13 @@ def level(
         Brightness of each column there.
     """
     shape = (image.shape[0], image.shape[1])
-    at = lattice.maxima.round().long()
-    at = at[:, 0].clamp(0, shape[0] - 1) * shape[1] + at[:, 1].clamp(0, shape[1] - 1)
-    contrast = brightness - empty.flatten()[at]
     sides = [_used(whole) & (lattice.sublattice == side) for side in (0, 1)]
     common, bright = max((common_value(contrast[side]), k) for k, side in enumerate(sides) if side.any())
     typical = sides[bright] & ((contrast - common).abs() < _COMMON * abs(common))
     gain = _window_mean(
         lattice.maxima[typical], contrast[typical], shape, lattice.lattice_px, _GAIN_SCALE
     ).clamp_(min=1e-6)
-    return (image - empty).div_(gain), contrast / gain.flatten()[at]
+    return (image - empty).div_(gain), contrast / gain.flatten()[_pixels(lattice, gain)]
 
 
 def level_frame(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +113,8 @@ def level_frame(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor,
     shape = (image.shape[0], image.shape[1])
     coefficients = filter_frame(image, column_filter(shape, lattice.lattice_px, image.device))
     brightness = kernel_taps(shape, lattice.maxima).sum(coefficients)
-    return level(image, empty_level(coefficients, lattice, whole), brightness, lattice, whole)
+    empty = empty_level(coefficients, lattice, whole)
+    return level(image, empty, above_empty(brightness, empty, lattice), lattice, whole)
 
 
 def _used(whole: Tensor) -> Tensor:

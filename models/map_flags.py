@@ -1,5 +1,7 @@
 """What the reader of a map should know of the whole: what was cut off, does not fit, or is in doubt."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -9,6 +11,7 @@ from drivers.contract.errors import InputError
 from drivers.contract.maps import ColumnFlag, MapFlag, Scale
 from drivers.contract.materials import HOSTS
 from models.classify import Classification
+from models.jumps import Jumps
 from models.plausibility import ContextEvidence
 from models.reading import Reading
 
@@ -107,6 +110,7 @@ def doubts(
                 "that the grain fills",
             )
         )
+    flags += _jump_flags(result.reading.jumps)
     padded = _padded(result.reading, shape)
     if padded:
         flags.append(MapFlag(kind="padded", message=padded))
@@ -153,6 +157,30 @@ def doubts(
             )
         )
     return tuple(flags)
+
+
+def _jump_flags(jumps: Jumps) -> list[MapFlag]:
+    """What to tell of grains too bright to be of one layer, and of lines where the contrast changes."""
+    flags = []
+    if jumps.layers:
+        pairs = ", ".join(f"{bright} beside {dim}" for dim, bright, _ in jumps.layers)
+        most = max(step for _, _, step in jumps.layers)
+        message = (
+            f"grains ({pairs}) differ in mean brightness by up to {most:.1f} times what common columns stand "
+            "out by, which grains of one layer do not: the brighter one has a second layer, or lies under "
+            "contamination, and what is said of its columns is wrong; take a field of the monolayer"
+        )
+        flags.append(MapFlag(kind="layered", message=message))
+    for what, (place, change) in (("row", jumps.rows), ("column", jumps.columns)):
+        if change:
+            message = (
+                f"from about pixel {what} {place:.0f} on columns stand out {math.exp(change):.2f} times as "
+                "far as before, all along the line: gain, dwell time or current changed, or fewer of summed "
+                "frames reach there; defects beside it may be none, so scan again, divide by the number of "
+                "frames, or crop"
+            )
+            flags.append(MapFlag(kind="uneven", message=message))
+    return flags
 
 
 def _padded(reading: Reading, shape: tuple[int, int]) -> str:

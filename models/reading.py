@@ -14,8 +14,9 @@ from models.columns import Maxima, filter_columns, find_maxima
 from models.denoised import find_filter, is_patterned
 from models.edges import EdgePoints
 from models.frames import as_array, filter_frame, standardise
+from models.jumps import Jumps, find_jumps
 from models.lattice import Lattice, fit_lattice, on_no_lattice
-from models.levels import column_filter, empty_level, level
+from models.levels import above_empty, column_filter, empty_level, level
 from models.masked import is_masked
 from models.patch_filter import PatchFilter
 from models.patches import disc_map, is_whole, kernel_taps
@@ -59,6 +60,8 @@ class Reading:
         Whether other software has taken out what lies between the lattice's spots (`models.masked`).
     maxima : Maxima
         What the lattice was fitted to; none if it was known.
+    jumps : Jumps
+        Of brightness between grains, and of contrast between lines.
     """
 
     lattice: Lattice
@@ -72,6 +75,7 @@ class Reading:
     patch_filter: PatchFilter | None = None
     masked: bool = False
     maxima: Maxima = field(default_factory=_no_maxima)
+    jumps: Jumps = field(default_factory=Jumps)
 
     @cached_property
     def unread(self) -> Tensor:
@@ -134,7 +138,8 @@ def read_columns(
     known = None if lattice is None else lattice.moved(-origin[0], -origin[1]).inside(pixels.shape)
     found = _read(pixels, device, known, helper, with_edges=with_edges)
     maxima = replace(found.maxima, positions=found.maxima.positions + torch.tensor(origin))
-    return replace(found, lattice=found.lattice.moved(*origin), part=part, maxima=maxima)
+    lattice, jumps = found.lattice.moved(*origin), found.jumps.moved(*origin)
+    return replace(found, lattice=lattice, part=part, maxima=maxima, jumps=jumps)
 
 
 def _read(
@@ -198,10 +203,12 @@ def _describe(
     if blank is not None:
         whole &= distance_from(blank, lattice.maxima) > torch.linalg.vector_norm(disc, dim=0).max()
     empty = empty_level(coefficients, lattice, whole)
-    levelled, contrast = level(frame, empty, taps().sum(coefficients), lattice, whole)
+    above = above_empty(taps().sum(coefficients), empty, lattice)
+    levelled, contrast = level(frame, empty, above, lattice, whole)
     spectrum = torch.fft.rfft2(levelled)
     read = None if at_edges is None else helper.start(lambda: at_edges().moments(levelled, entry(), spectrum))
     moments = zernike_moments(levelled, taps(), entry(), spectrum, helper)
+    jumps = find_jumps(frame, empty, levelled, above, lattice, whole)
     if read is not None:
         moments[cut], covered[cut] = read()
     whole, covered, moments, contrast = (values.cpu() for values in (whole, covered, moments, contrast))
@@ -216,4 +223,5 @@ def _describe(
         contrast,
         part=read_part,
         blank=blank_part,
+        jumps=jumps,
     )

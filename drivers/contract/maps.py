@@ -167,6 +167,8 @@ FlagKind = Literal[
     "clipped",
     "filtered",
     "padded",
+    "layered",
+    "uneven",
     "unread",
     "lost_rows",
     "spikes",

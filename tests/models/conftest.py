@@ -58,15 +58,15 @@ def honeycomb(
 
 def render(truth: Truth, shape: tuple[int, int], *, sigma_px: float) -> NDArray[np.float32]:
     """Sum of one Gaussian a column, sampled at pixel centres."""
-    image = np.zeros(shape)
     reach = int(np.ceil(5 * sigma_px))
     offset = np.arange(-reach, reach + 1)
-    for (row, column), height in zip(truth.positions, truth.height, strict=True):
-        rows, columns = round(row) + offset, round(column) + offset
-        rows, columns = rows[(rows >= 0) & (rows < shape[0])], columns[(columns >= 0) & (columns < shape[1])]
-        image[np.ix_(rows, columns)] += height * np.outer(
-            np.exp(-0.5 * ((rows - row) / sigma_px) ** 2), np.exp(-0.5 * ((columns - column) / sigma_px) ** 2)
-        )
+    image = np.zeros((shape[0] + 2 * reach + 2, shape[1] + 2 * reach + 2))
+    first = np.clip(np.round(truth.positions).astype(int), -1, np.array(shape))  # beyond is cut off below
+    aside = first - truth.positions
+    down, right = (np.exp(-0.5 * ((aside[:, k, None] + offset) / sigma_px) ** 2) for k in (0, 1))
+    for place, one, other in zip(first + 1, down * truth.height[:, None], right, strict=True):
+        image[place[0] : place[0] + len(offset), place[1] : place[1] + len(offset)] += one[:, None] * other
+    image = image[reach + 1 : reach + 1 + shape[0], reach + 1 : reach + 1 + shape[1]]
     return image.astype(np.float32)
 
 

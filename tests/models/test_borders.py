@@ -50,7 +50,7 @@ def test_lost_and_bright_lines_at_an_edge_are_left_out(image, spoil):
 
 def test_nothing_is_left_out_of_what_was_recorded(make_honeycomb, draw, rng):
     for angle in (0.0, 30.0, 7.0):  # rows of columns along the edge, too
-        for noise in (0.0, 0.3):
+        for noise in (1e-3, 0.3):  # without any, rows of a lattice along the edge would repeat to the bit
             truth = make_honeycomb(SHAPE, lattice_px=12.0, angle_deg=angle)
             frame = draw(truth, SHAPE, sigma_px=1.5) + rng.normal(0, noise, SHAPE)
             assert recorded_part(frame) == (slice(0, 200), slice(0, 180))
