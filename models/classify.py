@@ -25,7 +25,7 @@ from models.posterior import (
     run_network,
 )
 from models.reading import Reading, read_columns
-from models.scatter import find_beyond, find_scatter, pool_scatter
+from models.scatter import find_between, find_beyond, find_scatter, pool_scatter
 from models.sublattice import (
     ExpectedContrast,
     SublatticeDecision,
@@ -64,6 +64,8 @@ class Classification:
         See `models.foreignness`: above 1 rarer than one column in a hundred.  At least as much as `beyond`.
     beyond : Tensor of shape (S,)
         See `models.scatter.find_beyond`.
+    between : Tensor of shape (S,)
+        See `models.scatter.find_between`; none of columns at edges, boundaries and rims.
     depth : float
         Of the frame's defects over the expected one (`models.alignment`).
     is_decided : Tensor of shape (S,)
@@ -81,6 +83,7 @@ class Classification:
     posterior: Posterior
     foreignness: Tensor
     beyond: Tensor
+    between: Tensor
     depth: float
     is_decided: Tensor
     reading: Reading
@@ -203,10 +206,11 @@ def _classify_by(
         logits = calibrate(weights, raw(), by_metal, context, scatter.noise)
         logits = pool_scatter(logits, by_metal, scatter, templates)
         beyond = find_beyond(by_metal, scatter, templates, is_doped=is_doped)
+        between = find_between(by_metal, scatter, templates) & is_regular
         foreignness = torch.maximum(foreign(), beyond)
     else:
         foreignness = score_foreignness(familiar, by_metal, context)
-        beyond = torch.zeros_like(foreignness)
+        beyond, between = torch.zeros_like(foreignness), torch.zeros_like(is_regular)
         by_brightness = encode_contrast(moments, is_brighter(reading.contrast, reading.lattice)[chosen])
         logits = predict_logits(weights, by_brightness, context)
     if not is_doped:
@@ -219,6 +223,7 @@ def _classify_by(
         posterior=infer_posterior(logits, prior=prior),
         foreignness=foreignness,
         beyond=beyond,
+        between=between,
         depth=alignment.depth,
         is_decided=decision.is_decided[reading.lattice.grain][chosen],
         reading=reading,

@@ -34,7 +34,7 @@ _NEAR, _FAR, _LEAST = 0.3, 2.5, 6
 _JUMP, _IN_ALL = 0.2, 0.55
 
 #: It is so many times its uncertainty, too.
-_NO_CHANCE = 6.0
+_NO_CHANCE = 3.0
 
 #: Lines that are looked at closely, of those half a lattice constant apart.
 _TRIED = 10

@@ -38,6 +38,9 @@ _SHALLOW, _DEEP = 0.85, 1.12
 #: frames read under their own context 4 at most did, but where metal was missing or a boundary near.
 _LEAST_BEYOND, _PART_BEYOND = 5, 0.05
 
+#: So many metal columns between metal and dopant, and this part of the dopants' number, are no accident.
+_LEAST_BETWEEN, _PART_BETWEEN = 4, 0.2
+
 #: Part of the pixels at the highest value: above the first the tops of columns are cut off in places, above
 #: the second (a column's top is a fifth of its area) so many that intensities mean nothing.
 _SATURATED_SOME, _SATURATED_MOST = 0.005, 0.1
@@ -135,6 +138,16 @@ def doubts(
         )
     elif not _SHALLOW < result.depth < _DEEP:
         flags.append(MapFlag(kind="defects_unlike", message=_depth_text(result.depth)))
+    between, dopants = int(result.between.sum()), int((columns["cls"] == ColumnClass.DOPANT).sum())
+    if between >= max(_LEAST_BETWEEN, _PART_BETWEEN * dopants):
+        flags.append(
+            MapFlag(
+                kind="defects_unlike",
+                message=f"{between} metal columns stand between metal and dopant, far from both: another "
+                "dopant than was said, or a signal that is not linear, as of an export with gamma or of a "
+                "detector near saturation; do not trust the number of dopants",
+            )
+        )
     sound = (columns["flags"] & int(ColumnFlag.BOUNDARY | ColumnFlag.EDGE | ColumnFlag.RIM)) == 0
     beyond = sound & (result.beyond.numpy() > FOREIGN)
     defects = sound & (beyond | ~np.isin(columns["cls"], (ColumnClass.X2, ColumnClass.METAL)))

@@ -40,6 +40,9 @@ _CENTRE_REACH, _SPREAD_REACH, _FROM_FRAME = 2.0, 3.0, 15.0
 #: Standard deviations beyond every class at which a column is as foreign as 1.
 _BEYOND = 3.0
 
+#: A metal column is neither metal nor dopant if it is so many standard deviations from both.
+_BETWEEN = 6.0
+
 #: Times that spreads and shares are found from one another.
 _ROUNDS = 4
 
@@ -182,6 +185,23 @@ def find_beyond(contrast: Tensor, scatter: Scatter, templates: Templates, *, is_
     beyond = np.maximum(-depth, depth - deepest).clip(min=0)
     told = ~scatter.tail.isnan().numpy()
     return torch.from_numpy(np.where(told, beyond / (_BEYOND * scatter.spread.double().numpy()), 0.0)).float()
+
+
+def find_between(contrast: Tensor, scatter: Scatter, templates: Templates) -> Tensor:
+    """Which metal columns stand between metal and dopant, far from both, (S,).
+
+    Of a linear detector and the dopant that was said there are none.
+
+    Parameters
+    ----------
+    contrast, scatter, templates
+        As for `pool_scatter`.
+    """
+    depth = torch.from_numpy(_depths(contrast, templates)) - scatter.centre
+    far = _BETWEEN * scatter.spread
+    is_metal = (contrast[:, MOMENTS] > 0.5) & ~scatter.tail.isnan()
+    between: Tensor = is_metal & (depth > far) & (depth < 1 - far)
+    return between
 
 
 def _usual_spread(depth: NDArray[np.float64]) -> float:
