@@ -93,6 +93,6 @@ def test_dopants_of_a_signal_that_is_not_linear_are_told(host):
     """They stand out from the metal as clearly as before, and half-way to where they should be."""
     of = context(host, "Re")
     image = taken(of, shares=(0.03, 0.01, 0.01)).image.astype(float)
-    assert kinds_of(image, of) == []
+    assert "defects_unlike" not in kinds_of(image, of)
     assert "defects_unlike" in kinds_of((image / image.max()) ** 0.7, of)
     assert "defects_unlike" in kinds_of(image / (1 + image / image.max()), of)
