@@ -158,16 +158,19 @@ def jump_along(
     line, jump : float
         Where it is, and the logarithm of the contrast after over that before; 0 where none is told.
     """
+    best = (0.0, 0.0)
+    candidates = _candidates(lines, contrast, lattice_px / 2)
+    if not len(candidates):
+        return best
     order = np.argsort(lines)
     lines, across, contrast = lines[order], across[order], contrast[order]
-    best = (0.0, 0.0)
-    for line in _candidates(lines, contrast, lattice_px / 2):
+    quarter = np.searchsorted(np.quantile(across, [0.25, 0.5, 0.75]), across)
+    for line in candidates:
         a, b, c, d = np.searchsorted(lines, line + lattice_px * np.array([-_FAR, -_NEAR, _NEAR, _FAR]))
         step = _log_ratio(contrast[a:b], contrast[c:d]) if min(b - a, d - c) >= 4 * _LEAST else 0.0
         chance = np.hypot(_uncertainty(contrast[a:b]), _uncertainty(contrast[c:d])) if step else 0.0
         if abs(step) <= max(_JUMP, _NO_CHANCE * chance, abs(best[1])):
             continue
-        quarter = np.searchsorted(np.quantile(across, [0.25, 0.5, 0.75]), across)
         parts = [
             _log_ratio(contrast[a:b][quarter[a:b] == k], contrast[c:d][quarter[c:d] == k]) for k in range(4)
         ]
@@ -179,24 +182,19 @@ def jump_along(
 def _candidates(
     lines: NDArray[np.float64], contrast: NDArray[np.float64], band_px: float
 ) -> NDArray[np.float64]:
-    """Lines, the likeliest first, from which on the contrast may differ: by medians in bands of lines.
+    """Lines, the likeliest first, from which on the contrast may differ: by means in bands of lines.
 
     Parameters
     ----------
-    lines : ndarray of shape (K,)
-        Ascending.
-    contrast : ndarray of shape (K,)
+    lines, contrast : ndarray of shape (K,)
     band_px : float
     """
     if not len(lines):
         return lines
-    band = ((lines - lines[0]) / band_px).astype(np.int64)
-    ranked = contrast[np.lexsort((contrast, band))]
+    start = lines.min()
+    band = ((lines - start) / band_px).astype(np.int64)
     count = np.bincount(band)
-    first = np.cumsum(count) - count
-    total = np.append(
-        0.0, np.cumsum(count * np.where(count > 0, ranked[first + count // 2 - (count == 0)], 0))
-    )
+    total = np.append(0.0, np.cumsum(np.bincount(band, contrast)))
     number, reach = np.append(0, np.cumsum(count)), round(2 * _FAR)
     at = np.arange(1, len(count))
     low, high = np.maximum(at - reach, 0), np.minimum(at + reach, len(count))
@@ -205,7 +203,7 @@ def _candidates(
     known = (before > 0) & (after > 0)
     step = np.where(known, np.log(np.where(known, after, 1.0) / np.where(known, before, 1.0)), 0.0)
     likeliest = np.argsort(-np.abs(step))[:_TRIED]
-    found: NDArray[np.float64] = lines[0] + band_px * at[likeliest[np.abs(step[likeliest]) > _JUMP / 2]]
+    found: NDArray[np.float64] = start + band_px * at[likeliest[np.abs(step[likeliest]) > _JUMP / 2]]
     return found
 
 
