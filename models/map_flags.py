@@ -10,6 +10,7 @@ from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from drivers.contract.maps import ColumnFlag, MapFlag, Scale
 from drivers.contract.materials import HOSTS
+from models.borders import recorded_part
 from models.classify import Classification
 from models.jumps import Jumps
 from models.plausibility import ContextEvidence
@@ -250,6 +251,9 @@ def saturated_part(pixels: NDArray[np.generic]) -> float:
     part = float((pixels == highest).mean())
     values = len(np.unique(pixels[::4, ::4])) if part > _SATURATED_SOME else _FEW_VALUES
     if part > _SATURATED_MOST:
+        recorded = pixels[recorded_part(pixels)]
+        if recorded.shape != pixels.shape:  # less a bar with a legend, or padding
+            return saturated_part(recorded)
         raise InputError(
             f"expected intensities, found {100 * part:.0f} % of the pixels at the highest value, "
             f"{highest:g}: the detector is saturated or the image clipped; lower the gain or the "

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from drivers.contract.errors import InputError
 from models.borders import blank_areas, distance_from, recorded_part
+from models.map_flags import saturated_part
 from models.mending import mend
 from models.reading import read_columns
 
@@ -87,3 +89,11 @@ def test_a_line_that_comes_again_is_replaced_and_many_are_told(image):
     assert np.array_equal(mended.pixels[150:170], frame[150:170])
     doubled = np.repeat(image, 2, axis=0)
     assert mend(doubled).pixels is doubled
+
+
+def test_a_white_bar_below_a_picture_is_no_saturation(image):
+    grey = np.round(200 * (image - image.min()) / np.ptp(image))
+    below = np.vstack([grey, np.full((40, SHAPE[1]), 255.0)])
+    assert saturated_part(below) < 0.01
+    with pytest.raises(InputError, match="saturated"):
+        saturated_part(np.minimum(grey, np.quantile(grey, 0.6)))
