@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from torch import Tensor
 
+from models.frames import at_nearest
+
 #: So many pixels tell how bright a frame is, and so many whether one value is common.
 _SAMPLE, _FEW = 2**14, 2**12
 
@@ -130,8 +132,8 @@ def blank_areas(pixels: NDArray[Any], lattice_px: float) -> NDArray[np.bool_] | 
         return None
     has_value = pixels == values[numbers.argmax()]
     edge = math.ceil(_SOLID * lattice_px)
-    apart = max(1, edge // 3)
-    if not _holds_square(has_value[::apart, ::apart], edge // apart):
+    apart = max(1, edge // 3)  # of three such pixels in a row all lie in the square in their middle
+    if not minimum_filter(has_value[::apart, ::apart], 3, mode="nearest").any():
         return None
     solid = minimum_filter(has_value, edge, mode="nearest")
     if not solid.any():
@@ -140,18 +142,7 @@ def blank_areas(pixels: NDArray[Any], lattice_px: float) -> NDArray[np.bool_] | 
     return blank
 
 
-def _holds_square(marked: NDArray[np.bool_], edge: int) -> bool:
-    """Whether any square of this edge is marked throughout."""
-    for _ in range(edge - 1):
-        marked = marked[1:] & marked[:-1]
-    for _ in range(edge - 1):
-        marked = marked[:, 1:] & marked[:, :-1]
-    return bool(marked.any())
-
-
 def distance_from(blank: NDArray[np.bool_], places: Tensor) -> Tensor:
     """Distance of places (K, 2) from the nearest blank pixel, shape (K,) [px]; 0 inside."""
-    row, column = places.round().long().cpu().clamp(min=0).T
-    rows, columns = blank.shape
     away = torch.from_numpy(distance_transform_edt(~blank))
-    return away[row.clamp(max=rows - 1), column.clamp(max=columns - 1)].to(places)
+    return at_nearest(away, places.cpu()).to(places)

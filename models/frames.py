@@ -188,6 +188,13 @@ def add_rows(total: Tensor, row: Tensor, values: Tensor) -> Tensor:
     return total.index_put_((row,), values, accumulate=True)
 
 
+def at_nearest(image: Tensor, positions: Tensor) -> Tensor:
+    """Values (S,) of the pixels of an image (M, N) nearest to positions (S, 2); beyond it, of its edge."""
+    rows, columns = image.shape
+    row, column = positions.round().long().T
+    return image.flatten()[row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)]
+
+
 def sample_bilinear(image: Tensor, positions: Tensor) -> Tensor:
     """Values of an image at positions between its pixels; positions outside are moved to the edge.
 

@@ -9,11 +9,13 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from models.frames import at_nearest
 from models.lattice import Lattice
 
 #: Brightness is averaged over squares of this edge, and of sites of two grains no further apart than this
@@ -117,8 +119,8 @@ def layered(frame: Tensor, unit: float, lattice: Lattice, whole: Tensor) -> list
     number, lattice_px = len(lattice.vectors), lattice.lattice_px
     mean = uniform_filter(frame.cpu().numpy(), max(1, round(_SQUARE * lattice_px)))
     inner = (whole & ~lattice.boundary & ~lattice.rim).cpu().numpy()
-    places, grain = lattice.positions.cpu().numpy()[inner], lattice.grain.cpu().numpy()[inner]
-    bright = mean[tuple(np.clip(places.round().astype(int), 0, np.array(mean.shape) - 1).T)]
+    places, grain = lattice.positions.cpu(), lattice.grain.cpu().numpy()[inner]
+    bright, places = at_nearest(torch.from_numpy(mean), places).numpy()[inner], places.numpy()[inner]
     of = [np.nonzero(grain == k)[0] for k in range(number)]
     trees = [cKDTree(places[one]) if len(one) >= _FEWEST else None for one in of]
     found = []
@@ -167,8 +169,10 @@ def jump_along(
     quarter = np.searchsorted(np.quantile(across, [0.25, 0.5, 0.75]), across)
     for line in candidates:
         a, b, c, d = np.searchsorted(lines, line + lattice_px * np.array([-_FAR, -_NEAR, _NEAR, _FAR]))
-        step = _log_ratio(contrast[a:b], contrast[c:d]) if min(b - a, d - c) >= 4 * _LEAST else 0.0
-        chance = np.hypot(_uncertainty(contrast[a:b]), _uncertainty(contrast[c:d])) if step else 0.0
+        if min(b - a, d - c) < 4 * _LEAST:
+            continue
+        step = _log_ratio(contrast[a:b], contrast[c:d])
+        chance = math.hypot(_uncertainty(contrast[a:b]), _uncertainty(contrast[c:d]))
         if abs(step) <= max(_JUMP, _NO_CHANCE * chance, abs(best[1])):
             continue
         parts = [

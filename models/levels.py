@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from models.frames import add_rows, filter_frame, gaussian_filter
+from models.frames import add_rows, at_nearest, filter_frame, gaussian_filter
 from models.lattice import Lattice, hexagon_beside
 from models.normalise import blur_cells
 from models.patches import kernel_prefilter, kernel_taps
@@ -65,13 +65,7 @@ def above_empty(brightness: Tensor, empty: Tensor, lattice: Lattice) -> Tensor:
 
     Brightness is read of the frame after `column_filter`.
     """
-    return brightness - empty.flatten()[_pixels(lattice, empty)]
-
-
-def _pixels(lattice: Lattice, image: Tensor) -> Tensor:
-    """Number of the pixel of an image (M, N) that each column stands on, (S,)."""
-    at, (rows, columns) = lattice.maxima.round().long(), image.shape
-    return at[:, 0].clamp(0, rows - 1) * columns + at[:, 1].clamp(0, columns - 1)
+    return brightness - at_nearest(empty, lattice.maxima)
 
 
 def level(
@@ -105,7 +99,7 @@ def level(
     gain = _window_mean(
         lattice.maxima[typical], contrast[typical], shape, lattice.lattice_px, _GAIN_SCALE
     ).clamp_(min=1e-6)
-    return (image - empty).div_(gain), contrast / gain.flatten()[_pixels(lattice, gain)]
+    return (image - empty).div_(gain), contrast / at_nearest(gain, lattice.maxima)
 
 
 def level_frame(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor, Tensor]:

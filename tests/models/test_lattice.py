@@ -361,9 +361,8 @@ def test_a_faint_lattice_holds_together_and_vacuum_stays_empty(make_honeycomb, d
     assert len(lattice.vectors) == 1
     within = np.linalg.norm(lattice.positions.numpy() - middle, axis=1)
     assert (within > 26).all()
-    assert (
-        within < 30
-    ).sum() <= 1  # at such noise one maximum in a hole of 130 columns may lie on the lattice
+    # At such noise one maximum in a hole of 130 columns may lie on the lattice.
+    assert (within < 30).sum() <= 1
     _, nearest = cKDTree(truth.positions).query(lattice.positions.numpy())
     same = (truth.sublattice[nearest] == lattice.sublattice.numpy()).mean()
     assert max(same, 1 - same) > 0.99
