@@ -133,7 +133,7 @@ def find_alignment(
     found = [_densest_half(side, templates.axes[source, k].numpy()) for k, side in enumerate(sides)]
     centre, spread = np.stack([one for one, _ in found]), [width for _, width in found]
     for _ in range(_ROUNDS):
-        source, gain = _fit_source(torch.from_numpy(centre), torch.from_numpy(counts > 0), templates)
+        source, gain = _fit_source(centre, counts > 0, templates)
         axes = gain * templates.axes[source].numpy()
         defects = [(1.0, float(templates.double[source])), (1.0,) if is_doped else ()]
         likelihood = -np.abs(log_depths) / (_UNDONE_DEPTH_SCALE if is_undone else _DEPTH_SCALE)
@@ -160,13 +160,15 @@ def find_alignment(
     return Alignment(torch.from_numpy(centre).float(), gain, float(np.exp(log_depth)), source)
 
 
-def _fit_source(centre: Tensor, is_present: Tensor, templates: Templates) -> tuple[int, float]:
+def _fit_source(
+    centre: NDArray[np.float64], is_present: NDArray[np.bool_], templates: Templates
+) -> tuple[int, float]:
     """Source size (its place) whose common columns are the most like the measured ones, and the gain."""
-    if not bool(is_present.any()):
+    if not is_present.any():
         return templates.common, 1.0
-    whole = templates.whole * is_present
-    gain = (whole * centre).sum((1, 2)) / (centre * centre * is_present).sum().clamp(min=1e-6)
-    misfit = (whole - gain[:, None, None] * centre * is_present).square().sum((1, 2)) / gain.square()
+    whole, seen = templates.whole.numpy() * is_present, centre * is_present
+    gain = (whole * seen).sum((1, 2)) / max(float((seen * seen).sum()), 1e-6)
+    misfit = ((whole - gain[:, None, None] * seen) ** 2).sum((1, 2)) / gain**2
     source = int(misfit.argmin())
     return source, min(max(float(gain[source]), 0.2), 5.0)
 

@@ -168,7 +168,7 @@ def analyse_of_scan(
     """
     pixels = array.pixels if isinstance(array, Mended) else as_array(array)
     mended = array if isinstance(array, Mended) else mend(pixels)
-    with threads_for(pixels.size, analyser.device) as helper:
+    with torch.inference_mode(), threads_for(pixels.size, analyser.device) as helper:
         reference = helper.start(
             lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
         )
@@ -358,7 +358,7 @@ def _grains(result: Classification) -> tuple[Grain, ...]:
 def _masked_fraction(result: Classification, shape: tuple[int, int]) -> float:
     """Part of the frame that no site stands for: a site stands for half a cell."""
     lattice = result.reading.lattice
-    area = float(torch.linalg.det(lattice.vectors[0].double()).abs()) / 2
+    area = math.sqrt(3) / 4 * lattice.lattice_px**2
     return min(1.0, max(0.0, 1 - len(lattice.positions) * area / math.prod(shape)))
 
 

@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from models.columns import Maxima
 from models.frames import sample_bilinear
 from models.indexing import Indexed
+from models.scale import lattice_constant_px
 
 #: Standard deviation [site periods] of the Gaussian that displacement and brightness are averaged with, along
 #: each of the three axes of the lattice, one after the other: 1.5 in all, along any direction.
@@ -38,6 +39,9 @@ _LED_INTO = 0.5
 
 #: A maximum this bright, over the mean of its neighbourhood, is a column even on a boundary.
 COLUMN_RESPONSE = 0.35
+
+#: Maxima are not looked for nearer to the edge of the frame than this [site periods].
+_UNSEEN_EDGE = 0.56
 
 #: The mean of the neighbourhood counts for this part of its median in the frame at least, lest noise in
 #: vacuum pass for columns.
@@ -163,8 +167,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     seen = response > COLUMN_RESPONSE * filled.clamp(min=_LEVEL_FLOOR * float(filled[inside].median()))
     hollow = empty_of[domain]
     possible = colour != hollow
-    # Maxima are not looked for at the very edge of the frame.
-    looked_for = _is_inside(predicted, filtered.shape, float(torch.linalg.det(basis).abs().sqrt()) * 0.6)
+    looked_for = _is_inside(predicted, filtered.shape, _UNSEEN_EDGE * lattice_constant_px(basis))
     others_dim = 2 * filled - level.gather(0, colour[None])[0] < _DIM * filled
     known = seen | ~looked_for
     ringed = _around(known, _RING) >= torch.where(others_dim, *_OF_RING)
@@ -197,21 +200,16 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     )
 
 
-def _period(basis: Tensor) -> float:
-    """Distance of neighbouring sites [px]."""
-    return math.sqrt(float(torch.linalg.det(basis).abs()) * 2 / math.sqrt(3))
-
-
 def _scatter(aside: Tensor, basis: Tensor) -> float:
     """How far columns (K, 2) lie from where they are expected, robust standard deviation [site periods]."""
     if len(aside) < LEAST_COLUMNS:
         return 0.0
-    return 1.4826 * float(aside.abs().median()) / _period(basis)
+    return 1.4826 * float(aside.abs().median()) / lattice_constant_px(basis)
 
 
 def _shared(aside: Tensor, row: Tensor, basis: Tensor) -> float:
     """The part of that which columns of one row of pixels share, as by jitter of the scan [site periods]."""
-    period = _period(basis)
+    period = lattice_constant_px(basis)
     place = row.round().long().clamp(min=0)
     kept = aside.clamp(-_MATCH * period, _MATCH * period)
     count = torch.bincount(place).double()
@@ -265,14 +263,14 @@ def _predict(region: Indexed, maxima: Maxima, grid: _IndexGrid) -> tuple[Tensor,
     if region.field is not None:
         place, known = region.field.place(grid.indices().reshape(-1, 2))
         expected, held = place.T.reshape(measured.shape), known.reshape(grid.shape)
-        reach = _MATCH * _period(region.field.basis)
+        reach = _MATCH * lattice_constant_px(region.field.basis)
         near = occupied & ((measured - expected).square().sum(0) < reach**2)
         # The field's own basis is right to 1 % only, its tiles to 0.1 %; enough maxima tell better.
         are_enough = int(near.sum()) >= _ENOUGH_TO_FIT
         basis, _ = _mean_lattice(grid, near, measured) if are_enough else _mean_lattice(grid, held, expected)
         return basis, expected, torch.where(near, member, -1), held
     basis, mean = _mean_lattice(grid, occupied, measured)
-    period = _period(basis)
+    period = lattice_constant_px(basis)
     residual = torch.where(occupied, measured - mean, 0.0)
     weight = occupied.float()
     smooth = torch.zeros_like(residual)
@@ -294,12 +292,24 @@ def _mean_lattice(grid: _IndexGrid, occupied: Tensor, measured: Tensor) -> tuple
     mean : Tensor of shape (2, H, W)
         Where that lattice has each cell [px].
     """
-    middle = torch.tensor(grid.shape, device=occupied.device).double() / 2  # indices about it, for rounding
-    index = grid.indices().reshape(-1, 2) - grid.low - middle
-    design = torch.cat([index, torch.ones_like(index[:, :1])], dim=1)  # (H W, 3)
-    used = design * occupied.reshape(-1, 1)
-    solution = torch.linalg.solve(used.T @ design, used.T @ measured.flatten(1).T.double())  # (3, 2)
-    return solution[:2].float(), (solution.T @ design.T).float().reshape(measured.shape)
+    places = [
+        torch.arange(n, dtype=torch.float64) - n / 2 for n in grid.shape
+    ]  # about the middle, for rounding
+    powers = [torch.stack([place**0, place, place**2]).to(occupied.device) for place in places]
+    counted = torch.cat([occupied[None].double(), torch.where(occupied, measured, 0.0).double()])
+    sums = (powers[0] @ counted @ powers[1].T).cpu().numpy()  # over the cells, of what they hold times powers
+    (one, j, jj), (i, ij, _), (ii, _, _) = sums[0]
+    normal = np.array([[ii, ij, i], [ij, jj, j], [i, j, one]])
+    along_i, along_j, middle = np.linalg.solve(
+        normal, np.stack([sums[1:, 1, 0], sums[1:, 0, 1], sums[1:, 0, 0]])
+    )
+    basis = torch.from_numpy(np.stack([along_i, along_j]))
+    mean = (
+        torch.from_numpy(middle)[:, None, None]
+        + basis[0][:, None, None] * places[0][:, None]
+        + basis[1][:, None, None] * places[1]
+    )
+    return basis.to(measured), mean.to(measured)
 
 
 def _brightest_of_each(cell: Tensor, member: Tensor, response: Tensor, grid: _IndexGrid) -> Tensor:
@@ -391,10 +401,12 @@ def _first_is_brighter(level: Tensor, empty: Tensor, valid: Tensor) -> Tensor:
     """
     first, second = (level.gather(0, ((empty + step) % 3)[None])[0] for step in (1, 2))
     difference = own = first - second
-    for _ in range(_WIDE):
-        difference = _local_mean((difference * valid)[None], valid.float())[0]
     is_first = torch.zeros_like(empty)
-    for colour in range(3):
+    both = torch.bincount((2 * empty + (own > 0))[valid], minlength=6).reshape(3, 2).amin(1).tolist()
+    asked = [colour for colour in range(3) if both[colour] >= LEAST_COLUMNS]  # elsewhere there is one sign
+    for _ in range(_WIDE if asked else 0):
+        difference = _local_mean((difference * valid)[None], valid.float())[0]
+    for colour in asked:
         here = valid & (empty == colour)
         is_first = torch.where(_islands(own, here), 1, is_first)
         sides = [difference[here & side].abs() for side in (difference > 0, difference <= 0)]

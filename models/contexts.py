@@ -102,6 +102,7 @@ def context_name(context: Context) -> str:
 
 
 @cache
+@torch.inference_mode(False)  # training has gradients go through it, whoever asks first
 def context_table() -> Tensor:
     """Context vectors of all reference contexts, shape (576, 23)."""
     return torch.stack([encode_context(context) for context in reference_contexts()])

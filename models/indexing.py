@@ -22,6 +22,7 @@ from torch.nn.functional import conv2d
 
 from models.frames import add_rows, sample_bilinear
 from models.fringes import fringe_phases
+from models.scale import lattice_constant_px
 
 Number = TypeVar("Number", np.float32, np.int64)
 
@@ -155,7 +156,7 @@ class _Tiles:
     def of(cls, positions: Tensor, vectors: Tensor, shape: tuple[int, int]) -> "_Tiles":
         """Tiles of a frame of a shape, for maxima at some positions (K, 2)."""
         basis = site_basis(vectors).to(positions)
-        edge = _TILE_SCALE * math.sqrt(3 * float(torch.linalg.det(basis).abs()) / (math.sqrt(3) / 2))
+        edge = _TILE_SCALE * lattice_constant_px(vectors)
         rows, columns = (max(2, math.ceil(pixels / edge)) for pixels in shape)
         tile = (positions / edge).long()
         number = tile[:, 0].clamp(0, rows - 1) * columns + tile[:, 1].clamp(0, columns - 1)

@@ -68,7 +68,7 @@ def _from_spots(place: Tensor, vectors: Tensor) -> Tensor:
     """Distance (K,) of frequencies (K, 2) [cycles/px] from the nearest spot of a lattice."""
     spots = torch.linalg.inv(vectors).T
     index = place @ vectors.T  # how often it goes into either lattice vector
-    aside = index - index.round()
-    steps = torch.cartesian_prod(*[torch.arange(-1.0, 2.0, device=place.device)] * 2)
+    aside = index - index.floor()
+    steps = torch.cartesian_prod(*[torch.arange(-1.0, 1.0, device=place.device)] * 2)
     apart: Tensor = torch.linalg.vector_norm((aside + steps[:, None]) @ spots, dim=2).amin(0)
     return apart

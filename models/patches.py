@@ -17,6 +17,9 @@ PATCH_SCALE = math.sqrt(3)
 #: lattice constant against the same at 24 px.
 _KERNEL_SHAPE = 8.2
 
+#: Places between two pixels at which the kernel is looked up; the nearest is right to 3e-5 of its maximum.
+_TABLE_STEPS = 2**14
+
 
 def disc_map(vectors: Tensor) -> Tensor:
     """Map from the unit disc to pixels that undoes the shear of a scan.
@@ -32,11 +35,13 @@ def disc_map(vectors: Tensor) -> Tensor:
         Symmetric and positive.  A point rho (row, column) of the unit disc lies at ``rho @ disc_map`` [px]
         from the column.  Without shear it is the identity times half the side of the patch.
     """
-    hexagon = vectors.new_tensor([[1.0, 0.0], [0.5, math.sqrt(0.75)]], dtype=torch.float64)
-    deformation = torch.linalg.inv(hexagon) @ vectors.double()
-    values, axes = torch.linalg.eigh(deformation.T @ deformation)
-    stretch: Tensor = (axes * values.sqrt()) @ axes.T
-    return (PATCH_SCALE / 2 * stretch).float()
+    a1, a2 = vectors.double().cpu().numpy()
+    deformation = np.stack([a1, (a2 - a1 / 2) / math.sqrt(0.75)])
+    square = deformation.T @ deformation
+    # The root of a matrix of two rows, by its trace and determinant.
+    root = abs(float(np.linalg.det(deformation)))
+    stretch = (square + root * np.eye(2)) / math.sqrt(np.trace(square) + 2 * root)
+    return torch.from_numpy(PATCH_SCALE / 2 * stretch).float().to(vectors.device)
 
 
 def is_whole(positions: Tensor, disc: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -137,33 +142,25 @@ class Taps:
 
 def kernel_taps(shape: tuple[int, int], positions: Tensor) -> Taps:
     """What `sample_coefficients` sums up at positions (S, 2) of an image of a shape (M, N)."""
-    places = positions.T.contiguous()  # (2, S); contiguous, or the last of the loops below were four long
+    places = positions.T.contiguous()  # (2, S)
     corner = places.floor()
+    entry = ((places - corner) * _TABLE_STEPS + 0.5).to(torch.int32).flatten()
+    along = _kernel_table(positions.device).index_select(1, entry).reshape(4, *places.shape)
     step = torch.arange(-1, 3, device=positions.device, dtype=torch.int32)[:, None]
-    along = _kernel(step.to(places) - (places - corner)[:, None])  # (2, 4, S)
     row, column = corner.to(torch.int32)
     rows = (row + step).clamp_(0, shape[0] - 1) * shape[1]  # (4, S)
     columns = (column + step).clamp_(0, shape[1] - 1)
     index = (rows[:, None] + columns).reshape(-1)
-    return Taps(index, (along[0, :, None] * along[1]).flatten(0, 1))
-
-
-def _kernel(distance: Tensor) -> Tensor:
-    """Kaiser-Bessel kernel at distances of up to two pixels; `torch.i0` would take five times as long."""
-    inside = (1 - (distance / 2).square_()).clamp_(min=0)
-    highest, *others = reversed(_kernel_polynomial())
-    value = torch.full_like(inside, highest)
-    for coefficient in others:
-        value.mul_(inside).add_(coefficient)
-    return value
+    return Taps(index, (along[:, None, 0] * along[:, 1]).flatten(0, 1))
 
 
 @cache
-def _kernel_polynomial() -> tuple[float, ...]:
-    """I0(shape sqrt(u)), u from 0 to 1, by powers of u, lowest first; right to 6e-7 of the largest value."""
-    u = (1 - np.cos(np.pi * (np.arange(512) + 0.5) / 512)) / 2
-    fit = np.polynomial.Chebyshev.fit(u, np.i0(_KERNEL_SHAPE * np.sqrt(u)), 7, domain=[0, 1])
-    return tuple(fit.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef.tolist())
+def _kernel_table(device: torch.device) -> Tensor:
+    """Kaiser-Bessel kernel at the four pixels around places between the second and third, (4, length)."""
+    beyond = np.arange(_TABLE_STEPS + 1) / _TABLE_STEPS
+    distance = np.arange(-1, 3)[:, None] - beyond
+    inside = np.maximum(1 - (distance / 2) ** 2, 0)
+    return torch.tensor(np.i0(_KERNEL_SHAPE * np.sqrt(inside)), dtype=torch.float32, device=device)
 
 
 def _kernel_transform(frequency: Tensor) -> Tensor:

@@ -126,7 +126,7 @@ def _best_cell(image: Tensor, weight: Tensor | None) -> _Cell | None:
     score = _lattice_mean(centred, cells, reach)
     if score.max() <= _LEAST_CORRELATION:
         return None
-    area = torch.linalg.det(cells).abs()
+    area = (cells[:, 0, 0] * cells[:, 1, 1] - cells[:, 0, 1] * cells[:, 1, 0]).abs()
     smallest = area[score > _CELL_FRACTION * score.max()].min()
     best = torch.where(area < 1.2 * smallest, score, 0.0).argmax()
     cell = _turned(cells[best])
@@ -178,8 +178,8 @@ def _quarters(image: Tensor) -> list[Tensor]:
 
 def lattice_constant_px(vectors: Tensor) -> float:
     """Side of the equilateral cell with the area of the cell that two lattice vectors span [px]."""
-    area = float(torch.linalg.det(vectors.double()).abs())
-    return math.sqrt(area / (math.sqrt(3) / 2))
+    (a, b), (c, d) = vectors.tolist()
+    return math.sqrt(abs(a * d - b * c) / (math.sqrt(3) / 2))
 
 
 def _nearest_maxima(centred: Tensor, reach: int) -> Tensor:

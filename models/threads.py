@@ -22,7 +22,7 @@ def use_threads(count: int) -> None:
 class Helper:
     """Does work beside the calling thread; without a pool at once, in the calling thread.
 
-    Results are the same to the bit either way.
+    Results are the same to the bit either way, and in inference mode if the caller is.
     """
 
     def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
@@ -31,7 +31,8 @@ class Helper:
     def start(self, work: Callable[[], Result]) -> Callable[[], Result]:
         """Start some work; what is returned waits for its result, or raises what the work raised."""
         if self._pool is not None:
-            return self._pool.submit(work).result
+            mode = torch.inference_mode(torch.is_inference_mode_enabled())  # a thread's own, as is no_grad
+            return self._pool.submit(mode(work)).result
         result = work()
         return lambda: result
 

@@ -9,6 +9,7 @@ import torch
 from drivers.contract.context import HAADF, Context, Specimen
 from drivers.contract.errors import InputError
 from models.analysis import analyse, load_analyser
+from models.contexts import context_table
 from models.threads import Helper, threads_for
 from sim_microscope.imaging import Acquisition
 from sim_microscope.simulate import SpecimenPlan, simulate_frame
@@ -66,3 +67,24 @@ def test_maps_are_the_same_to_the_bit_with_and_without_a_helper(two_threads):
     for found in beside:
         assert found.header == alone.header
         np.testing.assert_array_equal(found.columns, alone.columns)
+
+
+def test_who_helps_takes_the_mode_of_who_asks(two_threads):
+    with threads_for(256**2) as helper:
+        assert not helper.start(torch.is_inference_mode_enabled)()
+        with torch.inference_mode():
+            assert helper.start(torch.is_inference_mode_enabled)()
+
+
+def test_what_an_analysis_keeps_serves_gradients_later(two_threads):
+    """Tables that are made once, while a frame is read, are used by training in the same process, too."""
+    image = simulate_frame(
+        WSE2, Acquisition(pixels=128, fov_nm=5.0, dose_e_per_a2=3e4), SpecimenPlan(), seed=3
+    ).image
+    context_table.cache_clear()
+    analyser = load_analyser()
+    analyse(image, WSE2, analyser)
+    context = context_table()[:4]
+    layer = torch.nn.Linear(context.shape[1], 1)
+    layer(context).sum().backward()
+    assert layer.weight.grad is not None
