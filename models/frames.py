@@ -43,7 +43,8 @@ def standardise(image: ArrayLike, device: torch.device | str = "cpu") -> Tensor:
         bad = int((~np.isfinite(array)).sum())
         raise InputError(
             f"expected finite intensities, found {bad} of {array.size} pixels that are NaN or infinite; "
-            "crop the frame to its recorded part, or replace dead pixels by the median of their neighbours"
+            "crop the frame to its recorded part, or fill the rest with one value, in which no columns are "
+            "sought; of counts that have overflowed, take a wider type"
         )
     frame = _less(array, mean, device)
     power = float(frame.square().mean())

@@ -1,4 +1,4 @@
-"""Lost scan lines and spikes of single pixels, replaced by what is beside them before a frame is read.
+"""Lost pixels and scan lines and spikes, replaced by what is beside them before a frame is read.
 
 Three lines of zeros in 420 ruin a map, also far from them (docs/decisions/0084-lost-lines-and-spikes.md).
 """
@@ -33,6 +33,10 @@ _FAR_ABOVE, _AROUND = 10.0, 0.25
 #: spikes of a small window are not to be its brightest pixels.
 _BRIGHTEST, _BRIGHT_AT_LEAST = 0.001, 64
 
+#: Pixels that are NaN are replaced in so many rounds, from neighbours of which so many are known:
+#: as dead pixels and lines are, and no area in which columns may have been.
+_ROUNDS, _KNOWN = 2, 3
+
 #: So many pixels tell median and brightest thousandth.
 _SAMPLE = 2**14
 
@@ -55,7 +59,7 @@ class Mended:
 
 
 def mend(pixels: NDArray[Any]) -> Mended:
-    """Replace spikes by the median of their neighbours, lost scan lines by interpolation between live ones.
+    """Replace lost pixels and spikes by the median of their neighbours, lost scan lines by what lies between.
 
     Parameters
     ----------
@@ -70,9 +74,16 @@ def mend(pixels: NDArray[Any]) -> Mended:
     if pixels.ndim != 2 or pixels.dtype.kind not in "uif" or min(pixels.shape) < 3:
         return Mended(pixels)
     flags = []
+    if pixels.dtype.kind == "f" and np.isnan(pixels).any():
+        row, column = np.nonzero(np.isnan(pixels))
+        filled = _filled(pixels, row, column)
+        if filled is None:
+            return Mended(pixels)
+        pixels = filled
+        flags.append(_told_lost(row, column))
     row, column, values = _spikes(pixels)
     if len(row):
-        pixels = _floating(pixels)
+        pixels = pixels if flags else _floating(pixels)
         pixels[row, column] = values
         flags.append(_told_spikes(row, column))
     runs = _lost_rows(pixels)
@@ -87,6 +98,38 @@ def mend(pixels: NDArray[Any]) -> Mended:
     if lost:
         flags.append(_told_stuck(lost))
     return Mended(pixels, tuple(flags))
+
+
+def _filled(pixels: NDArray[Any], row: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[Any] | None:
+    """A frame with values where it is NaN, or None if some of that lies too far from any that is known."""
+    pixels = _floating(pixels)
+    for _ in range(_ROUNDS):
+        around = _neighbours(pixels, row, column)
+        is_near = np.isfinite(around).sum(axis=1) >= _KNOWN
+        pixels[row[is_near], column[is_near]] = np.nanmedian(around[is_near], axis=1)
+        row, column = row[~is_near], column[~is_near]
+        if not len(row):
+            return pixels
+    return None
+
+
+def _told_lost(row: NDArray[np.intp], column: NDArray[np.intp]) -> MapFlag:
+    return MapFlag(
+        kind="lost_pixels",
+        message=f"{_counted(len(row), 'pixel')} of no value (NaN; the first in row {row[0]}, column "
+        f"{column[0]}), replaced by the median of those around; columns there are less sure than they look",
+    )
+
+
+def _neighbours(pixels: NDArray[Any], row: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The eight pixels around each of some (n,), mirrored at the edges, (n, 8)."""
+    around = [
+        pixels[_inside(row + down, pixels.shape[0]), _inside(column + right, pixels.shape[1])]
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+        if down or right
+    ]
+    return np.stack(around, axis=1).astype(np.float64)
 
 
 def _told_spikes(row: NDArray[np.intp], column: NDArray[np.intp]) -> MapFlag:
@@ -144,15 +187,7 @@ def _spikes(pixels: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], N
     if not (bright > median and float(pixels.max()) > least):
         return none, none, np.empty(0)
     row, column = np.nonzero(pixels > least)
-    around = np.stack(
-        [
-            pixels[_inside(row + down, pixels.shape[0]), _inside(column + right, pixels.shape[1])]
-            for down in (-1, 0, 1)
-            for right in (-1, 0, 1)
-            if down or right
-        ],
-        axis=1,
-    ).astype(np.float64)
+    around = _neighbours(pixels, row, column)
     height = pixels[row, column].astype(np.float64) - median
     alone = np.isfinite(height) & (around.max(axis=1) - median < _AROUND * height)
     return row[alone], column[alone], np.median(around[alone], axis=1)

@@ -20,6 +20,7 @@ from models.levels import above_empty, column_filter, empty_level, level
 from models.masked import is_masked
 from models.patch_filter import PatchFilter
 from models.patches import disc_map, is_whole, kernel_taps
+from models.polarity import check_polarity
 from models.scale import lattice_constant_px, lattice_vectors
 from models.sublattice import GrainContrasts, grain_contrasts
 from models.threads import Helper, threads_for
@@ -118,7 +119,7 @@ def read_columns(
     Raises
     ------
     InputError
-        If the array is not a frame, or shows no hexagonal lattice.
+        If the array is not a frame, or shows no hexagonal lattice of bright columns.
     """
     if helper is None:
         with threads_for(np.size(array), device) as helper:
@@ -202,6 +203,7 @@ def _describe(
         at_edges = helper.start(lambda: EdgePoints.around(lattice.maxima[cut], disc, shape))
     if blank is not None:
         whole &= distance_from(blank, lattice.maxima) > torch.linalg.vector_norm(disc, dim=0).max()
+    checked = helper.start(lambda: check_polarity(coefficients, lattice, whole))
     empty = empty_level(coefficients, lattice, whole)
     above = above_empty(taps().sum(coefficients), empty, lattice)
     levelled, contrast = level(frame, empty, above, lattice, whole)
@@ -211,6 +213,7 @@ def _describe(
     jumps = find_jumps(frame, empty, levelled, above, lattice, whole)
     if read is not None:
         moments[cut], covered[cut] = read()
+    checked()
     whole, covered, moments, contrast = (values.cpu() for values in (whole, covered, moments, contrast))
     read_part = (slice(0, shape[0]), slice(0, shape[1]))
     blank_part = 0.0 if blank is None else float(blank.mean())

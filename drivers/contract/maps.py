@@ -170,6 +170,7 @@ FlagKind = Literal[
     "layered",
     "uneven",
     "unread",
+    "lost_pixels",
     "lost_rows",
     "spikes",
     "read_in_field",

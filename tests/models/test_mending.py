@@ -103,8 +103,8 @@ def test_spikes_and_lost_lines_of_one_frame_are_both_mended(image):
     assert mended.pixels.max() < 2 * image.max()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_pixels_that_are_no_numbers_stay_for_the_reader_to_refuse(image, value):
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_pixels_stay_for_the_reader_to_refuse(image, value):
     given = image.astype(float)
     given[64] = given[3, 3] = value
     assert mend(given).pixels is given
@@ -114,3 +114,42 @@ def test_pixels_that_are_no_numbers_stay_for_the_reader_to_refuse(image, value):
 def test_what_is_no_image_is_returned(shape):
     given = np.zeros(shape)
     assert mend(given).pixels is given
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_pixels_that_are_no_numbers_become_the_median_of_their_neighbours(image, kind):
+    given = image.astype(kind)
+    given[40, 50] = given[0, 0] = np.nan
+    given[60:62, 80:82] = np.nan
+    given[:, 100] = np.nan
+    before = given.copy()
+    mended = mend(given)
+    assert kinds(mended) == ["lost_pixels"]
+    assert (
+        f"{5 + len(image) + 1} pixels of no value (NaN; the first in row 0, column 0)"
+        in mended.flags[0].message
+    )
+    assert np.array_equal(given, before, equal_nan=True)
+    around = np.delete(image[39:42, 49:52].ravel(), 4)
+    assert mended.pixels[40, 50] == np.median(around)
+    known = np.isfinite(given)
+    assert np.array_equal(mended.pixels[known], given[known])
+    assert mended.pixels[~known].min() >= image.min()
+    assert mended.pixels[~known].max() <= image.max()
+
+
+def test_areas_that_are_no_numbers_are_left_to_be_refused(image):
+    given = image.astype(np.float32)
+    given[40:46, 50:56] = np.nan
+    given[100, 100] = np.nan
+    assert mend(given).pixels is given
+    assert mend(np.full((64, 64), np.nan)).flags == ()
+
+
+def test_a_spike_beside_a_lost_pixel_is_mended_too(image):
+    given = image.astype(np.float64)
+    given[40, 50], given[90, 20] = np.nan, 1e6
+    mended = mend(given)
+    assert kinds(mended) == ["lost_pixels", "spikes"]
+    assert np.isfinite(mended.pixels).all()
+    assert mended.pixels.max() == image.max()

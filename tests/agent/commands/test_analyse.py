@@ -169,6 +169,10 @@ def add_spikes(pixels):
     pixels[[20, 77, 150], [31, 100, 9]] = 100 * pixels.max()
 
 
+def lose_pixels(pixels):
+    pixels[[20, 77, 150], [31, 100, 9]] = np.nan
+
+
 def table_and_flags(image, folder, capsys, *words):
     folder.mkdir()
     np.save(folder / "frame.npy", image)
@@ -179,8 +183,10 @@ def table_and_flags(image, folder, capsys, *words):
     return table, {flag["kind"]: flag["message"] for flag in summary["flags"]}
 
 
-@pytest.mark.parametrize(("spoil", "kind"), [(lose_lines, "lost_rows"), (add_spikes, "spikes")])
-def test_lost_lines_and_spikes_are_mended_and_told(spoil, kind, image, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("spoil", "kind"), [(lose_lines, "lost_rows"), (add_spikes, "spikes"), (lose_pixels, "lost_pixels")]
+)
+def test_lost_lines_pixels_and_spikes_are_mended_and_told(spoil, kind, image, tmp_path, capsys):
     spoilt = image.astype(np.float32)
     spoil(spoilt)
     whole, flags = table_and_flags(image, tmp_path / "whole", capsys)
@@ -214,7 +220,8 @@ def flat(edge=96):
 BAD = {
     "constant": (lambda image: flat(), [], "constant"),
     "all NaN": (lambda image: np.full((96, 96), np.nan), [], "NaN"),
-    "some NaN": (lambda image: np.where(np.eye(192) > 0, np.nan, image), [], "NaN"),
+    "an area of NaN": (lambda image: np.where(np.tri(192) > 0, image, np.nan), [], "NaN"),
+    "a negative": (lambda image: -image, [], "found holes"),
     "saturated": (lambda image: np.minimum(image, np.percentile(image, 70)), [], "saturated"),
     "tiny": (lambda image: image[:20, :20], [], "at least 32"),
     "colour": (lambda image: np.stack([image] * 3, axis=2), [], "colour"),
