@@ -204,9 +204,9 @@ def _classify_by(
         at = lattice.positions[chosen] / lattice.lattice_px
         scatter = find_scatter(by_metal, is_regular, at, templates)
         logits = calibrate(weights, raw(), by_metal, context, scatter.noise)
-        logits = pool_scatter(logits, by_metal, scatter, templates)
-        beyond = find_beyond(by_metal, scatter, templates, is_doped=is_doped)
-        between = find_between(by_metal, scatter, templates) & is_regular
+        logits = pool_scatter(logits, scatter)
+        beyond = find_beyond(scatter, is_doped=is_doped)
+        between = find_between(scatter) & is_regular
         foreignness = torch.maximum(foreign(), beyond)
     else:
         foreignness = score_foreignness(familiar, by_metal, context)

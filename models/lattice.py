@@ -98,7 +98,7 @@ def hexagon_beside(lattice: Lattice) -> Tensor:
     vectors = lattice.vectors.to(lattice.positions)
     step = (vectors[:, 1] - 2 * vectors[:, 0]) / 3
     sign = 1 - 2 * lattice.sublattice[:, None]
-    return lattice.maxima + sign * step[lattice.grain]
+    return lattice.positions + sign * step[lattice.grain]
 
 
 def on_no_lattice(lattice: Lattice, maxima: Maxima) -> Tensor:

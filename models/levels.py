@@ -65,7 +65,7 @@ def above_empty(brightness: Tensor, empty: Tensor, lattice: Lattice) -> Tensor:
 
     Brightness is read of the frame after `column_filter`.
     """
-    return brightness - at_nearest(empty, lattice.maxima)
+    return brightness - at_nearest(empty, lattice.positions)
 
 
 def level(
@@ -97,16 +97,16 @@ def level(
     common, bright = max((common_value(contrast[side]), k) for k, side in enumerate(sides) if side.any())
     typical = sides[bright] & ((contrast - common).abs() < _COMMON * abs(common))
     gain = _window_mean(
-        lattice.maxima[typical], contrast[typical], shape, lattice.lattice_px, _GAIN_SCALE
+        lattice.positions[typical], contrast[typical], shape, lattice.lattice_px, _GAIN_SCALE
     ).clamp_(min=1e-6)
-    return (image - empty).div_(gain), contrast / at_nearest(gain, lattice.maxima)
+    return (image - empty).div_(gain), contrast / at_nearest(gain, lattice.positions)
 
 
 def level_frame(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor, Tensor]:
     """`level` a frame (M, N), with all that it needs."""
     shape = (image.shape[0], image.shape[1])
     coefficients = filter_frame(image, column_filter(shape, lattice.lattice_px, image.device))
-    brightness = kernel_taps(shape, lattice.maxima).sum(coefficients)
+    brightness = kernel_taps(shape, lattice.positions).sum(coefficients)
     empty = empty_level(coefficients, lattice, whole)
     return level(image, empty, above_empty(brightness, empty, lattice), lattice, whole)
 

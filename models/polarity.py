@@ -33,7 +33,7 @@ def check_polarity(coefficients: Tensor, lattice: Lattice, whole: Tensor) -> Non
     """
     sites = (whole & ~lattice.boundary & ~lattice.rim).nonzero()[:, 0]
     looked_at = lattice.kept(sites[:: math.ceil(len(sites) / _SITES) or 1])
-    to_hexagon = hexagon_beside(looked_at) - looked_at.maxima
+    to_hexagon = hexagon_beside(looked_at) - looked_at.positions
     vectors = looked_at.vectors.to(to_hexagon)
     to_other = (2 * looked_at.sublattice[:, None] - 1) * (vectors.sum(1) / 3)[looked_at.grain]
     # Maxima are spots of noise, too: columns are looked for where the lattice has them.

@@ -192,17 +192,17 @@ def _describe(
 ) -> Reading:
     """What is read of the columns of a frame and of the same after `models.levels.column_filter`."""
     shape = (frame.shape[0], frame.shape[1])
-    taps = helper.start(lambda: kernel_taps(shape, lattice.maxima))
+    taps = helper.start(lambda: kernel_taps(shape, lattice.positions))
     disc = disc_map(lattice.vectors[0])
     entry = helper.start(lambda: table_entry(shape, disc, frame.device))
-    whole = is_whole(lattice.maxima, disc, shape)
+    whole = is_whole(lattice.positions, disc, shape)
     covered = whole.clone()
     cut = (~whole).nonzero()[:, 0]
     at_edges = None
     if with_edges and len(cut):
-        at_edges = helper.start(lambda: EdgePoints.around(lattice.maxima[cut], disc, shape))
+        at_edges = helper.start(lambda: EdgePoints.around(lattice.positions[cut], disc, shape))
     if blank is not None:
-        whole &= distance_from(blank, lattice.maxima) > torch.linalg.vector_norm(disc, dim=0).max()
+        whole &= distance_from(blank, lattice.positions) > torch.linalg.vector_norm(disc, dim=0).max()
     checked = helper.start(lambda: check_polarity(coefficients, lattice, whole))
     empty = empty_level(coefficients, lattice, whole)
     above = above_empty(taps().sum(coefficients), empty, lattice)

@@ -1,10 +1,11 @@
 """What a frame's own scatter says of defects, beside what the network says.
 
-A network sees one column at a time and cannot know how noisy its surroundings are.  Along the direction in
-which the first defect of a sublattice (single vacancy, dopant) differs from whole columns, the frame tells:
-where its whole columns lie nearby, how far they scatter there, how heavy their tail is.  Both opinions rest
-on the same moments, so they are pooled and not multiplied (`docs/decisions/0016-scatter.md`,
-`0019-columns-like-none-before.md`, `0027-dopants-are-weighed-by-scatter-too.md`).
+A network sees one column at a time and cannot know how noisy its surroundings are.  The frame tells: along
+which direction the first defect of a sublattice (single vacancy, dopant) stands out best from whole columns,
+where these lie nearby, how far they scatter there, how heavy their tail is.  Both opinions rest on the same
+moments, so they are pooled and not multiplied (`docs/decisions/0016-scatter.md`,
+`0019-columns-like-none-before.md`, `0027-dopants-are-weighed-by-scatter-too.md`,
+`0091-a-frames-own-axis.md`).
 """
 
 import math
@@ -43,8 +44,8 @@ _BEYOND = 3.0
 #: A metal column is neither metal nor dopant if it is so many standard deviations from both.
 _BETWEEN = 6.0
 
-#: Times that spreads and shares are found from one another.
-_ROUNDS = 4
+#: Times that spreads and shares are found from one another, the first ones along the axes of the templates.
+_ROUNDS, _BY_TEMPLATES = 5, 2
 
 #: Likelihoods are no smaller than this: nothing is excluded by a normal distribution's tail.
 _LEAST = 1e-12
@@ -57,24 +58,31 @@ _WIDTHS = np.array([1.0, TAIL_WIDTH, 1.0, 1.0])[:, None]
 class Scatter:
     """How the whole columns around each column of a frame scatter along the axis of its sublattice.
 
-    The first defect lies at 1.  All tensors of shape (S,).
+    Along the axis a whole column is expected at 0, and the first defect lies at 1; all of shape (S,).
 
     Parameters
     ----------
+    depth : Tensor
+        Where the column lies.
     centre : Tensor
-        Where whole columns of the same sublattice lie; 0 is expected.
+        Where whole columns of the same sublattice lie nearby.
     spread : Tensor
         Their standard deviation.
     tail : Tensor
         Part of the sublattice's whole columns that scatters farther; nan if the frame does not tell.
     noise : Tensor
-        Standard deviation of the chalcogen's whole columns: what a network's temperature goes by.
+        Standard deviation of the chalcogen's whole columns along the axis of the templates: what a network's
+        temperature goes by.
+    second : Tensor
+        Where the double vacancy lies; infinite on the metal sublattice, which has no second defect.
     """
 
+    depth: Tensor
     centre: Tensor
     spread: Tensor
     tail: Tensor
     noise: Tensor
+    second: Tensor
 
 
 def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Templates) -> Scatter:
@@ -91,41 +99,42 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
     templates : Templates
         Of the context.
     """
+    moments = contrast[:, :MOMENTS].double().numpy()
     every_side = (contrast[:, MOMENTS] > 0.5).long().numpy()
     regular = is_regular.numpy()
     tells = np.bincount(every_side[regular], minlength=2) >= _LEAST_COLUMNS
     used = regular & tells[every_side]
+    axes = templates.axes[templates.common].numpy()
+    depths, second = _along(axes, moments, every_side, templates)
     centre, spread, tail = np.zeros(len(used)), np.full(len(used), USUAL_SPREAD), np.full(2, np.nan)
     noise = spread
     if used.any():
-        depth, side = _depths(contrast, templates)[used], every_side[used]
+        depth, side = depths[used], every_side[used]
         cells = _Cells.of(at.double().numpy(), every_side, used)
-        near_by, around = cells.window(_CENTRE_REACH), cells.window(_SPREAD_REACH)
-        second = _second_defect(templates)[side]
+        windows = cells.window(_CENTRE_REACH), cells.window(_SPREAD_REACH)
         usual = np.array([_usual_spread(depth[side == k]) for k in (0, 1)])
         shares = START_RARE * np.array([[1 / START_RARE - 3, 1, 1, 1], [1 / START_RARE - 2, 1, 1, 0]])
-        centre, spread = np.zeros(len(used)), usual[every_side]
-        for _ in range(_ROUNDS):
-            joint = shares[side].T * _densities(depth - centre[used], spread[used], second)
+        spread = usual[every_side]
+        by_templates = depth
+        for turn in range(_ROUNDS):
+            joint = shares[side].T * _densities(depth - centre[used], spread[used], second[side])
             parts = joint / (joint.sum(0) + STRAY)
-            core, far = parts[:2]
-            # In the tail columns scatter farther by a known factor.
-            weight = core + far / TAIL_WIDTH**2
-            centre = cells.of_own_side(near_by.mean(weight, depth * weight, np.zeros(2)))
-            square = (depth - centre[used]) ** 2 * weight
-            whole, squares = (np.bincount(side, values, 2) for values in (core + far, square))
-            field = around.mean(core + far, square, squares / np.maximum(whole, 1e-9))
-            field = np.sqrt(np.maximum(field, _LEAST_SPREAD**2))
+            centre, field = _whole_columns(depth, parts, cells, windows)
             spread = cells.of_own_side(field)
             count = np.maximum(np.bincount(side, minlength=2), 1)
             shares = np.stack([np.bincount(side, part, 2) for part in parts], axis=1) / count[:, None]
+            if _BY_TEMPLATES <= turn + 1 < _ROUNDS:
+                axes = _own_axes(moments[used], side, parts[0], tells, templates)
+                depths, second = _along(axes, moments, every_side, templates)
+                depth = depths[used]
+        if tells[0]:
+            noise = _whole_columns(by_templates, parts, cells, windows)[1][0][cells.number]
         tail = np.where(tells, shares[:, 1] / np.maximum(shares[:, :2].sum(1), 1e-9), np.nan)
-        noise = field[0][cells.number] if tells[0] else np.full(len(used), USUAL_SPREAD)
-    found = (centre, spread, tail[every_side], noise)
+    found = (depths, centre, spread, tail[every_side], noise, second[every_side])
     return Scatter(*(torch.from_numpy(values).float() for values in found))
 
 
-def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: Templates) -> Tensor:
+def pool_scatter(logits: Tensor, scatter: Scatter) -> Tensor:
     """Logits of columns, those of the classes of each sublattice pooled with their frame's own scatter.
 
     The sum of the classes' evidence stays the network's.
@@ -134,23 +143,21 @@ def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: 
     ----------
     logits : Tensor of shape (S, 5)
         Calibrated, of the network.
-    contrast : Tensor of shape (S, 8)
-        Aligned moments and the flags of the sublattice.
     scatter : Scatter
         Around these columns, which may be of several frames.
-    templates : Templates
-        Of the context.
 
     Returns
     -------
     Tensor of shape (S, 5)
     """
     told = (~scatter.tail.isnan()).nonzero()[:, 0].numpy()
-    depth = _depths(contrast, templates)[told] - scatter.centre.double().numpy()[told]
-    on_metal = (contrast[:, MOMENTS] > 0.5).numpy()[told]
-    spread, tail = (values.double().numpy()[told] for values in (scatter.spread, scatter.tail))
-    core, far, first, second = _densities(depth, spread, _second_defect(templates)[on_metal.astype(np.int64)])
-    own = np.log(np.maximum(np.stack([(1 - tail) * core + tail * far, first, second]), _LEAST))  # (3, n)
+    depth, centre, spread, tail, second = (
+        values.double().numpy()[told]
+        for values in (scatter.depth, scatter.centre, scatter.spread, scatter.tail, scatter.second)
+    )
+    on_metal = np.isinf(second)
+    core, far, first, deepest = _densities(depth - centre, spread, second)
+    own = np.log(np.maximum(np.stack([(1 - tail) * core + tail * far, first, deepest]), _LEAST))  # (3, n)
     every = logits.double().numpy()[told].T
     network = np.where(on_metal, np.stack([every[3], every[4], np.full(len(told), -np.inf)]), every[:3])
     own[2, on_metal] = -np.inf  # there is one defect on the metal sublattice
@@ -166,7 +173,7 @@ def pool_scatter(logits: Tensor, contrast: Tensor, scatter: Scatter, templates: 
     return result
 
 
-def find_beyond(contrast: Tensor, scatter: Scatter, templates: Templates, *, is_doped: bool) -> Tensor:
+def find_beyond(scatter: Scatter, *, is_doped: bool) -> Tensor:
     """How far columns lie beyond every class of their sublattice, as a foreignness (S,), >= 0.
 
     Beyond are a metal column that is missing, an atom too many, a dopant that nobody named: all classes lie
@@ -174,34 +181,98 @@ def find_beyond(contrast: Tensor, scatter: Scatter, templates: Templates, *, is_
 
     Parameters
     ----------
-    contrast, scatter, templates
-        As for `pool_scatter`.
+    scatter : Scatter
     is_doped : bool
         Whether there may be dopants.
     """
-    depth = _depths(contrast, templates) - scatter.centre.double().numpy()
-    on_metal = (contrast[:, MOMENTS] > 0.5).numpy()
-    deepest = np.where(on_metal, float(is_doped), _second_defect(templates)[0])
-    beyond = np.maximum(-depth, depth - deepest).clip(min=0)
-    told = ~scatter.tail.isnan().numpy()
-    return torch.from_numpy(np.where(told, beyond / (_BEYOND * scatter.spread.double().numpy()), 0.0)).float()
+    depth = scatter.depth - scatter.centre
+    deepest = torch.where(scatter.second.isinf(), float(is_doped), scatter.second)
+    beyond = torch.maximum(-depth, depth - deepest).clamp(min=0)
+    return torch.where(scatter.tail.isnan(), 0.0, beyond / (_BEYOND * scatter.spread))
 
 
-def find_between(contrast: Tensor, scatter: Scatter, templates: Templates) -> Tensor:
+def find_between(scatter: Scatter) -> Tensor:
     """Which metal columns stand between metal and dopant, far from both, (S,).
 
     Of a linear detector and the dopant that was said there are none.
+    """
+    depth, far = scatter.depth - scatter.centre, _BETWEEN * scatter.spread
+    is_metal = scatter.second.isinf() & ~scatter.tail.isnan()
+    between: Tensor = is_metal & (depth > far) & (depth < 1 - far)
+    return between
+
+
+def _whole_columns(
+    depth: NDArray[np.float64],
+    parts: NDArray[np.float64],
+    cells: "_Cells",
+    windows: tuple["_Window", "_Window"],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where whole columns lie around each column, (S,), and how far they scatter in each square, (2, R C).
 
     Parameters
     ----------
-    contrast, scatter, templates
-        As for `pool_scatter`.
+    depth : ndarray of shape (n,)
+        Of the columns that are used.
+    parts : ndarray of shape (4, n)
+        Probability that each is a whole one, one of the tail, or a defect.
+    cells, windows
+        Squares of the frame, and those that centre and spread are taken over.
     """
-    depth = torch.from_numpy(_depths(contrast, templates)) - scatter.centre
-    far = _BETWEEN * scatter.spread
-    is_metal = (contrast[:, MOMENTS] > 0.5) & ~scatter.tail.isnan()
-    between: Tensor = is_metal & (depth > far) & (depth < 1 - far)
-    return between
+    core, far = parts[:2]
+    side = cells.side[cells.used]
+    # In the tail columns scatter farther by a known factor.
+    weight = core + far / TAIL_WIDTH**2
+    centre = cells.of_own_side(windows[0].mean(weight, depth * weight, np.zeros(2)))
+    square = (depth - centre[cells.used]) ** 2 * weight
+    whole, squares = (np.bincount(side, values, 2) for values in (core + far, square))
+    field = windows[1].mean(core + far, square, squares / np.maximum(whole, 1e-9))
+    return centre, np.sqrt(np.maximum(field, _LEAST_SPREAD**2))
+
+
+def _own_axes(
+    moments: NDArray[np.float64],
+    side: NDArray[np.int64],
+    core: NDArray[np.float64],
+    tells: NDArray[np.bool_],
+    templates: Templates,
+) -> NDArray[np.float64]:
+    """Axes (2, 6) along which the first defect of each sublattice stands out best in this frame.
+
+    Its whole columns scatter as its dose, pixels and neighbours have it; the scatter that the templates were
+    made of counts as much, lest a frame that hardly scatters rest on what templates are not right to.
+
+    Parameters
+    ----------
+    moments : ndarray of shape (n, 6)
+        Of the columns that are used.
+    side : ndarray of shape (n,)
+        Their sublattices.
+    core : ndarray of shape (n,)
+        Probability that each is a whole one.
+    tells : ndarray of shape (2,)
+        Whether there are enough of either.
+    templates : Templates
+    """
+    axes = templates.axes[templates.common].numpy().copy()
+    for k in np.flatnonzero(tells):
+        own, weight = moments[side == k], core[side == k]
+        apart = own - weight @ own / weight.sum()
+        covariance = (weight * apart.T) @ apart / weight.sum() + templates.scatter[k].numpy()
+        first = templates.first[templates.common, k].numpy()
+        axis = np.linalg.solve(covariance, first)
+        axes[k] = axis / (axis @ first)
+    return axes
+
+
+def _along(
+    axes: NDArray[np.float64], moments: NDArray[np.float64], side: NDArray[np.int64], templates: Templates
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How deep columns (S, 6) lie along the axis of their sublattice (S,), and the second defects (2,)."""
+    whole = templates.whole[templates.common].numpy()
+    along = moments @ axes.T - (whole * axes).sum(1)  # (S, 2)
+    double = float(templates.second[templates.common].numpy() @ axes[0])
+    return np.where(side == 1, along[:, 1], along[:, 0]), np.array([double, np.inf])
 
 
 def _usual_spread(depth: NDArray[np.float64]) -> float:
@@ -221,22 +292,10 @@ def _densities(
     return np.asarray(np.exp(-0.5 * distance * distance) / (width * math.sqrt(2 * math.pi)))
 
 
-def _second_defect(templates: Templates) -> NDArray[np.float64]:
-    """Depths of the double vacancy, and, as metal columns have no second defect, of none."""
-    return np.array([float(templates.double[templates.common]), np.inf])
-
-
 def _log_sum(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithm (n,) of the sum of what logarithms (K, n) stand for."""
     highest = logs.max(axis=0)
     return np.asarray(highest + np.log(np.exp(logs - highest).sum(axis=0)))
-
-
-def _depths(contrast: Tensor, templates: Templates) -> NDArray[np.float64]:
-    """How deep columns (S, 8) lie along the axis of their sublattice, (S,)."""
-    whole, axes = templates.whole[templates.common], templates.axes[templates.common]  # (2, 6) each
-    along = contrast[:, :MOMENTS].double() @ axes.T - (whole * axes).sum(1)  # (S, 2)
-    return torch.where(contrast[:, MOMENTS] > 0.5, along[:, 1], along[:, 0]).numpy()
 
 
 @dataclass(frozen=True)

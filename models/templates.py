@@ -43,8 +43,10 @@ class Templates:
     axes : Tensor of shape (P, 2, 6)
         Direction in which the first defect differs most beside the scatter of columns; it has length 1
         along it.
-    double : Tensor of shape (P,)
-        Length of the double vacancy along the chalcogen's axis.
+    second : Tensor of shape (P, 6)
+        Of the double vacancy, less the whole chalcogen column's.
+    scatter : Tensor of shape (2, 6, 6)
+        Covariance of the columns of each sublattice about their class, over frames of all doses.
     common : int
         Place of the source size that aligned moments are brought to.
     """
@@ -52,8 +54,14 @@ class Templates:
     whole: Tensor
     first: Tensor
     axes: Tensor
-    double: Tensor
+    second: Tensor
+    scatter: Tensor
     common: int
+
+    @property
+    def double(self) -> Tensor:
+        """Length of the double vacancy along the chalcogen's axis, (P,)."""
+        return (self.second * self.axes[:, 0]).sum(1)
 
 
 def find_templates(context: Context) -> Templates:
@@ -88,8 +96,8 @@ def make_templates(moments: Tensor, scatter: Tensor) -> Templates:
     first = fine[:, [ColumnClass.VAC1, ColumnClass.DOPANT]] - whole
     axes = torch.linalg.solve(scatter.double(), first[..., None])[..., 0]
     axes = axes / (axes * first).sum(2, keepdim=True)
-    double = ((fine[:, ColumnClass.VAC2] - whole[:, 0]) * axes[:, 0]).sum(1)
-    return Templates(whole, first, axes, double, _COMMON_SOURCE * _STEPS)
+    second = fine[:, ColumnClass.VAC2] - whole[:, 0]
+    return Templates(whole, first, axes, second, scatter.double(), _COMMON_SOURCE * _STEPS)
 
 
 def _interpolate(moments: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Fit the constants of `models.fusion` to series of simulated frames, and score them on others."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ from models.fusion import (
 )
 from models.posterior import predict_logits
 from models.scatter import Scatter, pool_scatter
-from models.templates import find_templates
 from models.training.observations import Observations
 
 #: Shares within a sublattice that calibration is asked for: between those of the simulated series and the
@@ -87,7 +86,7 @@ def _frame_logits(
 ) -> NDArray[np.float64]:
     """Logits of the columns of a frame, as `models.classify` has them."""
     logits = predict_logits(weights, contrast, context, scatter.noise)
-    return np.asarray(pool_scatter(logits, contrast, scatter, find_templates(context)).double().numpy())
+    return np.asarray(pool_scatter(logits, scatter).double().numpy())
 
 
 def tabulate(observations: Observations, weights: Weights) -> Table:
@@ -103,7 +102,7 @@ def tabulate(observations: Observations, weights: Weights) -> Table:
     contexts, frame = reference_contexts(), observations.frame
     numbers = observations.context[np.unique(frame)]
     rows = np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1)
-    around = (observations.centre, observations.spread, observations.tail, observations.noise)
+    around = [getattr(observations, one.name) for one in fields(Scatter)]
     logs = np.concatenate(
         [
             _frame_logits(

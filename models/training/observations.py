@@ -46,7 +46,7 @@ class Observations:
     ----------
     contrast : ndarray of shape (n, 8), float32
         With the flag of the metal's sublattice, as the truth has it.
-    centre, spread, tail, noise : ndarray of shape (n,), float32
+    depth, centre, spread, tail, noise, second : ndarray of shape (n,), float32
         The frame's scatter around the column (`models.scatter`).
     label : ndarray of shape (n,), uint8
         `ColumnClass`.
@@ -60,10 +60,12 @@ class Observations:
     """
 
     contrast: NDArray[np.float32]
+    depth: NDArray[np.float32]
     centre: NDArray[np.float32]
     spread: NDArray[np.float32]
     tail: NDArray[np.float32]
     noise: NDArray[np.float32]
+    second: NDArray[np.float32]
     label: NDArray[np.uint8]
     column: NDArray[np.int32]
     frame: NDArray[np.int32]

@@ -29,7 +29,7 @@ def grid(count):
 def pool(logits, contrast, templates, *, regular=None):
     regular = torch.ones(len(contrast), dtype=torch.bool) if regular is None else regular
     scatter = find_scatter(contrast, regular, grid(len(contrast)), templates)
-    return pool_scatter(logits, contrast, scatter, templates)
+    return pool_scatter(logits, scatter)
 
 
 def vacancy_odds(logits):
@@ -73,7 +73,7 @@ def two_sides(probes, seed, *, spread, offset, probe):
     moments = templates.whole[common, 0] + depth[:, None] * templates.first[common, 0]
     contrast = encode_contrast(moments.float(), torch.zeros(4000, dtype=torch.bool))
     scatter = find_scatter(contrast, torch.ones(4000, dtype=torch.bool), at, templates)
-    pooled = pool_scatter(torch.zeros(4000, 5), contrast, scatter, templates)
+    pooled = pool_scatter(torch.zeros(4000, 5), scatter)
     odds = pooled[probes, 1] - pooled[probes, 0]
     return scatter.centre[probes].tolist(), scatter.spread[probes].tolist(), odds.tolist()
 
@@ -119,11 +119,11 @@ def both_sides(*, dim, spread=0.1):
     at = torch.cat([grid(600), grid(600) + 0.3])
     contrast = torch.cat([contrast, on_metal])
     scatter = find_scatter(contrast, torch.ones(1200, dtype=torch.bool), at, templates)
-    return contrast, scatter, templates
+    return scatter
 
 
 def test_sublattices_scatter_each_by_itself_and_noise_is_the_chalcogens():
-    _, scatter, _ = both_sides(dim=1.0)
+    scatter = both_sides(dim=1.0)
     assert scatter.spread[:600].median() == pytest.approx(0.2, rel=0.1)
     assert scatter.spread[600:].median() == pytest.approx(0.1, rel=0.1)
     assert scatter.noise[600:].median() == pytest.approx(0.2, rel=0.1)
@@ -131,9 +131,9 @@ def test_sublattices_scatter_each_by_itself_and_noise_is_the_chalcogens():
 
 @pytest.mark.parametrize(("dim", "is_dopant"), [(1.0, True), (0.35, False)])
 def test_a_metal_column_is_a_dopant_if_it_is_as_deep_as_one(dim, is_dopant):
-    contrast, scatter, templates = both_sides(dim=dim)
+    scatter = both_sides(dim=dim)
     logits = torch.zeros(1200, 5) + torch.tensor([0.0, 0.0, 0.0, 1.0, 1.5])
-    pooled = pool_scatter(logits, contrast, scatter, templates)
+    pooled = pool_scatter(logits, scatter)
     assert bool(pooled[-1, 4] > pooled[-1, 3]) == is_dopant
     assert torch.allclose(pooled[600:, 3:].logsumexp(1), logits[600:, 3:].logsumexp(1), atol=1e-5)
     assert torch.equal(pooled[600:, :3], logits[600:, :3])

@@ -37,7 +37,19 @@ def made_up(series: int, columns: int) -> Observations:
     rng = np.random.default_rng(0)
     place = np.array([0.0, 20**0.5, 2 * 20**0.5, 0.0, 30**0.5])
     rows = {
-        name: [] for name in ("contrast", "centre", "spread", "tail", "noise", "label", "column", "frame")
+        name: []
+        for name in (
+            "contrast",
+            "depth",
+            "centre",
+            "spread",
+            "tail",
+            "noise",
+            "second",
+            "label",
+            "column",
+            "frame",
+        )
     }
     frames = []
     for number in range(series):
@@ -60,6 +72,8 @@ def made_up(series: int, columns: int) -> Observations:
                 )
                 rows["contrast"].append(np.pad(logits, ((0, 0), (0, 3))).astype(np.float32))
                 rows["label"].append(label.astype(np.uint8))
+                rows["depth"].append(np.zeros(columns, np.float32))
+                rows["second"].append(np.where(is_metal, np.inf, 2).astype(np.float32))
                 rows["centre"].append(np.zeros(columns, np.float32))
                 rows["spread"].append(np.full(columns, 0.1, np.float32))
                 rows["tail"].append(np.full(columns, np.nan, np.float32))
