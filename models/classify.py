@@ -24,6 +24,7 @@ from models.posterior import (
     predict_logits,
     run_network,
 )
+from models.quiet import find_quiet
 from models.reading import Reading, read_columns
 from models.scatter import find_between, find_beyond, find_scatter, pool_scatter
 from models.sublattice import (
@@ -194,14 +195,16 @@ def _classify_by(
     lattice, templates = reading.lattice, find_templates(context)
     is_regular = is_whole & ~(lattice.boundary | lattice.rim)[chosen]
     is_undone = reading.patch_filter is not None
+    at = lattice.positions[chosen] / lattice.lattice_px
+    used = is_regular.nonzero()[:, 0]
+    used = used[find_quiet(moments[used], is_metal[used], at[used], templates)]
     alignment = find_alignment(
-        moments[is_regular], is_metal[is_regular], templates, is_doped=is_doped, is_undone=is_undone
+        moments[used], is_metal[used], templates, is_doped=is_doped, is_undone=is_undone
     )
     by_metal = encode_contrast(alignment.apply(moments, is_metal, templates), is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
         raw = helper.start(lambda: run_network(weights, by_metal, context))
         foreign = helper.start(lambda: score_foreignness(familiar, by_metal, context))
-        at = lattice.positions[chosen] / lattice.lattice_px
         scatter = find_scatter(by_metal, is_regular, at, templates)
         logits = calibrate(weights, raw(), by_metal, context, scatter.noise)
         logits = pool_scatter(logits, scatter)

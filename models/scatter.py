@@ -123,7 +123,7 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
             spread = cells.of_own_side(field)
             count = np.maximum(np.bincount(side, minlength=2), 1)
             shares = np.stack([np.bincount(side, part, 2) for part in parts], axis=1) / count[:, None]
-            if _BY_TEMPLATES <= turn + 1 < _ROUNDS:
+            if turn + 1 == _BY_TEMPLATES:
                 axes = _own_axes(moments[used], side, parts[0], tells, templates)
                 depths, second = _along(axes, moments, every_side, templates)
                 depth = depths[used]
