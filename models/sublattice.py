@@ -241,7 +241,7 @@ def _defect_likelihoods(columns: list["_Histogram"], expected: ExpectedContrast)
 @cache
 def _depths() -> Tensor:
     """Depths of defects over the expected ones that are tried, shape (D,)."""
-    return torch.exp(torch.linspace(-1.2, 0.6, 13, dtype=torch.float64))
+    return torch.exp(torch.linspace(-1.2, 0.6, 37, dtype=torch.float64))
 
 
 @cache
