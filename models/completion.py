@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import label
+from scipy.ndimage import binary_dilation, binary_erosion, label
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -73,6 +73,11 @@ _TURNED_BY, _WHOLE = 0.6, 200
 #: What is of the sign that is usual is so many times its scatter at least; of half a normal distribution
 #: about zero it is 1.7 times, where sublattices are alike and the sign is that of the defects nearby.
 _SIGNED = 2.5
+
+#: The brighter colour of an island is this bright at least, so many sites within (averages reach over its
+#: border; the first of these that leaves any), over that between so many sites around it.  Of grains it is 1;
+#: where so many metals are dopants that the chalcogens outshine them it is 0.74 to 0.85.
+_AS_LIT, _WITHIN, _AROUND_PART = 0.93, (3, 2, 1), (2, 6)
 
 #: Standard deviations that chance does not reach over an island, where one average is over so many sites; and
 #: that carbon does not reach: below it, the labelled MAADF scans have 3.5 and 3.8 over 357 and 186 sites.
@@ -417,7 +422,32 @@ def _first_is_brighter(level: Tensor, empty: Tensor, valid: Tensor) -> Tensor:
         are_apart = all(middle > _APART * spread for middle, spread in zip(usual, scatter, strict=True))
         if are_apart and min(usual) > _ALIKE * max(usual):
             is_first = torch.where(here, (difference > 0).long(), is_first)
+        is_first = _less_clusters(is_first, here, torch.maximum(first, second))
     return is_first
+
+
+def _less_clusters(is_first: Tensor, here: Tensor, bright: Tensor) -> Tensor:
+    """Which of two colours is the brighter one, but for parts where the brighter one is dimmer than around.
+
+    These are clusters of dopants, not grains: the dimmer colour is the brighter one's host where dopants are
+    few.  `bright` is the level of the brighter colour, all of shape (H, W).
+    """
+    usual = int(is_first[here].double().mean() > 0.5) if bool(here.any()) else 0
+    other = here & (is_first != usual)
+    if not bool(other.any()):
+        return is_first
+    parts, number = label(other.cpu().numpy(), _CONNECTED)
+    level, rest = bright.cpu().numpy(), (here & ~other).cpu().numpy()
+    cluster = np.zeros(parts.shape, dtype=np.bool_)
+    for one in range(1, number + 1):
+        part = parts == one
+        near, wide = (binary_dilation(part, _CONNECTED, iterations=reach) for reach in _AROUND_PART)
+        around = wide & ~near & rest
+        cores = (binary_erosion(part, _CONNECTED, iterations=depth) for depth in _WITHIN)
+        core = next((core for core in cores if core.any()), part)
+        if around.sum() >= LEAST_COLUMNS and np.median(level[core]) < _AS_LIT * np.median(level[around]):
+            cluster |= part
+    return torch.where(torch.from_numpy(cluster).to(here.device), usual, is_first)
 
 
 def _islands(difference: Tensor, here: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -172,9 +173,9 @@ def load_observations(path: Path) -> Observations:
         If it is missing or is something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Observations(**{f.name: arrays[f.name] for f in fields(Observations)})
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(
             f"expected observations of series in {path} ({error}); make them with `columnist derive fusion`"
         ) from error

@@ -386,3 +386,18 @@ def test_a_grain_that_was_left_out_is_told_and_vacuum_is_not(make_honeycomb, dra
     row, column = np.indices(shape)
     image = np.where(side(np.stack([row, column], axis=-1).reshape(-1, 2)).reshape(shape) < 0, image, 0)
     assert not len(read_columns(image + rng.normal(0, 0.1, shape)).unread)
+
+
+@pytest.mark.parametrize("radius_px", [26, 40, 60])
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_cluster_of_dopants_that_the_chalcogens_outshine_is_no_grain(
+    make_honeycomb, draw, rng, radius_px, share
+):
+    truth = make_honeycomb(SHAPE, lattice_px=9.0)
+    apart = np.hypot(*(truth.positions - 128).T)
+    is_metal = truth.sublattice == 0
+    is_dopant = is_metal & (apart < radius_px) & (rng.random(len(apart)) < share)
+    height = np.where(is_dopant, 0.2, np.where(is_metal, 1.0, 0.8))
+    lattice = fit(draw(type(truth)(truth.positions, truth.sublattice, height), SHAPE, sigma_px=1.3))
+    assert len(lattice.vectors) == 1
+    assert not lattice.boundary.any()
