@@ -31,6 +31,9 @@ _DEPTH_SCALE = 0.06
 #: over 40 simulated ones, where the depths of the two sublattices stray together (deviation 0.07).
 _UNDONE_DEPTH_SCALE = 0.12
 
+#: How likely dopants are others than was said.
+_MISNAMED = 0.05
+
 #: Columns of a sublattice count as this many independent ones at most: the model of their scatter is not
 #: exact.
 _MOST_EFFECTIVE = 200.0
@@ -143,7 +146,7 @@ def find_alignment(
         for k, depth in enumerate(depths):
             share, log_likelihood = _fit_shares(depth, max(spread[k], _BIN), defects[k], log_depths)
             shares.append(share)
-            likelihood = likelihood + log_likelihood
+            likelihood = likelihood + (_if_named_right(log_likelihood) if k == 1 else log_likelihood)
         best = int(likelihood.argmax())
         log_depth = float(log_depths[best])
         for k, side in enumerate(sides):
@@ -158,6 +161,16 @@ def find_alignment(
     trust = counts / (counts + _LEAST_COLUMNS)
     centre = trust * centre + (1 - trust) * templates.whole[source].numpy() / gain
     return Alignment(torch.from_numpy(centre).float(), gain, float(np.exp(log_depth)), source)
+
+
+def _if_named_right(log_likelihood: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log likelihoods (D,) of the metal sublattice if its dopant may be another than was said.
+
+    Then its depth says nothing of the vacancies'.
+    """
+    highest = log_likelihood.max()
+    relative = np.exp(log_likelihood - highest)
+    return np.asarray(highest + np.log((1 - _MISNAMED) * relative + _MISNAMED * relative.mean()))
 
 
 def _fit_source(
