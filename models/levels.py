@@ -33,6 +33,10 @@ BLUR_SCALE = 0.1
 #: Columns whose contrast differs from the common one by more than this part of it say nothing of the gain.
 _COMMON = 0.25
 
+#: Times at most that common columns are told by the gain found before, and how many more there must be to go
+#: on: where the gain falls to half over a frame, its ends are reached step by step.
+_ROUNDS, _MORE = 8, 1.02
+
 #: Where no hexagon is near, the mean of all counts: as much as this part of one.
 _REMOTE = 1e-3
 
@@ -96,10 +100,16 @@ def level(
     sides = [_used(whole) & (lattice.sublattice == side) for side in (0, 1)]
     common, bright = max((common_value(contrast[side]), k) for k, side in enumerate(sides) if side.any())
     typical = sides[bright] & ((contrast - common).abs() < _COMMON * abs(common))
-    gain = _window_mean(
-        lattice.positions[typical], contrast[typical], shape, lattice.lattice_px, _GAIN_SCALE
-    ).clamp_(min=1e-6)
-    return (image - empty).div_(gain), contrast / at_nearest(gain, lattice.positions)
+    for _ in range(_ROUNDS):
+        gain = _window_mean(
+            lattice.positions[typical], contrast[typical], shape, lattice.lattice_px, _GAIN_SCALE
+        ).clamp_(min=1e-6)
+        relative = contrast / at_nearest(gain, lattice.positions)
+        more = sides[bright] & ((relative - 1).abs() < _COMMON)
+        if int(more.sum()) <= _MORE * int(typical.sum()):
+            break
+        typical = more
+    return (image - empty).div_(gain), relative
 
 
 def level_frame(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor, Tensor]:
