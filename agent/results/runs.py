@@ -199,6 +199,8 @@ def _analyse_image(
 def write_all(out: Path, contents: dict[str, tuple[str, bytes]]) -> dict[str, Path]:
     """Write files into a folder: each is whole when it appears, and all appear or none.
 
+    Files of these names are kept aside until all are in place, and put back if one cannot be.
+
     Raises
     ------
     OSError
@@ -208,22 +210,30 @@ def write_all(out: Path, contents: dict[str, tuple[str, bytes]]) -> dict[str, Pa
         if (out / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder is in the place of a result", str(out / name))
     partial = Path(tempfile.mkdtemp(prefix=".columnist-", dir=out))
-    placed: list[Path] = []
+    earlier = partial / "earlier"
+    kept: list[str] = []
+    placed: list[str] = []
     try:
+        earlier.mkdir()
         for name, content in contents.values():
             with (partial / name).open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
         for name, _ in contents.values():
+            if os.path.lexists(out / name):
+                (out / name).replace(earlier / name)
+                kept.append(name)
             (partial / name).replace(out / name)
-            placed.append(out / name)
-    except OSError:
-        for path in placed:
-            path.unlink(missing_ok=True)
-        raise
-    finally:
+            placed.append(name)
+    except BaseException:
+        for name in placed:
+            (out / name).unlink(missing_ok=True)
+        for name in kept:
+            (earlier / name).replace(out / name)  # if this fails, too, the earlier ones stay in `partial`
         shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(partial, ignore_errors=True)
     return {kind: out / name for kind, (name, _) in contents.items()}
 
 

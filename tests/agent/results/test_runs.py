@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from agent.results.runs import find_files, write_all
@@ -18,6 +20,22 @@ def test_a_folder_in_the_place_of_a_result_leaves_no_half(tmp_path):
     with pytest.raises(IsADirectoryError, match="in the place of a result"):
         write_all(tmp_path, {"csv": ("a.csv", b"1"), "nexus": ("a.nxs", b"2")})
     assert [path.name for path in tmp_path.iterdir()] == ["a.nxs"]
+
+
+def test_results_that_cannot_all_be_placed_leave_the_earlier_ones(tmp_path, monkeypatch):
+    write_all(tmp_path, {"csv": ("a.csv", b"1"), "nexus": ("a.nxs", b"2"), "report": ("a.html", b"3")})
+    replace = Path.replace
+
+    def refuse_one(path, target):
+        if path == tmp_path / "a.nxs":
+            raise PermissionError(f"{path} is locked")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse_one)
+    with pytest.raises(PermissionError, match="locked"):
+        write_all(tmp_path, {"csv": ("a.csv", b"4"), "map": ("a.png", b"5"), "nexus": ("a.nxs", b"6")})
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {"a.csv": b"1", "a.nxs": b"2", "a.html": b"3"}
 
 
 def test_of_a_folder_those_files_are_taken_that_can_be_read(tmp_path):
