@@ -84,6 +84,9 @@ def _check_kind(path: Path, kind: str) -> None:
         if kind == "Zarr":
             return
         raise InputError(f"{path}: expected a file, found a folder; pass the files in it")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        found = "a named pipe" if path.is_fifo() else "a socket" if path.is_socket() else "a device"
+        raise InputError(f"{path}: expected a file, found {found}; save what it gives to a file")
     try:
         with path.open("rb") as file:
             head = file.read(1024)

@@ -109,12 +109,15 @@ def _printable(name: str) -> str:
 
 def is_own(path: Path) -> bool:
     """Whether a file is one that an earlier run wrote: a marked picture, a map with its table beside it."""
+    marked = path.with_suffix(ENDINGS["csv"]) if path.suffix == ENDINGS["nexus"] else path
     try:
+        if not marked.is_file():  # a pipe would be waited for
+            return False
         if path.suffix.lower() == ".png":
-            with path.open("rb") as file:
+            with marked.open("rb") as file:
                 return _PNG_MARK in file.read(_PNG_HEAD)
         if path.suffix == ENDINGS["nexus"]:
-            with path.with_suffix(ENDINGS["csv"]).open("rb") as file:
+            with marked.open("rb") as file:
                 return file.readline().strip() == ",".join(HEADER).encode()
     except OSError:
         pass  # whoever reads the file says what is wrong with it

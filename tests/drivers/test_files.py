@@ -1,6 +1,7 @@
 """Every format that is read, series and detectors, and everything that cannot be read."""
 
 import gc
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -342,6 +343,13 @@ def test_refuses_a_missing_file_a_folder_and_an_unknown_suffix(tmp_path):
     (tmp_path / "a.docx").touch()
     with pytest.raises(InputError, match=r"expected a file of type .*\.dm4.*found '\.docx'"):
         read_micrographs(tmp_path / "a.docx")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_refuses_a_named_pipe_without_waiting_for_it(tmp_path):
+    os.mkfifo(tmp_path / "a.npy")
+    with pytest.raises(InputError, match="expected a file, found a named pipe"):
+        read_micrographs(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize(

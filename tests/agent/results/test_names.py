@@ -60,3 +60,12 @@ def test_what_we_wrote_is_known_again(tmp_path):
         "ours.png",
         "map.nxs",
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_none_of_ours_and_is_not_waited_for(tmp_path):
+    for name in ("a.png", "b.csv"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "b.nxs").touch()
+    assert not is_own(tmp_path / "a.png")
+    assert not is_own(tmp_path / "b.nxs")
