@@ -21,8 +21,13 @@ ENDINGS = {
 #: The page on all images of a run.
 JOINT_REPORT = "report.html"
 
-#: How a PNG says that we made it, near its beginning.
-_PNG_MARK, _PNG_HEAD = b"tEXtSoftware\0columnist", 1024
+#: How what we wrote says so, within the first bytes: a PNG, a report, and the table beside a map.
+_MARKS = {
+    ".png": b"tEXtSoftware\0columnist",
+    ".html": b"<title>columnist: ",
+    ".nxs": ",".join(HEADER).encode() + b"\n",
+}
+_HEAD = 1024
 
 
 class ResultNames:
@@ -108,17 +113,15 @@ def _printable(name: str) -> str:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file is one that an earlier run wrote: a marked picture, a map with its table beside it."""
-    marked = path.with_suffix(ENDINGS["csv"]) if path.suffix == ENDINGS["nexus"] else path
+    """Whether a file is one that an earlier run wrote: a marked picture or report, a map with its table."""
+    suffix = path.suffix.lower()
+    if suffix not in _MARKS:
+        return False
+    marked = path.with_suffix(ENDINGS["csv"]) if suffix == ENDINGS["nexus"] else path
     try:
-        if not marked.is_file():  # a pipe would be waited for
-            return False
-        if path.suffix.lower() == ".png":
+        if marked.is_file():  # a pipe would be waited for
             with marked.open("rb") as file:
-                return _PNG_MARK in file.read(_PNG_HEAD)
-        if path.suffix == ENDINGS["nexus"]:
-            with marked.open("rb") as file:
-                return file.readline().strip() == ",".join(HEADER).encode()
+                return _MARKS[suffix] in file.read(_HEAD)
     except OSError:
         pass  # whoever reads the file says what is wrong with it
     return False

@@ -129,19 +129,27 @@ def analyse_file(
     except ImportError:
         raise  # no fault of the file: an extra is missing, or Ctrl-C came while a module was imported
     except Exception as error:
-        yield Failed(path, "", _reason(error))
+        yield Failed(path, "", _reason(error) + _earlier(out, names.stem(path, "")))
         return
     for one in file.unusable:
         yield Failed(path, one.label, one.reason)
     for micrograph in file.micrographs:
         on_step(image_name(path, micrograph.label))
+        earlier = ""
         try:
             stem = names.stem(path, micrograph.label)
+            earlier = _earlier(out, stem)
             yield _analyse_image(path, stem, micrograph, given, analyser, out, with_pictures, file.refused)
         except ImportError:
             raise
         except Exception as error:
-            yield Failed(path, micrograph.label, _reason(error))
+            yield Failed(path, micrograph.label, _reason(error) + earlier)
+
+
+def _earlier(out: Path, stem: str) -> str:
+    """What to add to an error if the results of an earlier run stay."""
+    is_there = is_own(out / (stem + ENDINGS["nexus"]))
+    return f"; results of an earlier run stay in {shown(out / stem)}.*" if is_there else ""
 
 
 def _reason(error: Exception) -> str:
@@ -192,14 +200,27 @@ def _analyse_image(
         shown_image = ReportImage(name, result.header, pictures["overlay"], pictures["patches"], notes)
         page = report_html(name, [shown_image])
         contents |= pictures | {"report": page.encode()}
-    outputs = write_all(out, {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()})
+    named = {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()}
+    others = [stem + ending for kind, ending in ENDINGS.items() if kind not in contents]
+    outputs = write_all(out, named, stale=[name for name in others if is_own(out / name)])
     return Done(path, micrograph.label, stem, result.header, outputs, notes, pictures)
 
 
-def write_all(out: Path, contents: dict[str, tuple[str, bytes]]) -> dict[str, Path]:
+def write_all(
+    out: Path, contents: dict[str, tuple[str, bytes]], stale: Sequence[str] = ()
+) -> dict[str, Path]:
     """Write files into a folder: each is whole when it appears, and all appear or none.
 
     Files of these names are kept aside until all are in place, and put back if one cannot be.
+
+    Parameters
+    ----------
+    out : Path
+        Folder, which exists.
+    contents : dict
+        Name and content by kind.
+    stale : sequence of str
+        Names of files that go once all are in place.
 
     Raises
     ------
@@ -220,6 +241,9 @@ def write_all(out: Path, contents: dict[str, tuple[str, bytes]]) -> dict[str, Pa
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+        for name in stale:
+            (out / name).replace(earlier / name)
+            kept.append(name)
         for name, _ in contents.values():
             if os.path.lexists(out / name):
                 (out / name).replace(earlier / name)

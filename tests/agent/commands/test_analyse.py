@@ -133,6 +133,22 @@ def test_the_folder_of_the_images_may_be_that_of_the_results(image, tmp_path, ca
     assert "left out 3 pictures and maps of earlier runs" in captured.err
 
 
+def test_what_a_second_run_does_not_replace_of_an_image_goes(image, tmp_path, capsys):
+    np.save(tmp_path / "frame.npy", image)
+    out = tmp_path / "maps"
+    words = ["analyse", str(tmp_path / "frame.npy"), *CONTEXT, "--out", str(out)]
+    assert main(words) == 0
+    (out / "frame_notes.png").write_bytes((out / "frame_map.png").read_bytes())
+    (out / "frame_patches.png").write_bytes(b"not ours")
+    assert main([*words, "--tables-only"]) == 0
+    kept = ["frame.csv", "frame.nxs", "frame_notes.png", "frame_patches.png"]
+    assert sorted(path.name for path in out.iterdir()) == kept
+    np.save(tmp_path / "frame.npy", 0 * image)
+    assert main(words) == 2
+    assert f"results of an earlier run stay in {out / 'frame'}.*" in " ".join(capsys.readouterr().err.split())
+    assert sorted(path.name for path in out.iterdir()) == kept
+
+
 def test_a_name_in_letters_that_the_font_lacks_says_nothing_of_it(image, tmp_path, capsys):
     np.save(tmp_path / "测试.npy", image)
     assert main(["analyse", str(tmp_path / "测试.npy"), *CONTEXT, "--out", str(tmp_path / "maps")]) == 0

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from agent.results.names import ResultNames, is_own, stems_of
+from agent.results.report import report_html
 from agent.results.tables import HEADER
 from drivers.contract.errors import InputError
 
@@ -56,10 +57,10 @@ def test_what_we_wrote_is_known_again(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "map.csv").write_text(",".join(HEADER) + "\n")
     (tmp_path / "raw.csv").write_text("x,y\n")
-    assert [name for name in ("ours.png", "theirs.png", "map.nxs", "raw.nxs") if is_own(tmp_path / name)] == [
-        "ours.png",
-        "map.nxs",
-    ]
+    (tmp_path / "ours.html").write_text(report_html("x", []))
+    (tmp_path / "theirs.html").write_text("<title>x</title>")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert [name for name in names if is_own(tmp_path / name)] == ["map.nxs", "ours.html", "ours.png"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -34,6 +34,8 @@ def test_results_that_cannot_all_be_placed_leave_the_earlier_ones(tmp_path, monk
     monkeypatch.setattr(Path, "replace", refuse_one)
     with pytest.raises(PermissionError, match="locked"):
         write_all(tmp_path, {"csv": ("a.csv", b"4"), "map": ("a.png", b"5"), "nexus": ("a.nxs", b"6")})
+    with pytest.raises(PermissionError, match="locked"):
+        write_all(tmp_path, {"csv": ("a.csv", b"4"), "nexus": ("a.nxs", b"6")}, stale=["a.html"])
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert found == {"a.csv": b"1", "a.nxs": b"2", "a.html": b"3"}
 
