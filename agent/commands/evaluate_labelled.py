@@ -84,7 +84,7 @@ def _score(
     row: dict[str, Any] = {
         "image": image.name,
         "set": image.group,
-        "detector": image.detector,
+        "detector": image.detector or result.header.settled.context.detector.name,
         "model": analyser.reference.name,
         "labelled": score.labelled,
         "scored": score.scored,
@@ -107,7 +107,10 @@ def _score(
 
 
 def summarise(rows: list[dict[str, Any]], model: str, radius_px: float) -> dict[str, Any]:
-    """Join the figures of all images; the summary is of the first model, by detector of the tiwse2 images."""
+    """Join the figures of all images by the first model: by set and detector, and of the tiwse2 images alone.
+
+    Without tiwse2 images those figures are of all images.
+    """
     own = [row for row in rows if row["model"] == model]
     tiwse2 = [row for row in own if row["set"] == "tiwse2"] or own
     report: dict[str, Any] = {
@@ -135,8 +138,30 @@ def summarise(rows: list[dict[str, Any]], model: str, radius_px: float) -> dict[
             "f1_vac1": _mean(row["f1"]["vac1"] for row in crwse2),
             "f1_dopant": _mean(row["f1"]["dopant"] for row in crwse2),
         }
+    report["sets"] = {
+        group: {
+            detector: _means([row for row in own if (row["set"], row["detector"]) == (group, detector)])
+            for detector in dict.fromkeys(row["detector"] for row in own if row["set"] == group)
+        }
+        for group in dict.fromkeys(row["set"] for row in own)
+    }
     report["images"] = rows
     return report
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of the images of one set on one detector."""
+    return {
+        "images": len(rows),
+        "kappa": _mean(row["kappa"] for row in rows),
+        **{
+            f"f1_{name}": _mean(row["f1"][name] for row in rows)
+            for name in ("vac1", "vac2", "dopant")
+            if any(row["f1"][name] is not None for row in rows)
+        },
+        "recall_min": min(row["recall"] for row in rows),
+        "precision_min": min(row["precision"] for row in rows),
+    }
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
@@ -168,10 +193,10 @@ def _print(rows: list[dict[str, Any]], report: dict[str, Any]) -> None:
         )
     console = Console(width=max(150, Console().width))
     console.print(table)
-    for detector in ("haadf", "maadf", "crwse2"):
-        if detector in report:
-            figures = ", ".join(f"{key} {_number(value)}" for key, value in report[detector].items())
-            console.print(f"{detector}: {figures}")
+    for group, by_detector in report["sets"].items():
+        for detector, means in by_detector.items():
+            figures = ", ".join(f"{key} {_number(value)}" for key, value in means.items())
+            console.print(f"{group} {detector}: {figures}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _number(value: float | None) -> str:
