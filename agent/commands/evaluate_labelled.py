@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,10 +17,16 @@ from agent.results.labelled import LabelledImage, find_labelled
 from agent.results.wrong import wrong_sites_png
 from drivers.contract.context import DETECTORS
 from drivers.contract.errors import InputError
+from drivers.contract.maps import DefectMap
 from drivers.file_context import settle
 from drivers.files import read_micrographs
 from models.analysis import DEFAULT_MODEL, Analyser, analyse, load_analyser
-from models.scoring import score_map
+from models.scoring import matched, score_map
+
+_VACANCIES = ("vac1", "vac2", "vacancy")
+
+#: Recall that points have more with rows and columns exchanged, if that is how they are meant.
+_FAR_BETTER = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score every image by every model."""
+    """Score every image by every model; 0 if all could be scored, 1 if some could, 2 if none could."""
     if not (math.isfinite(arguments.radius_px) and arguments.radius_px > 0):
         raise InputError(f"expected a positive --radius-px, found {arguments.radius_px:g}")
     images = find_labelled(arguments.folder)
@@ -53,17 +60,30 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         names = arguments.model or [DEFAULT_MODEL]
         analysers = [load_analyser(name, device=arguments.device) for name in names]
-    rows = [
-        _score(image, analyser, arguments.radius_px, arguments.wrong, arguments.out)
-        for analyser in analysers
-        for image in images
-    ]
+    rows = []
+    failures: dict[tuple[str, str], None] = {}  # each once, not once a model
+    for analyser in analysers:
+        for image in images:
+            try:
+                rows.append(_score(image, analyser, arguments.radius_px, arguments.wrong, arguments.out))
+            except InputError as error:
+                failures[image.name, str(error)] = None
     report = summarise(rows, analysers[0].reference.name, arguments.radius_px)
+    report["failures"] = [{"image": name, "error": error} for name, error in failures]
+    told = [*failures, *((row["image"], note) for row in rows for note in row["notes"])]
+    for name, line in dict.fromkeys(told):
+        Console(stderr=True).print(
+            f"columnist evaluate labelled: {name}: {line}",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if arguments.json:
         print(json.dumps(report, indent=1))
-    else:
+    elif rows:
         _print(rows, report)
-    return 0
+    return 0 if not failures else 1 if rows else 2
 
 
 def _score(
@@ -89,21 +109,34 @@ def _score(
         "labelled": score.labelled,
         "scored": score.scored,
         "recall": score.recall,
-        "recall_vacancy": score.recall_vacancy,
+        "recall_vacancy": score.recall_vacancy if np.isin(image.labels.meaning, _VACANCIES).any() else None,
         "precision": score.precision,
         "kappa": _finite(score.kappa),
         "f1": score.f1,
         "apart": score.apart,
-        "sublattice_right": score.sublattice_right,
+        "sublattice_right": score.sublattice_right if score.scored else None,
         "sublattice_margin_nats": result.header.margin_nats,
         "sublattice_decided": result.header.is_decided,
         "wrong_sites": len(score.wrong),
         "pixel_size_angstrom": result.header.scale.pixel_size_angstrom,
         "flags": [flag.kind for flag in result.header.flags],
+        "notes": _notes(result, image, score.recall, radius_px),
         "missed": score.missed,
         "spurious": score.spurious,
     }
     return row | ({"wrong": score.wrong} if list_wrong else {})
+
+
+def _notes(result: DefectMap, image: LabelledImage, recall: float, radius_px: float) -> list[str]:
+    """Say so if the points match far better with rows and columns exchanged."""
+    positions = np.stack([result.columns["row_px"], result.columns["col_px"]], axis=1).astype(np.float64)
+    exchanged = matched(positions, image.labels.points[:, ::-1], radius_px)[0].mean()
+    if exchanged < recall + _FAR_BETTER:
+        return []
+    return [
+        f"{100 * recall:.0f} % of the points are found, {100 * exchanged:.0f} % with rows and columns "
+        "exchanged: check its order ('xy' or 'rc')"
+    ]
 
 
 def summarise(rows: list[dict[str, Any]], model: str, radius_px: float) -> dict[str, Any]:
@@ -116,11 +149,11 @@ def summarise(rows: list[dict[str, Any]], model: str, radius_px: float) -> dict[
     report: dict[str, Any] = {
         "radius_px": radius_px,
         "model": model,
-        "recall_min": min(row["recall"] for row in tiwse2),
-        "precision_min": min(row["precision"] for row in tiwse2),
-        "recall_vacancy_min": min(row["recall_vacancy"] for row in tiwse2),
-        "sublattice_right_min": min(row["sublattice_right"] for row in own),
-        "sublattice_margin_nats_min": min(row["sublattice_margin_nats"] for row in own),
+        "recall_min": _least(row["recall"] for row in tiwse2),
+        "precision_min": _least(row["precision"] for row in tiwse2),
+        "recall_vacancy_min": _least(row["recall_vacancy"] for row in tiwse2),
+        "sublattice_right_min": _least(row["sublattice_right"] for row in own),
+        "sublattice_margin_nats_min": _least(row["sublattice_margin_nats"] for row in own),
     }
     for detector in DETECTORS:
         of_detector = [row for row in tiwse2 if row["detector"] == detector]
@@ -159,8 +192,8 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
             for name in ("vac1", "vac2", "dopant")
             if any(row["f1"][name] is not None for row in rows)
         },
-        "recall_min": min(row["recall"] for row in rows),
-        "precision_min": min(row["precision"] for row in rows),
+        "recall_min": _least(row["recall"] for row in rows),
+        "precision_min": _least(row["precision"] for row in rows),
     }
 
 
@@ -168,6 +201,11 @@ def _mean(values: Iterable[float | None]) -> float | None:
     """Mean of the values that there are."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    """The least of the values that there are."""
+    return min((value for value in values if value is not None), default=None)
 
 
 def _finite(value: float) -> float | None:
@@ -185,10 +223,9 @@ def _print(rows: list[dict[str, Any]], report: dict[str, Any]) -> None:
         table.add_row(
             Text(row["image"]),
             Text(row["model"]),
-            *(f"{row[key]:.4f}" for key in ("recall", "recall_vacancy", "precision")),
-            _number(row["kappa"]),
+            *(_number(row[key]) for key in ("recall", "recall_vacancy", "precision", "kappa")),
             *(_number(row["f1"][name]) for name in ("x2", "vac1", "metal", "dopant")),
-            f"{100 * row['sublattice_right']:.1f} %",
+            "-" if row["sublattice_right"] is None else f"{100 * row['sublattice_right']:.1f} %",
             f"{row['sublattice_margin_nats']:.1f}",
         )
     console = Console(width=max(150, Console().width))

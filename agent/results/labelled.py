@@ -2,13 +2,14 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.results.names import free_name
 from drivers.contract.errors import InputError
 from drivers.contract.facts import Facts
 from drivers.file_context import facts_given
@@ -36,7 +37,7 @@ class LabelledImage:
     Parameters
     ----------
     name : str
-        Tells images apart in a report.
+        Tells images apart in a report: of those that share one, the second and further get a number.
     group : str
         Images of one set are averaged together.
     detector : str
@@ -81,7 +82,8 @@ def find_labelled(folder: Path) -> list[LabelledImage]:
             f"{folder}: expected labelled micrographs, found neither {DESCRIPTION} nor a folder "
             f"{' or '.join(_KNOWN)}; describe the folder by a {DESCRIPTION} such as\n{EXAMPLE}"
         )
-    return found
+    taken: set[str] = set()
+    return [replace(image, name=free_name(image.name, taken)) for image in found]
 
 
 def _tiwse2(folder: Path) -> list[dict[str, Any]]:

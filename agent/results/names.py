@@ -68,7 +68,7 @@ class ResultNames:
         """
         if not label:
             return self._of_file[path]
-        stem = _free(f"{self._of_file[path]}_{label}", self._taken)
+        stem = free_name(f"{self._of_file[path]}_{label}", self._taken)
         self._check(stem)
         return stem
 
@@ -93,13 +93,13 @@ def stems_of(paths: Sequence[Path], *, joint: bool = True) -> list[str]:
         shared[Path(JOINT_REPORT).stem] += 1
     taken: set[str] = set()
     return [
-        _free(stem if shared[stem.lower()] == 1 else f"{stem}_{path.suffix.lstrip('.')}", taken)
+        free_name(stem if shared[stem.lower()] == 1 else f"{stem}_{path.suffix.lstrip('.')}", taken)
         for path, stem in zip(paths, plain, strict=True)
     ]
 
 
-def _free(plain: str, taken: set[str]) -> str:
-    """A stem, or the first number after it that is not taken; takes it.  Capitals tell no files apart."""
+def free_name(plain: str, taken: set[str]) -> str:
+    """A name, or the first number after it that is not taken; takes it.  Capitals tell no files apart."""
     stem, number = plain, 1
     while stem.lower() in taken:
         number += 1
