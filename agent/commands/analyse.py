@@ -224,7 +224,7 @@ def _tell(done: Sequence[Done], failed: Sequence[Failed], arguments: argparse.Na
     table = Table()
     table.add_column("image")
     for heading in ("columns", "vac1", "vac2", "dopant", "vac1 of X sites", "Å/px", "margin [nats]"):
-        table.add_column(heading, justify="right")
+        table.add_column(Text(heading), justify="right")
     table.add_column("flags")
     for one in done:
         header = one.header

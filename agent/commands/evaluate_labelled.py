@@ -218,7 +218,7 @@ def _print(rows: list[dict[str, Any]], report: dict[str, Any]) -> None:
     for heading in ("image", "model", "recall", "of vacancies", "precision", "kappa"):
         table.add_column(heading)
     for heading in ("F1 x2", "vac1", "metal", "dopant", "sublattice", "margin [nats]"):
-        table.add_column(heading, justify="right")
+        table.add_column(Text(heading), justify="right")
     for row in rows:
         table.add_row(
             Text(row["image"]),

@@ -162,7 +162,9 @@ def test_a_name_with_dollars_and_bytes_that_are_no_text_is_as_good_as_any(image,
         np.save(os.fsdecode(os.fsencode(folder) + b"/" + name), image)
     out = tmp_path / "maps"
     assert main(["analyse", str(folder), *CONTEXT, "--out", str(out)]) == 0
-    assert "a$_$[b].npy" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "a$_$[b].npy" in told
+    assert "margin [nats]" in told
     assert (out / "bad__map.png").is_file()
     assert "bad\\udcff.npy" in (out / "report.html").read_text()
 

@@ -115,3 +115,11 @@ def test_images_that_share_a_name_get_pictures_of_their_own(folder, tmp_path, ca
     names = [f"{folder.name}/frame", f"{folder.name}/frame_2"]
     assert [one["image"] for one in report["images"]] == names
     assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+def test_the_table_names_its_units(folder, capsys):
+    (folder / "labelled.toml").write_text(entry())
+    assert main(["evaluate", "labelled", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "[nats]" in told
+    assert f"{folder.name} MAADF: images 1" in told
