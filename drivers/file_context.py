@@ -1,6 +1,6 @@
 """From what files, settings and the operator know to one context, with the source of every value."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -13,8 +13,8 @@ from drivers.contract.context import (
     Specimen,
     parse_detector,
 )
-from drivers.contract.errors import InputError
-from drivers.contract.facts import FIELDS, TEXT_FIELDS, Facts, Settled, Sourced
+from drivers.contract.errors import InputError, UnknownMaterialError
+from drivers.contract.facts import FIELDS, TEXT_FIELDS, Facts, Settled, Sourced, spelled
 from drivers.contract.materials import check_dopant, find_host
 
 #: The command-line option of every field.
@@ -136,10 +136,10 @@ def _first(field: str, sources: Sequence[Facts]) -> Any:
 def _context(known: Mapping[str, Any]) -> Context:
     """Build the context; an impossible one is an `InputError` that names the sources."""
     host, dopant = known["host"], known["dopant"]
-    find_host(host.value)
     symbol = None if dopant.value == "none" else dopant.value
+    _check_material("host", host, lambda: find_host(host.value))
     if symbol is not None:
-        check_dopant(host.value, symbol)
+        _check_material("dopant", dopant, lambda: check_dopant(host.value, symbol))
     try:
         return Context(
             specimen=Specimen(host=host.value, dopant=symbol),
@@ -158,6 +158,16 @@ def _context(known: Mapping[str, Any]) -> Context:
         raise InputError(
             f"expected a possible context, found {given}: {reasons}; override what is wrong"
         ) from error
+
+
+def _check_material(field: str, sourced: Sourced[str], check: Callable[[], object]) -> None:
+    """Make a check, whose error then names the source and the option."""
+    try:
+        check()
+    except UnknownMaterialError as error:
+        raise UnknownMaterialError(
+            f"{error}; {field} is from {sourced.source}: correct it, or give {OPTIONS[field]}"
+        ) from None
 
 
 def _missing(
@@ -190,7 +200,7 @@ def _given(field: str, value: object, source: str) -> Sourced[str] | Sourced[flo
     if field in TEXT_FIELDS:
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"{source}: expected a text, found {value!r}")
-        return Sourced[str](value=value.strip(), source=source)
+        return Sourced[str](value=spelled(field, value.strip()), source=source)
     smallest_ok = field == "inner_mrad"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{source}: expected a number, found {value!r}")

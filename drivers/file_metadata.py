@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drivers.contract.errors import InputError
-from drivers.contract.facts import TEXT_FIELDS, Facts, Sourced
+from drivers.contract.facts import TEXT_FIELDS, Facts, Sourced, spelled
 from drivers.contract.units import to_angstrom, to_e_per_a2, to_kev, to_mrad, to_pa, to_us
 from drivers.file_tags import COLUMNIST, NAMES, PATHS, UNIT_SUFFIXES
 
@@ -141,15 +141,15 @@ def _add(
 
 
 def _text(field: str, tag: Tag, source: str) -> Sourced[str] | None:
-    """Take a text as it stands; None for an empty one.  A dopant of null is the word ``none``."""
+    """Take a text; None for an empty one.  A dopant of null is the word ``none``."""
     value = tag.value
     if value is None and field == "dopant":
         return Sourced[str](value="none", source=source)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    return (
-        Sourced[str](value=value.strip(), source=source) if isinstance(value, str) and value.strip() else None
-    )
+    if not isinstance(value, str) or not value.strip():
+        return None
+    return Sourced[str](value=spelled(field, value.strip()), source=source)
 
 
 def _number(field: str, tag: Tag, source: str) -> Sourced[float] | None:

@@ -63,7 +63,7 @@ NAMES: dict[str, str] = {
 #: Endings of names in HDF5 that name the unit.
 UNIT_SUFFIXES: dict[str, str] = {
     **{f"_{unit}": unit for unit in ("ev", "kev", "v", "kv", "m", "um", "nm", "angstrom", "pm")},
-    **{f"_{unit}": unit for unit in ("rad", "mrad", "s", "us", "ns", "na", "pa")},
+    **{f"_{unit}": unit for unit in ("rad", "mrad", "s", "ms", "us", "ns", "na", "pa")},
     "_e_per_a2": "e/angstrom^2",
     "_e_per_nm2": "e/nm^2",
 }

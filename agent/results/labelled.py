@@ -41,7 +41,7 @@ class LabelledImage:
     group : str
         Images of one set are averaged together.
     detector : str
-        As named, for the report.
+        Its name, for the report; empty if it is not given.
     path : Path
         The image.
     facts : Facts
@@ -188,12 +188,13 @@ def _image(folder: Path, entry: Mapping[str, Any], origin: Path) -> LabelledImag
     unknown = sorted(set(names) - set(classes))
     if unknown:
         raise InputError(f"{origin}: expected a class for every label, found none for {', '.join(unknown)}")
+    facts = facts_given(entry["context"], str(origin.name))
     return LabelledImage(
         name=str(entry.get("name", f"{folder.resolve().name}/{Path(entry['file']).stem}")),
         group=str(entry.get("set", folder.resolve().name)),
-        detector=str(dict(entry["context"]).get("detector", "")),
+        detector=facts.detector.value if facts.detector else "",
         path=folder / entry["file"],
-        facts=facts_given(entry["context"], str(origin.name)),
+        facts=facts,
         labels=Labels(
             np.ascontiguousarray(points, dtype=np.float64), np.array([classes[name] for name in names])
         ),

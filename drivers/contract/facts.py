@@ -1,8 +1,10 @@
 """What is known of a frame's context, each value with the place that it came from."""
 
+import unicodedata
 from typing import Generic, TypeVar
 
-from drivers.contract.context import Context, Message
+from drivers.contract.context import DETECTORS, Context, Message
+from drivers.contract.materials import DOPANTS, HOSTS
 
 T = TypeVar("T", str, float)
 
@@ -38,6 +40,14 @@ TEXT_FIELDS = ("host", "dopant", "detector")
 
 #: The fields of `Facts` that hold a `Sourced` value.
 FIELDS = tuple(name for name in Facts.model_fields if name != "notes")
+
+_SPELLINGS = {"host": tuple(HOSTS), "dopant": (*DOPANTS, "none"), "detector": tuple(DETECTORS)}
+
+
+def spelled(field: str, text: str) -> str:
+    """The known name that a text is but for capitals and subscripts (``wse2``, ``WSe₂``), or the text."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return next((name for name in _SPELLINGS.get(field, ()) if name.casefold() == plain), text)
 
 
 class Settled(Message):

@@ -101,6 +101,28 @@ def test_an_unknown_material_keeps_its_own_error():
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("host", "WSe3", "known are .*; host is from c.toml: host: correct it, or give --host"),
+        ("dopant", "W", "left out.*; dopant is from c.toml: dopant: correct it, or give --dopant"),
+    ],
+)
+def test_an_unknown_material_names_its_source_and_the_option(field, value, told):
+    with pytest.raises(UnknownMaterialError, match=told):
+        settle(facts_given({**EVERYTHING, field: value}, "c.toml"))
+
+
+def test_capitals_and_subscripts_do_not_matter():
+    for host, dopant in (("wse2", "ti"), ("WSe₂", "TI")):
+        facts = facts_given({"host": host, "dopant": dopant, "detector": "haadf", "energy_kev": 80}, "x")
+        context = settle(facts).context
+        assert (context.specimen.host, context.specimen.dopant, context.detector) == ("WSe2", "Ti", HAADF)
+        tags = {"/host": Tag(host), "/dopant": Tag(dopant)}
+        assert noted(facts_by_name(tags, "a.h5", "/image"), facts).notes == ()
+    assert facts_given({"dopant": "None"}, "x").dopant.value == "none"
+
+
+@pytest.mark.parametrize(
     ("file", "notes"),
     [
         ({"inner_mrad": 30.0, "outer_mrad": 120.0, "detector": "MAADF"}, ["inner_mrad 30", "outer_mrad 120"]),
@@ -187,3 +209,9 @@ def test_a_pixel_size_needs_two_equal_lengths(rows, columns, expected):
     size, notes = pixel_size_fact(rows, columns, "a.tif: scale of the axes")
     assert (size.value if size else None) == (expected if expected is None else pytest.approx(expected))
     assert bool(notes) == (rows.unit is not None and expected is None)
+
+
+@pytest.mark.parametrize(("name", "value"), [("dwell_time_ms", 0.004), ("dwell_time_ns", 4e3)])
+def test_a_dwell_time_is_read_in_the_unit_that_its_name_ends_in(name, value):
+    facts = facts_by_name({f"/image/{name}": Tag(value)}, "a.h5", "/image")
+    assert facts.dwell_us.value == pytest.approx(4.0)
