@@ -155,38 +155,43 @@ def _read_ser(path: Path) -> tuple[RawSignal, ...]:
 
 def _read_tiff(path: Path) -> tuple[RawSignal, ...]:
     from rsciio.tiff import file_reader
+    from tifffile import TiffFile
 
     check_tiff_pages(path)
-    signals = tuple(_greyed(signal) for signal in _from_rosetta(file_reader(str(path))))
-    signals = _whitened(signals, path)
+    with TiffFile(path) as file:
+        pages = [one.keyframe for one in file.series]
+    kept = [k for k, page in enumerate(pages) if not page.is_reduced] or [*range(len(pages))]  # no thumbnails
+    read = _from_rosetta(file_reader(str(path)))
+    signals = _whitened(tuple(_greyed(read[k]) for k in kept), [pages[k] for k in kept])
     if any(axis.unit for signal in signals for axis in signal.axes[-2:]):
         return signals
     scales = tiff_scales(path)
-    return tuple(_scaled(signal, scales[min(k, len(scales) - 1)]) for k, signal in enumerate(signals))
+    return tuple(
+        _scaled(signal, scales[min(k, len(scales) - 1)]) for k, signal in zip(kept, signals, strict=True)
+    )
 
 
-def _whitened(signals: tuple[RawSignal, ...], path: Path) -> tuple[RawSignal, ...]:
-    """Signals in which more is brighter, also of a file whose pages say that 0 is white.
+def _whitened(signals: tuple[RawSignal, ...], pages: list[Any]) -> tuple[RawSignal, ...]:
+    """Signals in which more is brighter, also where their pages say that 0 is white.
 
     Raises
     ------
     InputError
         If only some pages say so, or their values have no largest one.
     """
-    from tifffile import PHOTOMETRIC, TiffFile
+    from tifffile import PHOTOMETRIC
 
-    with TiffFile(path) as file:
-        pages = [(one.keyframe.photometric, one.keyframe.bitspersample) for one in file.series]
-    if all(photometric != PHOTOMETRIC.MINISWHITE for photometric, _ in pages):
+    kinds = [(page.photometric, page.bitspersample) for page in pages]
+    if all(photometric != PHOTOMETRIC.MINISWHITE for photometric, _ in kinds):
         return signals
     is_whole = all(signal.data.dtype.kind in "bu" for signal in signals)
-    if len(set(pages)) > 1 or not is_whole:
+    if len(set(kinds)) > 1 or not is_whole:
         where = "in some of its images" if is_whole else "among values without a largest one"
         raise InputError(
             "expected values that are larger where the image is brighter, found that 0 is white "
             f"{where}; save the image as grey, with black at 0"
         )
-    most = 2 ** pages[0][1] - 1
+    most = 2 ** kinds[0][1] - 1
     return tuple(
         replace(one, data=(most - one.data.astype(np.uint64)).astype(one.data.dtype)) for one in signals
     )

@@ -224,6 +224,19 @@ def test_a_tiff_file_in_which_0_is_white_is_turned_round(tmp_path, kind):
     np.testing.assert_array_equal(only.image, pixels)
 
 
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
+def test_the_thumbnail_of_a_tiff_file_is_no_micrograph(tmp_path, samples, channels):
+    from tifffile import TiffWriter
+
+    path = tmp_path / "frame.tif"
+    small = np.random.default_rng(4).integers(0, 255, (40, 36, *channels)).astype(np.uint8)
+    with TiffWriter(path) as file:
+        file.write(small, subfiletype=1, metadata=None)
+        file.write(samples.picture(), metadata=None)
+    (only,) = read_micrographs(path).micrographs
+    assert np.array_equal(only.image, samples.picture())
+
+
 def test_a_tiff_file_in_which_0_is_white_and_nothing_black_is_refused(tmp_path):
     write_tiff(tmp_path / "image.tif", data=PICTURE.astype(np.float32), photometric="miniswhite")
     with pytest.raises(InputError, match="found that 0 is white among values without a largest one"):
