@@ -72,15 +72,17 @@ def _mark_defects(axes: Any, defect_map: DefectMap, inch_per_px: float) -> None:
     boundary, foreign = defect_map.is_flagged(ColumnFlag.BOUNDARY), defect_map.is_flagged(ColumnFlag.FOREIGN)
     undecided = defect_map.is_flagged(ColumnFlag.UNDECIDED)
     for kind, (colour, shape, name) in MARKS.items():
-        chosen = columns[(columns["cls"] == kind) & ~foreign]
+        is_kind = columns["cls"] == kind
+        chosen, left_out = columns[is_kind & ~foreign], int((is_kind & foreign).sum())
         if kind is ColumnClass.DOPANT:
             dopant = defect_map.header.settled.context.specimen.dopant
             if dopant is None:
                 continue
             name = f"{dopant} dopant"
         style: dict[str, Any] = {"facecolors": "none", "edgecolors": colour, "linewidths": 0.9}
+        count = f"{len(chosen)} + {left_out} foreign" if left_out else f"{len(chosen)}"
         axes.scatter(
-            chosen["col_px"], chosen["row_px"], s=size, marker=shape, label=f"{name} ({len(chosen)})", **style
+            chosen["col_px"], chosen["row_px"], s=size, marker=shape, label=f"{name} ({count})", **style
         )
     for mask, colour, name in ((boundary, _BOUNDARY, "grain boundary"), (foreign, _FOREIGN, "foreign")):
         if mask.any():

@@ -10,6 +10,7 @@ def test_the_page_holds_its_pictures_and_links_to_nothing(a_map):
     assert "command line: --host" in page
     assert "<h2>a.dm4: WSe2:Ti, 80 keV, HAADF (68-280 mrad)</h2>" in page
     assert "scale_mismatch" in page
+    assert "concentration (median)" in page
 
 
 def test_names_from_outside_are_escaped_and_failures_told(a_map):
