@@ -54,7 +54,7 @@ NAMES: dict[str, str] = {
         ("convergence", "convergence_angle", "semi_convergence_angle", "convergence_semi_angle"),
         "convergence_mrad",
     ),
-    "pixel_size": "pixel_size_angstrom",
+    **dict.fromkeys(("pixel_size", "declared_pixel_size"), "pixel_size_angstrom"),
     **dict.fromkeys(("dwell", "dwell_time"), "dwell_us"),
     **dict.fromkeys(("dose", "electron_dose"), "dose_e_per_a2"),
     **dict.fromkeys(("beam_current", "probe_current"), "beam_current_pa"),

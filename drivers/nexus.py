@@ -41,8 +41,15 @@ def read_nexus(path: Path) -> tuple[RawSignal, ...]:
 
         file.visititems(sort)
         tags = dict(_tags([*groups, *arrays]))
+        is_own = str(_plain(file.attrs.get("creator"))).startswith("columnist ")
+        if is_own:  # its axes and its summary hold the fitted pixel size, which nobody declared
+            tags = {path: tag for path, tag in tags.items() if not path.startswith("/entry/summary/")}
         signals = [(_signal(group), group) for group in groups if _is_nxdata(group)]
-        chosen = [(dataset, _nexus_axes(group, dataset)) for dataset, group in signals if dataset is not None]
+        chosen = [
+            (dataset, () if is_own else _nexus_axes(group, dataset))
+            for dataset, group in signals
+            if dataset is not None
+        ]
         if not chosen:
             chosen = [(dataset, ()) for dataset in arrays if dataset.ndim >= 2]
         if not chosen:

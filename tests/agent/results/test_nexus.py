@@ -32,3 +32,16 @@ def test_our_own_file_can_be_read_again(a_map, tmp_path):
     assert np.array_equal(micrograph.image, image)
     assert micrograph.facts.host is not None
     assert micrograph.facts.host.value == "WSe2"
+
+
+def test_the_fitted_pixel_size_of_our_own_file_is_not_read_as_declared(a_map, tmp_path):
+    path, image = tmp_path / "map.nxs", np.random.default_rng(1).poisson(9, (64, 64)).astype(np.uint16)
+    path.write_bytes(nexus_bytes(a_map(), image))
+    size = read_micrographs(path, is_trusted=True).micrographs[0].facts.pixel_size_angstrom
+    assert size.value == 0.41
+    assert size.source.endswith("/instrument/settings/declared_pixel_size_angstrom")
+    with h5py.File(path, "a") as file:
+        del file["entry/measurement/event1/instrument/settings/declared_pixel_size_angstrom"]
+    facts = read_micrographs(path, is_trusted=True).micrographs[0].facts
+    assert facts.pixel_size_angstrom is None
+    assert facts.notes == ()
