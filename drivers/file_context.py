@@ -166,7 +166,7 @@ def _check_material(field: str, sourced: Sourced[str], check: Callable[[], objec
         check()
     except UnknownMaterialError as error:
         raise UnknownMaterialError(
-            f"{error}; {field} is from {sourced.source}: correct it, or give {OPTIONS[field]}"
+            f"{error} (from {sourced.source}; give the right one by {OPTIONS[field]})"
         ) from None
 
 

@@ -103,8 +103,8 @@ def test_an_unknown_material_keeps_its_own_error():
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("host", "WSe3", "known are .*; host is from c.toml: host: correct it, or give --host"),
-        ("dopant", "W", "left out.*; dopant is from c.toml: dopant: correct it, or give --dopant"),
+        ("host", "WSe3", r"known are .* \(from c.toml: host; give the right one by --host\)"),
+        ("dopant", "W", r"left out.* \(from c.toml: dopant; give the right one by --dopant\)"),
     ],
 )
 def test_an_unknown_material_names_its_source_and_the_option(field, value, told):
