@@ -196,8 +196,8 @@ def _classify_by(
     is_regular = is_whole & ~(lattice.boundary | lattice.rim)[chosen]
     is_undone = reading.patch_filter is not None
     at = lattice.positions[chosen] / lattice.lattice_px
-    used = is_regular.nonzero()[:, 0]
-    used = used[find_quiet(moments[used], is_metal[used], at[used], templates)]
+    is_quiet = find_quiet(moments, is_metal, at, templates)
+    used = is_regular & is_quiet
     alignment = find_alignment(
         moments[used], is_metal[used], templates, is_doped=is_doped, is_undone=is_undone
     )
@@ -205,7 +205,7 @@ def _classify_by(
     if find_recipe(weights.card["network"]).flag == "metal":
         raw = helper.start(lambda: run_network(weights, by_metal, context))
         foreign = helper.start(lambda: score_foreignness(familiar, by_metal, context))
-        scatter = find_scatter(by_metal, is_regular, at, templates)
+        scatter = find_scatter(by_metal, is_regular, at, templates, is_quiet)
         logits = calibrate(weights, raw(), by_metal, context, scatter.noise)
         logits = pool_scatter(logits, scatter)
         beyond = find_beyond(scatter, is_doped=is_doped)

@@ -85,7 +85,13 @@ class Scatter:
     second: Tensor
 
 
-def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Templates) -> Scatter:
+def find_scatter(
+    contrast: Tensor,
+    is_regular: Tensor,
+    at: Tensor,
+    templates: Templates,
+    is_quiet: Tensor | None = None,
+) -> Scatter:
     """Measure a frame's scatter.
 
     Parameters
@@ -98,12 +104,15 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
         Positions of the columns in lattice constants.
     templates : Templates
         Of the context.
+    is_quiet : Tensor of shape (S,), optional
+        Where columns scatter little (`models.quiet`): below carbon, another axis tells defects best.
     """
     moments = contrast[:, :MOMENTS].double().numpy()
     every_side = (contrast[:, MOMENTS] > 0.5).long().numpy()
     regular = is_regular.numpy()
     tells = np.bincount(every_side[regular], minlength=2) >= _LEAST_COLUMNS
     used = regular & tells[every_side]
+    quiet = np.ones_like(regular) if is_quiet is None else is_quiet.numpy()
     axes = templates.axes[templates.common].numpy()
     depths, second = _along(axes, moments, every_side, templates)
     centre, spread, tail = np.zeros(len(used)), np.full(len(used), USUAL_SPREAD), np.full(2, np.nan)
@@ -117,20 +126,24 @@ def find_scatter(contrast: Tensor, is_regular: Tensor, at: Tensor, templates: Te
         spread = usual[every_side]
         by_templates = depth
         for turn in range(_ROUNDS):
-            joint = shares[side].T * _densities(depth - centre[used], spread[used], second[side])
+            joint = shares[side].T * _densities(depth - centre[used], spread[used], second[used])
             parts = joint / (joint.sum(0) + STRAY)
             centre, field = _whole_columns(depth, parts, cells, windows)
             spread = cells.of_own_side(field)
             count = np.maximum(np.bincount(side, minlength=2), 1)
             shares = np.stack([np.bincount(side, part, 2) for part in parts], axis=1) / count[:, None]
             if turn + 1 == _BY_TEMPLATES:
-                axes = _own_axes(moments[used], side, parts[0], tells, templates)
-                depths, second = _along(axes, moments, every_side, templates)
+                for group in (one for one in (quiet, ~quiet) if one[used].any()):
+                    own = group[used]
+                    if np.bincount(side[own], minlength=2).min() < _LEAST_COLUMNS:
+                        own = np.ones_like(own)
+                    axes = _own_axes(moments[used][own], side[own], parts[0][own], templates)
+                    depths[group], second[group] = _along(axes, moments[group], every_side[group], templates)
                 depth = depths[used]
         if tells[0]:
             noise = _whole_columns(by_templates, parts, cells, windows)[1][0][cells.number]
         tail = np.where(tells, shares[:, 1] / np.maximum(shares[:, :2].sum(1), 1e-9), np.nan)
-    found = (depths, centre, spread, tail[every_side], noise, second[every_side])
+    found = (depths, centre, spread, tail[every_side], noise, second)
     return Scatter(*(torch.from_numpy(values).float() for values in found))
 
 
@@ -234,7 +247,6 @@ def _own_axes(
     moments: NDArray[np.float64],
     side: NDArray[np.int64],
     core: NDArray[np.float64],
-    tells: NDArray[np.bool_],
     templates: Templates,
 ) -> NDArray[np.float64]:
     """Axes (2, 6) along which the first defect of each sublattice stands out best in this frame.
@@ -250,12 +262,10 @@ def _own_axes(
         Their sublattices.
     core : ndarray of shape (n,)
         Probability that each is a whole one.
-    tells : ndarray of shape (2,)
-        Whether there are enough of either.
     templates : Templates
     """
     axes = templates.axes[templates.common].numpy().copy()
-    for k in np.flatnonzero(tells):
+    for k in np.flatnonzero(np.bincount(side, minlength=2) >= _LEAST_COLUMNS):
         own, weight = moments[side == k], core[side == k]
         apart = own - weight @ own / weight.sum()
         covariance = (weight * apart.T) @ apart / weight.sum() + templates.scatter[k].numpy()
@@ -268,11 +278,11 @@ def _own_axes(
 def _along(
     axes: NDArray[np.float64], moments: NDArray[np.float64], side: NDArray[np.int64], templates: Templates
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How deep columns (S, 6) lie along the axis of their sublattice (S,), and the second defects (2,)."""
+    """How deep columns (S, 6) lie along the axis of their sublattice (S,), and its second defect, (S,)."""
     whole = templates.whole[templates.common].numpy()
     along = moments @ axes.T - (whole * axes).sum(1)  # (S, 2)
     double = float(templates.second[templates.common].numpy() @ axes[0])
-    return np.where(side == 1, along[:, 1], along[:, 0]), np.array([double, np.inf])
+    return np.where(side == 1, along[:, 1], along[:, 0]), np.where(side == 1, np.inf, double)
 
 
 def _usual_spread(depth: NDArray[np.float64]) -> float:
