@@ -48,22 +48,25 @@ def find_quiet(moments: Tensor, is_metal: Tensor, at: Tensor, templates: Templat
         own = on_metal == bool(k)
         away = np.abs(along[own, k] - np.median(along[own, k]))
         size[own] = away / max(float(np.median(away)), 1e-12)
-    tile = _tiles(at.double().numpy())
-    order = np.lexsort((size, tile))
-    number = np.bincount(tile)
-    middle = order[np.cumsum(number) - number + number // 2]  # every tile holds some
+    tile, tiles = _tiles(at.double().numpy())
+    number = np.bincount(tile, minlength=tiles)
+    order = np.argsort(tile + size / (1 + size))  # by tile, and by size within
+    held = number > 0
+    middle = order[(np.cumsum(number) - number + number // 2)[held]]
     median = size[middle]
     ranked = np.argsort(median)
-    better = np.searchsorted(np.cumsum(number[ranked]), _BETTER_PART * len(tile))
-    is_quiet = (median <= _LOUD * median[ranked[better]])[tile]
+    better = np.searchsorted(np.cumsum(number[held][ranked]), _BETTER_PART * len(tile))
+    is_calm = np.zeros(tiles, dtype=np.bool_)
+    is_calm[held] = median <= _LOUD * median[ranked[better]]
+    is_quiet = is_calm[tile]
     if np.bincount(on_metal[is_quiet], minlength=2).min() < _LEAST_LEFT:
         return torch.ones_like(is_metal)
     return torch.from_numpy(is_quiet)
 
 
-def _tiles(at: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Number of the tile that each position (S, 2) lies in; no number is left out."""
+def _tiles(at: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
+    """Number of the tile that each position (S, 2) lies in, and how many tiles there are."""
     low, high = at.min(axis=0), at.max(axis=0)
-    grid = np.maximum(np.rint((high - low) / _TILE), 1).astype(int)
-    place = np.minimum(((at - low) / np.maximum(high - low, 1e-9) * grid).astype(int), grid - 1)
-    return np.unique(place[:, 0] * grid[1] + place[:, 1], return_inverse=True)[1]
+    rows, columns = np.maximum(np.rint((high - low) / _TILE), 1).astype(int).tolist()
+    place = ((at - low) / np.maximum(high - low, 1e-9) * (rows, columns)).astype(np.int64)
+    return np.minimum(place[:, 0], rows - 1) * columns + np.minimum(place[:, 1], columns - 1), rows * columns

@@ -118,7 +118,7 @@ def find_scatter(
     centre, spread, tail = np.zeros(len(used)), np.full(len(used), USUAL_SPREAD), np.full(2, np.nan)
     noise = spread
     if used.any():
-        depth, side = depths[used], every_side[used]
+        depth, side, told_by = depths[used], every_side[used], moments[used]
         cells = _Cells.of(at.double().numpy(), every_side, used)
         windows = cells.window(_CENTRE_REACH), cells.window(_SPREAD_REACH)
         usual = np.array([_usual_spread(depth[side == k]) for k in (0, 1)])
@@ -137,7 +137,7 @@ def find_scatter(
                     own = group[used]
                     if np.bincount(side[own], minlength=2).min() < _LEAST_COLUMNS:
                         own = np.ones_like(own)
-                    axes = _own_axes(moments[used][own], side[own], parts[0][own], templates)
+                    axes = _own_axes(told_by[own], side[own], parts[0][own], templates)
                     depths[group], second[group] = _along(axes, moments[group], every_side[group], templates)
                 depth = depths[used]
         if tells[0]:
