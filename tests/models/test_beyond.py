@@ -96,3 +96,14 @@ def test_dopants_of_a_signal_that_is_not_linear_are_told(host):
     assert "defects_unlike" not in kinds_of(image, of)
     assert "defects_unlike" in kinds_of((image / image.max()) ** 0.7, of)
     assert "defects_unlike" in kinds_of(image / (1 + image / image.max()), of)
+
+
+@pytest.mark.parametrize("detector", [HAADF, MAADF])
+def test_dopants_of_another_depth_than_was_said_leave_the_vacancies_alone(detector):
+    frame = taken(context("WSe2", "Nb", detector), shares=(0.04, 0.004, 0.06))
+    found = analyse(frame.image, context("WSe2", "Ti", detector), load_analyser())
+    at = np.stack([found.columns["row_px"], found.columns["col_px"]], axis=1)
+    truth = frame.crystal.classes[cKDTree(frame.pixel_positions).query(at)[1]]
+    single = found.columns["cls"][truth == ColumnClass.VAC1]
+    assert (single == ColumnClass.VAC1).mean() > 0.95
+    assert "defects_unlike" in [flag.kind for flag in found.header.flags]
