@@ -31,8 +31,8 @@ _DEPTH_SCALE = 0.06
 #: over 40 simulated ones, where the depths of the two sublattices stray together (deviation 0.07).
 _UNDONE_DEPTH_SCALE = 0.12
 
-#: How likely dopants are others than was said; more, and of a frame blurred far beyond the usual, in which both
-#: sublattices are off together, neither could tell.
+#: How likely dopants are others than was said.  If they were so more often, a frame blurred far beyond the
+#: usual, in which both sublattices are off together, would not be known for that.
 _MISNAMED = 1e-3
 
 #: Columns of a sublattice count as this many independent ones at most: the model of their scatter is not
