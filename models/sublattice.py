@@ -89,7 +89,7 @@ class SublatticeDecision:
     metal : Tensor
         0 or 1, numbered as in `Lattice.sublattice`.
     margin_nats : Tensor
-        Log odds of that choice against the other, >= 0.
+        Log odds of that choice against the other, >= 0; 0 of evidence that is torn.
     brightness_nats, defect_nats : Tensor
         What the contrast ratio and the defect populations add to the log odds of sublattice 1.
     ratio : Tensor
@@ -136,12 +136,16 @@ def decide_by_contrast(grains: "list[GrainContrasts]", expected: ExpectedContras
     Returns
     -------
     SublatticeDecision
-        A small margin says that the evidence does not decide.
+        A small margin says that the evidence does not decide; there is none if brightness and defects
+        contradict each other by more than what is left: one of them is mistaken, and nothing tells which.
     """
     rows = [(*grain.for_one(expected), grain.ratio) for grain in grains]
     brightness, defects, ratio = torch.tensor(rows, dtype=torch.float64).T
     total = brightness + defects
-    return SublatticeDecision((total > 0).long(), total.abs(), brightness, defects, ratio)
+    weaker = torch.minimum(brightness.abs(), defects.abs())
+    is_torn = (brightness * defects < 0) & (total.abs() < weaker)
+    margin = torch.where(is_torn, 0.0, total.abs())
+    return SublatticeDecision((total > 0).long(), margin, brightness, defects, ratio)
 
 
 def grain_contrasts(contrast: Tensor, lattice: Lattice) -> "list[GrainContrasts]":

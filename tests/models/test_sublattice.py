@@ -77,3 +77,28 @@ def test_what_one_detector_decides_holds_where_the_other_has_a_tie():
     assert both.metal.tolist() == [0, 1]
     assert both.margin_nats.tolist() == pytest.approx([19.5, 8.7])
     assert both.is_decided.all()
+
+
+@pytest.mark.parametrize(
+    ("brightness", "defects", "margin"),
+    [
+        (6.0, 3.0, 9.0),
+        (-6.0, 9.0, 0.0),
+        (6.0, -3.5, 0.0),
+        (6.0, -2.0, 4.0),
+        (-30.0, 4.0, 26.0),
+        (0.0, -5.0, 5.0),
+    ],
+)
+def test_kinds_of_evidence_that_contradict_each_other_decide_only_if_one_prevails(
+    brightness, defects, margin
+):
+    class Torn:
+        ratio = 1.2
+
+        def for_one(self, expected):
+            return brightness, defects
+
+    decision = decide_by_contrast([Torn()], ExpectedContrast(1.2, 0.5, 0.1))
+    assert decision.margin_nats.tolist() == [margin]
+    assert bool(decision.is_decided) == (margin > 2.3)
