@@ -125,12 +125,18 @@ def test_frames_split_in_two_say_the_same():
         np.testing.assert_allclose(fused, (errors + mean) / (1 + half / total))
 
 
-def test_faint_frames_are_believed_less_than_bright_ones(law):
+def test_frames_are_believed_as_the_law_has_it_for_their_dose(law):
     logs = np.array([[0.0, -4.0, -8.0, -np.inf, -np.inf], [-np.inf, -np.inf, -np.inf, 0.0, -4.0]])
     is_metal = np.array([False, True])
-    faint = calibrate(logs, is_metal, "HAADF", 3e3, law)
-    bright = calibrate(logs, is_metal, "HAADF", 3e5, law)
-    assert (faint[np.isfinite(logs) & (logs < 0)] > bright[np.isfinite(logs) & (logs < 0)]).all()
+    of_dose = law.scales | {"HAADF": ((0.5, 0.6, 0.7, 0.8, 0.9), (0.7, 0.8, 0.9, 1.0, 1.1))}
+    faint, bright = (
+        calibrate(logs, is_metal, "HAADF", 10**dose, replace(law, scales=of_dose))
+        for dose in law.log10_doses[:: len(law.log10_doses) - 1]
+    )
+    np.testing.assert_allclose(faint[0, :3], 0.5 * logs[0, :3])
+    np.testing.assert_allclose(faint[1, 3:], 0.7 * logs[1, 3:])
+    np.testing.assert_allclose(bright[0, :3], 0.9 * logs[0, :3])
+    np.testing.assert_allclose(bright[1, 3:], 1.1 * logs[1, 3:])
     assert np.isneginf(faint[0, 3:]).all()
     np.testing.assert_array_equal(calibrate(logs, is_metal, "HAADF", None, law), logs)
     mean = (law.scale("HAADF", 1e4) * law.scale("MAADF", 1e4)) ** 0.5
