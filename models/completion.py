@@ -297,9 +297,8 @@ def _mean_lattice(grid: _IndexGrid, occupied: Tensor, measured: Tensor) -> tuple
     mean : Tensor of shape (2, H, W)
         Where that lattice has each cell [px].
     """
-    places = [
-        torch.arange(n, dtype=torch.float64) - n / 2 for n in grid.shape
-    ]  # about the middle, for rounding
+    # Indices are counted from the middle, for rounding.
+    places = [torch.arange(n, dtype=torch.float64) - n / 2 for n in grid.shape]
     powers = [torch.stack([place**0, place, place**2]).to(occupied.device) for place in places]
     counted = torch.cat([occupied[None].double(), torch.where(occupied, measured, 0.0).double()])
     sums = (powers[0] @ counted @ powers[1].T).cpu().numpy()  # over the cells, of what they hold times powers
@@ -436,10 +435,11 @@ def _less_clusters(is_first: Tensor, here: Tensor, bright: Tensor) -> Tensor:
     other = here & (is_first != usual)
     if not bool(other.any()):
         return is_first
-    parts, number = label(other.cpu().numpy(), _CONNECTED)
+    parts, _ = label(other.cpu().numpy(), _CONNECTED)
+    sizes = np.bincount(parts.ravel())
     level, rest = bright.cpu().numpy(), (here & ~other).cpu().numpy()
     cluster = np.zeros(parts.shape, dtype=np.bool_)
-    for one in range(1, number + 1):
+    for one in (1 + np.flatnonzero(sizes[1:] >= LEAST_COLUMNS)).tolist():
         part = parts == one
         near, wide = (binary_dilation(part, _CONNECTED, iterations=reach) for reach in _AROUND_PART)
         around = wide & ~near & rest

@@ -38,9 +38,9 @@ class Lattice:
     ----------
     positions : Tensor of shape (S, 2)
         (row, column) [px]: between the maximum, where there is one, and where the neighbours say, the nearer
-        to the latter the noisier the frame.
+        to the latter the noisier the frame; intensities are read there, as noise is highest at maxima.
     maxima : Tensor of shape (S, 2)
-        The maximum where there is one, else the position: where intensities are read, as in training.
+        The maximum where there is one, else the position: what grains are joined by (`models.seams`).
     sublattice : Tensor of shape (S,)
         0 or 1, the same within a grain; which one is the metal is for `models.sublattice` to say.
     grain : Tensor of shape (S,)
