@@ -297,9 +297,11 @@ def _densities(
     """Densities (4, n) of the whole column, its tail, the first and the second defect, at depths (n,)."""
     centre = np.zeros((4, len(depth)))
     centre[2], centre[3] = 1.0, second
-    width = _WIDTHS * spread
-    distance = (depth - centre) / width
-    return np.asarray(np.exp(-0.5 * distance * distance) / (width * math.sqrt(2 * math.pi)))
+    narrowness = 1 / (_WIDTHS * spread)
+    distance = (depth - centre) * narrowness
+    distance *= distance
+    distance *= -0.5
+    return np.asarray(np.exp(distance, out=distance) * narrowness / math.sqrt(2 * math.pi))
 
 
 def _log_sum(logs: NDArray[np.float64]) -> NDArray[np.float64]:
