@@ -426,12 +426,12 @@ def _first_is_brighter(level: Tensor, empty: Tensor, valid: Tensor) -> Tensor:
 
 
 def _less_clusters(is_first: Tensor, here: Tensor, bright: Tensor) -> Tensor:
-    """Which of two colours is the brighter one, but for parts where the brighter one is dimmer than around.
+    """Which of two colours is the brighter one, as it is around where that is dimmer than the one around.
 
-    These are clusters of dopants, not grains: the dimmer colour is the brighter one's host where dopants are
-    few.  `bright` is the level of the brighter colour, all of shape (H, W).
+    There, chalcogens outshine metals most of which are dopants: a cluster and no grain.  `here` holds some
+    cells; `bright` is the level of the brighter colour; all of shape (H, W).
     """
-    usual = int(is_first[here].double().mean() > 0.5) if bool(here.any()) else 0
+    usual = int(is_first[here].double().mean() > 0.5)
     other = here & (is_first != usual)
     if not bool(other.any()):
         return is_first

@@ -87,7 +87,7 @@ def find_jumps(
     values, side = contrast.double().cpu().numpy(), lattice.sublattice.cpu().numpy()
     sides = [inner & (side == k) for k in (0, 1)]
     bright = max(sides, key=lambda one: float(np.median(values[one])) if one.any() else -np.inf)
-    places = lattice.maxima.double().cpu().numpy()[bright]
+    places = lattice.positions.double().cpu().numpy()[bright]
     rows, columns = (
         jump_along(places[:, k], places[:, 1 - k], values[bright], lattice.lattice_px) for k in (0, 1)
     )

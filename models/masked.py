@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.frames import frequencies, middle_of, windowed
+from models.scale import lattice_constant_px
 
 #: Middle of a frame that is looked at [px].
 _MIDDLE = 384
@@ -48,7 +49,7 @@ def is_masked(frame: Tensor, vectors: Tensor) -> bool:
     """
     middle = windowed(middle_of(frame, _MIDDLE))
     lattice = vectors.to(middle)
-    first = math.sqrt(2 / math.sqrt(3) / float(torch.linalg.det(lattice).abs()))  # cycles/px
+    first = 2 / math.sqrt(3) / lattice_constant_px(vectors)  # cycles/px
     rows, columns = frequencies((middle.shape[0], middle.shape[1]), middle.device)
     some = torch.arange(0, rows.numel() * columns.numel(), _SKIPPED, device=middle.device)
     row, column = some // columns.numel(), some % columns.numel()

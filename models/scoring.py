@@ -38,13 +38,15 @@ class Score:
     ----------
     labelled, scored : int
         Labelled columns, and those of them that are matched and not apart.
-    recall, recall_vacancy, precision : float
-        Part of the labelled columns, and vacancies, that are found; part of the found columns that are
-        labelled, where labels were made: inside the rectangle that they span, less the matching radius.
+    recall, precision : float
+        Part of the labelled columns that are found, and of the found ones that are labelled, where labels
+        were made: inside the rectangle that they span, less the matching radius.
+    recall_vacancy : float or None
+        Part of the labelled vacancies that are found; None if there are none.
     missed, spurious : list of tuple of float
         (row, column) of labels without column, and of columns without label.
-    sublattice_right : float
-        Part of the matched columns on the labelled sublattice.
+    sublattice_right : float or None
+        Part of the matched columns on the labelled sublattice; None if none is matched.
     kappa : float
         Cohen's kappa of the classes.
     f1 : dict
@@ -58,11 +60,11 @@ class Score:
     labelled: int
     scored: int
     recall: float
-    recall_vacancy: float
+    recall_vacancy: float | None
     precision: float
     missed: list[tuple[float, float]]
     spurious: list[tuple[float, float]]
-    sublattice_right: float
+    sublattice_right: float | None
     kappa: float
     f1: dict[str, float | None]
     apart: dict[str, int]
@@ -102,11 +104,11 @@ def score_map(defect_map: DefectMap, labels: Labels, *, radius_px: float) -> Sco
         labelled=len(labels.points),
         scored=int(scored.sum()),
         recall=float(found.mean()),
-        recall_vacancy=float(found[is_vacancy].mean()) if is_vacancy.any() else 1.0,
+        recall_vacancy=float(found[is_vacancy].mean()) if is_vacancy.any() else None,
         precision=float(known.mean()) if len(known) else 0.0,
         missed=_pairs(labels.points[~found]),
         spurious=_pairs(inner[~known]),
-        sublattice_right=float(right_side[scored].mean()) if scored.any() else 0.0,
+        sublattice_right=float(right_side[scored].mean()) if scored.any() else None,
         kappa=cohen_kappa(said[scored], truth[scored]),
         f1={name: f1(said[scored] == name, truth[scored] == name) for name in CLASS_NAMES},
         apart={name: int((said[is_apart & found] == name).sum()) for name in CLASS_NAMES},

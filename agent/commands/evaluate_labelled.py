@@ -23,8 +23,6 @@ from drivers.files import read_micrographs
 from models.analysis import DEFAULT_MODEL, Analyser, analyse, load_analyser
 from models.scoring import matched, score_map
 
-_VACANCIES = ("vac1", "vac2", "vacancy")
-
 #: Recall that points have more with rows and columns exchanged, if that is how they are meant.
 _FAR_BETTER = 0.2
 
@@ -109,12 +107,12 @@ def _score(
         "labelled": score.labelled,
         "scored": score.scored,
         "recall": score.recall,
-        "recall_vacancy": score.recall_vacancy if np.isin(image.labels.meaning, _VACANCIES).any() else None,
+        "recall_vacancy": score.recall_vacancy,
         "precision": score.precision,
         "kappa": _finite(score.kappa),
         "f1": score.f1,
         "apart": score.apart,
-        "sublattice_right": score.sublattice_right if score.scored else None,
+        "sublattice_right": score.sublattice_right,
         "sublattice_margin_nats": result.header.margin_nats,
         "sublattice_decided": result.header.is_decided,
         "wrong_sites": len(score.wrong),
