@@ -50,6 +50,9 @@ DEFAULT_MODEL = "mlp-simple"
 #: lattice constants differ by 17 % at most, and calibrations are wrong by some 4 %.
 _OTHER_LATTICE = 1.2
 
+#: Units that may be taken for Å, by the power of ten that a pixel size is then wrong by.
+_TAKEN_FOR_ANGSTROM = {-10: "m", -4: "µm", -1: "nm", 2: "pm"}
+
 #: A lattice that is a hexagonal one stretched by more than this in one direction is another lattice; a square
 #: one is stretched by 1.73, the labelled scans by 1.01 to 1.03.
 _LARGEST_STRETCH = 1.5
@@ -313,8 +316,7 @@ def _scale(result: Classification, settled: Settled) -> Scale:
         raise InputError(
             f"{host.name} cannot be this lattice: its lattice constant is {host.lattice_constant_angstrom:g} "
             f"Å, the image's is {seen:.3g} Å by the pixel size {declared.value:.4g} Å ({declared.source}); "
-            f"name another host ({', '.join(HOSTS)}), or override a wrong calibration with "
-            "--pixel-size-angstrom"
+            f"{_other_scale(declared.value, declared.value / size)}"
         )
     least, most = torch.linalg.eigvalsh(result.reading.disc.double()).tolist()
     if most > _LARGEST_STRETCH * least:
@@ -329,6 +331,21 @@ def _scale(result: Classification, settled: Settled) -> Scale:
         declared_pixel_size_angstrom=declared.value if declared else None,
         shear=max(1.0, most / least),
     )
+
+
+def _other_scale(declared_angstrom: float, ratio: float) -> str:
+    """How to mend a pixel size that is so many times the lattice's: by another unit, if that is the slip."""
+    power = round(math.log10(ratio))
+    if power == 0 or not 1 / _OTHER_LATTICE < ratio / 10.0**power < _OTHER_LATTICE:
+        return (
+            f"name another host ({', '.join(HOSTS)}), or override a wrong calibration with "
+            "--pixel-size-angstrom"
+        )
+    unit = _TAKEN_FOR_ANGSTROM.get(power)
+    off = f"{10.0 ** abs(power):g} times too {'large' if power > 0 else 'small'}"
+    cause = f"as if it were in {unit}" if unit else "as if its decimal point had slipped"
+    right = f"--pixel-size-angstrom {declared_angstrom / 10.0**power:.4g}"
+    return f"it is about {off}, {cause}: give it in Å, {right}"
 
 
 def _grains(result: Classification) -> tuple[Grain, ...]:

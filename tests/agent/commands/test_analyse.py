@@ -226,6 +226,22 @@ def test_a_pixel_size_that_is_not_the_lattices_may_mean_another_host(image, tmp_
     assert "that of no host that is known" in flags["scale_mismatch"]
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("0.039", "about 10 times too small, as if it were in nm: give it in Å, --pixel-size-angstrom 0.39"),
+        ("39", "about 100 times too large, as if it were in pm: give it in Å, --pixel-size-angstrom 0.39"),
+        ("3.9", "about 10 times too large, as if its decimal point had slipped"),
+    ],
+    ids=["nm", "pm", "a decimal point"],
+)
+def test_a_pixel_size_in_another_unit_is_told(given, told, image, tmp_path, capsys):
+    np.save(tmp_path / "frame.npy", image)
+    words = ["analyse", str(tmp_path / "frame.npy"), *CONTEXT, "--pixel-size-angstrom", given]
+    assert main([*words, "--out", str(tmp_path / "maps")]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
 def square(edge=192):
     wave = np.cos(np.arange(edge) * 2 * np.pi / 10)
     return 10 + wave[:, None] + wave + np.random.default_rng(3).normal(scale=0.1, size=(edge, edge))
