@@ -54,7 +54,7 @@ def facts_by_path(tags: Mapping[str, Tag], origin: str) -> Facts:
         if path in tags and field not in found:
             tag = Tag(tags[path].value, tags[path].unit or unit or None)
             _add(found, notes, field, tag, f"{origin}: {path}")
-    return Facts(**found, notes=tuple(notes))
+    return Facts(**_without_bare_zero(found), notes=tuple(notes))
 
 
 def facts_by_name(tags: Mapping[str, Tag], origin: str, near: str, others: Sequence[str] = ()) -> Facts:
@@ -98,7 +98,7 @@ def facts_by_name(tags: Mapping[str, Tag], origin: str, near: str, others: Seque
             )
             continue
         _add(found, notes, field, nearest[0][2], f"{origin}: {nearest[0][1]}")
-    return Facts(**found, notes=tuple(notes))
+    return Facts(**_without_bare_zero(found), notes=tuple(notes))
 
 
 def pixel_size_fact(rows: Tag, columns: Tag, source: str) -> tuple[Sourced[float] | None, tuple[str, ...]]:
@@ -138,6 +138,14 @@ def _add(
         return
     if sourced is not None:
         found[key or field] = sourced
+
+
+def _without_bare_zero(found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, less an inner angle of 0 without an outer one: instruments write 0 to 0 for unknown."""
+    inner = found.get("inner_mrad")
+    if inner is None or inner.value > 0 or "outer_mrad" in found:
+        return found
+    return {field: value for field, value in found.items() if field != "inner_mrad"}
 
 
 def _text(field: str, tag: Tag, source: str) -> Sourced[str] | None:

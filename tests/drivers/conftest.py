@@ -111,9 +111,10 @@ def write_ser(path):
     path.write_bytes(head + dimension + offsets + body + tag)
 
 
-def write_velox(path, detectors=("HAADF", "BF"), frames=1, unit="m"):
-    """Several detectors of one scan, with the metadata that Velox keeps."""
+def write_velox(path, detectors=("HAADF", "BF"), frames=1, unit="m", angles=(None, "0.2")):
+    """Several detectors of one scan, with the metadata that Velox keeps; `angles` are texts in rad."""
     data = picture()
+    begin, end = angles
     with h5py.File(path, "w") as file:
         file["Version"] = np.array([json.dumps({"format": "Velox", "version": "11.0"}).encode()], dtype="S64")
         for index in range(len(detectors)):
@@ -130,7 +131,10 @@ def write_velox(path, detectors=("HAADF", "BF"), frames=1, unit="m"):
                 "Detectors": {
                     f"Detector-{number}": {
                         "DetectorName": other,
-                        "CollectionAngleRange": {"begin": f"{0.06 + number / 100}", "end": "0.2"},
+                        "CollectionAngleRange": {
+                            "begin": f"{0.06 + number / 100}" if begin is None else begin,
+                            "end": end,
+                        },
                     }
                     for number, other in enumerate(detectors)
                 },

@@ -62,6 +62,24 @@ def test_reads_the_detectors_of_a_velox_file_with_their_own_angles(samples):
     assert haadf.facts.dwell_us.value == pytest.approx(5.0)
 
 
+@pytest.mark.parametrize(
+    ("angles", "inner_mrad", "outer_mrad"),
+    [
+        ((None, "0"), 60.0, None),
+        (("0", "0"), None, None),
+        (("0", ""), None, None),
+        (("0", "0.02"), 0.0, 20.0),
+    ],
+    ids=["no outer angle", "0 to 0", "an empty outer angle", "a disc"],
+)
+def test_angles_that_velox_writes_where_it_knows_none_are_not_known(samples, angles, inner_mrad, outer_mrad):
+    samples.velox(samples.folder / "a.emd", detectors=("HAADF",), angles=angles)
+    facts = read_micrographs(samples.folder / "a.emd").micrographs[0].facts
+    known = [fact.value if fact else None for fact in (facts.inner_mrad, facts.outer_mrad)]
+    assert known == [inner_mrad, outer_mrad]
+    assert facts.notes == ()
+
+
 def test_reads_the_detectors_of_a_nexus_file_with_their_own_angles(samples):
     haadf, maadf = read_micrographs(samples.write("frame.nxs")).micrographs
     assert (haadf.facts.detector.value, maadf.facts.detector.value) == ("HAADF", "MAADF")
