@@ -12,7 +12,7 @@ from agent.events import AnalysisFailed, FrameMapped, SessionEnding, SessionOpen
 from agent.recording import MappedFrame, RecordedEntry, Recording
 from agent.results.course import CoursePoint, course_csv, course_png
 from agent.results.flagged import flagged_maps
-from agent.results.names import ENDINGS
+from agent.results.names import ENDINGS, own_others
 from agent.results.nexus import nexus_bytes
 from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import Failure, ReportImage, SessionStory, report_html
@@ -205,7 +205,7 @@ def _export_map(
         contents["patches"] = patches_png(patches, counts, defect_map.header.settled.context.specimen.host)
         shown.append(ReportImage(name, defect_map.header, contents["overlay"], contents["patches"]))
     named = {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()}
-    return shown, write_all(out, named)
+    return shown, write_all(out, named, stale=own_others(out, stem, contents))
 
 
 def _export_course(

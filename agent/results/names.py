@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from agent.results.tables import HEADER
@@ -125,3 +125,9 @@ def is_own(path: Path) -> bool:
     except OSError:
         pass  # whoever reads the file says what is wrong with it
     return False
+
+
+def own_others(out: Path, stem: str, kinds: Container[str]) -> list[str]:
+    """Names of what an earlier run wrote for an image besides these kinds, which are now written anew."""
+    others = [stem + ending for kind, ending in ENDINGS.items() if kind not in kinds]
+    return [name for name in others if is_own(out / name)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.results.names import ENDINGS, ResultNames, is_own
+from agent.results.names import ENDINGS, ResultNames, is_own, own_others
 from agent.results.nexus import nexus_bytes
 from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import ReportImage, report_html
@@ -201,8 +201,7 @@ def _analyse_image(
         page = report_html(name, [shown_image])
         contents |= pictures | {"report": page.encode()}
     named = {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()}
-    others = [stem + ending for kind, ending in ENDINGS.items() if kind not in contents]
-    outputs = write_all(out, named, stale=[name for name in others if is_own(out / name)])
+    outputs = write_all(out, named, stale=own_others(out, stem, contents))
     return Done(path, micrograph.label, stem, result.header, outputs, notes, pictures)
 
 

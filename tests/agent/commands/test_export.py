@@ -55,6 +55,18 @@ def test_every_map_is_written_with_the_course_and_a_report(recorded, tmp_path, c
         assert expected in page
 
 
+def test_pictures_of_an_earlier_export_go_where_their_map_is_written_anew(recorded, tmp_path):
+    out = tmp_path / "results"
+    assert main(["export", str(recorded), "--out", str(out)]) == 0
+    (out / "frame_000001_notes.png").write_bytes((out / "frame_000001_map.png").read_bytes())
+    (out / "frame_000001_patches.png").write_bytes(b"not ours")
+    assert main(["export", str(recorded), "--out", str(out), "--pictures", "0"]) == 0
+    assert sorted(path.name for path in out.glob("*.png")) == [
+        "frame_000001_notes.png",
+        "frame_000001_patches.png",
+    ]
+
+
 def test_the_results_of_a_run_are_the_newest_maps_and_the_whole_course(recorded, tmp_path):
     written = write_results(recorded, tmp_path / "results")
     assert set(written) == {"csv", "nexus", "overlay", "patches", "report", "course", "summary"}
