@@ -88,12 +88,13 @@ def _score(
     image: LabelledImage, analyser: Analyser, radius_px: float, list_wrong: bool, out: Path | None
 ) -> dict[str, Any]:
     """Figures of one image by one model; its wrong sites are drawn into a folder, if one is given."""
+    labels = image.labels
     file = read_micrographs(image.path)
     if len(file.micrographs) != 1:
         raise InputError(f"{image.path}: expected one image with these labels, found {len(file.micrographs)}")
     micrograph = file.micrographs[0]
     result = analyse(micrograph.image, settle(image.facts, micrograph.facts), analyser)
-    score = score_map(result, image.labels, radius_px=radius_px)
+    score = score_map(result, labels, radius_px=radius_px)
     if out is not None:
         name = f"{image.name.replace('/', '_')}_{analyser.reference.name}"
         title = f"{image.name} ({image.detector}) by {analyser.reference.name}"

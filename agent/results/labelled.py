@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,12 @@ class LabelledImage:
         The image.
     facts : Facts
         The context that the description gives.
-    labels : Labels
+    points_path, labels_path : Path
+        Two coordinates a label, and the labels.
+    is_xy : bool
+        Whether the points are (column, row).
+    classes : mapping
+        What each label means, by its text.
     """
 
     name: str
@@ -54,18 +60,55 @@ class LabelledImage:
     detector: str
     path: Path
     facts: Facts
-    labels: Labels
+    points_path: Path
+    labels_path: Path
+    is_xy: bool
+    classes: Mapping[str, str]
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The labels, read when first asked for.
+
+        Raises
+        ------
+        InputError
+            If one of their files is missing or damaged, they do not fit together, or a label has no class.
+        """
+        points = _table(self.points_path)
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise InputError(
+                f"{self.points_path}: expected two coordinates for each label, (labels, 2), found shape "
+                f"{points.shape}; transpose it, or take out further columns"
+            )
+        labels = _table(self.labels_path).ravel()
+        if len(labels) != len(points) or len(points) == 0:
+            raise InputError(
+                f"{self.labels_path}: expected a label for each of {len(points)} points of "
+                f"{self.points_path.name}, found {len(labels)}; take the two files of one image"
+            )
+        names = [f"{label:g}" for label in labels]
+        unknown = sorted(set(names) - set(self.classes))
+        if unknown:
+            raise InputError(
+                f"{self.labels_path}: expected a class for every label, found none for {', '.join(unknown)}; "
+                f"known are {', '.join(self.classes)}"
+            )
+        ordered = points[:, ::-1] if self.is_xy else points
+        return Labels(
+            np.ascontiguousarray(ordered, dtype=np.float64), np.array([self.classes[name] for name in names])
+        )
 
 
 def find_labelled(folder: Path) -> list[LabelledImage]:
     """Find the labelled images of a folder and of its subfolders.
 
-    A folder with a `labelled.toml` is what that says; a folder named tiwse2 or crwse2 is known.
+    A folder with a `labelled.toml` is what that says; a folder named tiwse2 or crwse2 is known.  Whether the
+    files of an image are there and whole shows when they are read.
 
     Raises
     ------
     InputError
-        If there are none, or a description or a file of labels cannot be used.
+        If there are none, or a description cannot be used.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder with labelled micrographs, found none; check the path")
@@ -86,18 +129,23 @@ def find_labelled(folder: Path) -> list[LabelledImage]:
     return [replace(image, name=free_name(image.name, taken)) for image in found]
 
 
+def _numbers(folder: Path) -> list[str]:
+    """Numbers of the images that have points, labels or both."""
+    stems = {path.stem for kind in ("points", "labels") for path in folder.glob(f"{kind}_*.npy")}
+    return sorted({stem.partition("_")[2] for stem in stems}, key=lambda number: (len(number), number))
+
+
 def _tiwse2(folder: Path) -> list[dict[str, Any]]:
     """Entries of the Ti-doped WSe2 pairs: label 3 is not the truth about dopants, so it is kept apart."""
     entries = []
-    for points in sorted(folder.glob("points_*.npy"), key=lambda path: (len(path.stem), path.stem)):
-        number = points.stem.removeprefix("points_")
+    for number in _numbers(folder):
         for detector in ("HAADF", "MAADF"):
             if (folder / f"{detector.lower()}_{number}.dm4").is_file():
                 entries.append(
                     {
                         "set": "tiwse2",
                         "file": f"{detector.lower()}_{number}.dm4",
-                        "points": points.name,
+                        "points": f"points_{number}.npy",
                         "labels": f"labels_{number}.npy",
                         "context": {"host": "WSe2", "dopant": "Ti", "energy_kev": 80, "detector": detector},
                         "classes": {"0": "x2", "1": "vacancy", "2": "metal", "3": "apart"},
@@ -109,13 +157,12 @@ def _tiwse2(folder: Path) -> list[dict[str, Any]]:
 def _crwse2(folder: Path) -> list[dict[str, Any]]:
     """Entries of the Cr-doped WSe2 images."""
     entries = []
-    for points in sorted(folder.glob("points_*.npy"), key=lambda path: (len(path.stem), path.stem)):
-        number = points.stem.removeprefix("points_")
+    for number in _numbers(folder):
         entries.append(
             {
                 "set": "crwse2",
                 "file": f"maadf_denoised_{number}.npy",
-                "points": points.name,
+                "points": f"points_{number}.npy",
                 "labels": f"labels_{number}.npy",
                 "context": {"host": "WSe2", "dopant": "Cr", "energy_kev": 80, "detector": "MAADF"},
                 "classes": {"0": "metal", "1": "x2", "2": "vacancy", "3": "dopant"},
@@ -154,7 +201,7 @@ def _described(folder: Path) -> list[LabelledImage]:
 
 
 def _image(folder: Path, entry: Mapping[str, Any], origin: Path) -> LabelledImage:
-    """Check one entry of a description, and read its labels."""
+    """Check one entry of a description; its files are read when they are needed."""
     required = {"file", "points", "labels", "context", "classes"}
     if not required <= set(entry) or not set(entry) <= required | {"set", "order", "name"}:
         raise InputError(
@@ -168,26 +215,8 @@ def _image(folder: Path, entry: Mapping[str, Any], origin: Path) -> LabelledImag
     strange = [str(value) for value in classes.values() if value not in MEANINGS]
     if strange:
         raise InputError(f"{origin}: expected classes {', '.join(MEANINGS)}; found {', '.join(strange)}")
-    points = _table(folder / entry["points"])
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise InputError(
-            f"{folder / entry['points']}: expected two coordinates for each label, (labels, 2), found shape "
-            f"{points.shape}; transpose it, or take out further columns"
-        )
     if entry.get("order", "xy") not in ("xy", "rc"):
         raise InputError(f"{origin}: expected order 'xy' or 'rc', found {entry['order']!r}")
-    if entry.get("order", "xy") == "xy":
-        points = points[:, ::-1]
-    labels = _table(folder / entry["labels"]).ravel()
-    if len(labels) != len(points) or len(points) == 0:
-        raise InputError(
-            f"{folder}: expected a label for each of {len(points)} points of {entry['points']}, found "
-            f"{len(labels)} in {entry['labels']}"
-        )
-    names = [f"{label:g}" for label in labels]
-    unknown = sorted(set(names) - set(classes))
-    if unknown:
-        raise InputError(f"{origin}: expected a class for every label, found none for {', '.join(unknown)}")
     facts = facts_given(entry["context"], str(origin.name))
     return LabelledImage(
         name=str(entry.get("name", f"{folder.resolve().name}/{Path(entry['file']).stem}")),
@@ -195,9 +224,10 @@ def _image(folder: Path, entry: Mapping[str, Any], origin: Path) -> LabelledImag
         detector=facts.detector.value if facts.detector else "",
         path=folder / entry["file"],
         facts=facts,
-        labels=Labels(
-            np.ascontiguousarray(points, dtype=np.float64), np.array([classes[name] for name in names])
-        ),
+        points_path=folder / entry["points"],
+        labels_path=folder / entry["labels"],
+        is_xy=entry.get("order", "xy") == "xy",
+        classes=classes,
     )
 
 
@@ -209,7 +239,9 @@ def _table(path: Path) -> NDArray[np.float64]:
         else:
             table = np.loadtxt(path, delimiter=",", comments="#", dtype=np.float64)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: expected numbers in a .npy or .csv file, found {error}") from error
+        raise InputError(
+            f"{path}: expected numbers in a .npy or .csv file, found {error}; check its name, or make it anew"
+        ) from error
     if not np.isfinite(table).all():
         bad = int((~np.isfinite(table)).sum())
         raise InputError(f"{path}: expected finite numbers, found {bad} that are not; leave such rows out")

@@ -110,6 +110,20 @@ def test_a_missing_image_does_not_stop_the_rest(folder, capsys):
     assert report["images"] == []
 
 
+@pytest.mark.parametrize("kind", ["points", "labels"])
+@pytest.mark.parametrize("content", [None, b"\x93NUMPY cut"], ids=["missing", "cut short"])
+def test_labels_that_cannot_be_read_do_not_stop_the_rest(kind, content, folder, capsys):
+    path = folder / f"{kind}_9.npy"
+    if content is not None:
+        path.write_bytes(content)
+    broken = entry().replace(f"{kind}.npy", path.name).replace("[[image]]", '[[image]]\nname = "broken"')
+    report, told = evaluate(folder, broken + entry(), capsys, code=1)
+    path.unlink(missing_ok=True)
+    assert [one["image"] for one in report["images"]] == [f"{folder.name}/frame"]
+    assert [one["image"] for one in report["failures"]] == ["broken"]
+    assert f"broken: {path}: expected numbers in a .npy or .csv file" in told
+
+
 def test_images_that_share_a_name_get_pictures_of_their_own(folder, tmp_path, capsys):
     report, _ = evaluate(folder, entry() + entry(chalcogen="vacancy"), capsys, "--out", str(tmp_path))
     names = [f"{folder.name}/frame", f"{folder.name}/frame_2"]

@@ -38,7 +38,7 @@ def test_a_label_without_class_is_told(tmp_path):
     write_example(tmp_path)
     np.save(tmp_path / "labels.npy", np.array([0, 1, 7]))
     with pytest.raises(InputError, match="found none for 7"):
-        find_labelled(tmp_path)
+        _ = find_labelled(tmp_path)[0].labels
 
 
 STRANGE = {
@@ -64,8 +64,24 @@ def test_values_of_another_type_are_told(old, new, told, tmp_path):
 def test_points_of_another_shape_or_none_are_told(points, told, tmp_path):
     write_example(tmp_path)
     np.save(tmp_path / "points.npy", points)
+    (image,) = find_labelled(tmp_path)
     with pytest.raises(InputError, match=told):
-        find_labelled(tmp_path)
+        _ = image.labels
+
+
+@pytest.mark.parametrize("left_out", ["points", "labels"])
+def test_an_image_of_a_known_folder_is_found_by_its_points_or_its_labels(left_out, tmp_path):
+    folder = tmp_path / "tiwse2"
+    folder.mkdir()
+    for name in ("points_2.npy", "labels_2.npy", "points_11.npy", "labels_11.npy"):
+        np.save(folder / name, np.array([[10, 20]] if name.startswith("points") else [0]))
+    for number in (2, 11):
+        (folder / f"haadf_{number}.dm4").touch()
+    (folder / f"{left_out}_2.npy").unlink()
+    broken, whole = find_labelled(tmp_path)
+    assert len(whole.labels.points) == 1
+    with pytest.raises(InputError, match=f"{left_out}_2.npy: expected numbers"):
+        _ = broken.labels
 
 
 def test_a_column_answers_for_one_label_alone(a_map):
