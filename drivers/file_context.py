@@ -23,6 +23,9 @@ OPTIONS: dict[str, str] = {field: "--" + field.replace("_", "-") for field in FI
 #: Numbers that differ by no more of the larger are the same, as measured angles and rounded ones are.
 _SAME = 0.02
 
+#: Angles within this part of a reference detector's are its own (`models.contexts.stand_in` reads them so).
+_ITS_OWN = 0.1
+
 _V = TypeVar("_V", str, float)
 
 
@@ -30,7 +33,8 @@ def facts_given(values: Mapping[str, object], origin: str) -> Facts:
     """Take values that a person gave as facts: the options of a command line, or a table of a config file.
 
     A detector may be the name of a reference detector or an annulus ``INNER-OUTER`` in mrad, and then
-    brings its angles along, unless they are given too.
+    brings its angles along, unless they are given too.  A reference detector's angles may be one's own, but
+    not those of another one.
 
     Parameters
     ----------
@@ -42,7 +46,7 @@ def facts_given(values: Mapping[str, object], origin: str) -> Facts:
     Raises
     ------
     InputError
-        If a field is unknown, or a value of the wrong kind.
+        If a field is unknown, a value of the wrong kind, or a detector and its angles contradict each other.
     """
     found: dict[str, Any] = {}
     for field, value in values.items():
@@ -60,6 +64,12 @@ def facts_given(values: Mapping[str, object], origin: str) -> Facts:
         found["detector"] = Sourced[str](value=known.name, source=detector.source)
         found.setdefault("inner_mrad", Sourced[float](value=known.inner_mrad, source=source))
         found.setdefault("outer_mrad", Sourced[float](value=known.outer_mrad, source=source))
+    contradiction = _contradiction(found)
+    if contradiction:
+        raise InputError(
+            f"expected a detector and its own angles, found that {contradiction}; leave the name or the "
+            "angles out, whichever is wrong"
+        )
     return Facts(**found)
 
 
@@ -67,7 +77,8 @@ def settle(*sources: Facts) -> Settled:
     """Combine sources, the first of which counts most, into the context of a frame.
 
     Nothing is guessed: a detector that a file merely names has no angles, and a specimen that nobody
-    called undoped (dopant ``none``) may hold any dopant.  Only the convergence angle has a default.
+    called undoped (dopant ``none``) may hold any dopant.  Only the convergence angle has a default.  Where a
+    detector's name and its angles contradict each other, the angles count, and a note says so.
 
     Raises
     ------
@@ -85,8 +96,11 @@ def settle(*sources: Facts) -> Settled:
     if known["detector"] is None:
         name = f"ADF {known['inner_mrad'].value:g}-{known['outer_mrad'].value:g} mrad"
         known["detector"] = Sourced[str](value=name, source="default: named by its angles")
-    notes = tuple(note for source in sources for note in source.notes)
-    facts = Facts(**known, notes=notes)
+    notes = [note for source in sources for note in source.notes]
+    contradiction = _contradiction(known)
+    if contradiction:
+        notes.append(f"{contradiction}; the angles are taken")
+    facts = Facts(**known, notes=tuple(notes))
     return Settled(context=_context(known), facts=facts)
 
 
@@ -112,6 +126,38 @@ def noted(file: Facts, *given: Facts) -> Facts:
             )
     known: dict[str, Any] = {field: getattr(file, field) for field in FIELDS}
     return Facts(**known, notes=(*file.notes, *notes))
+
+
+def _contradiction(known: Mapping[str, Any]) -> str:
+    """What to tell of a detector whose angles are not those of its name; nothing if they may be.
+
+    Names that are neither a reference detector's nor an annulus' mean nothing.
+    """
+    name, inner, outer = (known.get(field) for field in ("detector", "inner_mrad", "outer_mrad"))
+    if name is None or inner is None or outer is None:
+        return ""
+    try:
+        meant = parse_detector(spelled("detector", name.value.removeprefix("ADF ").removesuffix(" mrad")))
+    except InputError:
+        return ""
+    if meant.name in DETECTORS:
+        others = (one for one in DETECTORS.values() if one != meant and _has(one, inner, outer, _ITS_OWN))
+        whose = next((f"those of {other.name}" for other in others), "")
+    else:
+        whose = "" if _has(meant, inner, outer, _SAME) else "others"
+    if not whose:
+        return ""
+    places = " and ".join(dict.fromkeys((inner.source, outer.source)))
+    return (
+        f"{name.source} says detector {name.value}, but the angles {inner.value:g}-{outer.value:g} mrad "
+        f"({places}) are {whose}"
+    )
+
+
+def _has(detector: Detector, inner: Sourced[float], outer: Sourced[float], tolerance: float) -> bool:
+    """Whether a detector has these angles, to a part of its own."""
+    pairs = ((inner.value, detector.inner_mrad), (outer.value, detector.outer_mrad))
+    return all(abs(seen - own) <= tolerance * own for seen, own in pairs)
 
 
 def _differ(field: str, said: str | float, taken: str | float, file: Facts) -> bool:

@@ -74,6 +74,59 @@ def test_an_annulus_is_a_detector():
     assert (settled.context.detector.inner_mrad, settled.context.detector.outer_mrad) == (35.0, 120.0)
 
 
+CONTRADICTORY = {
+    "a name": (
+        {"detector": "HAADF", "inner_mrad": 30, "outer_mrad": 120},
+        "says detector HAADF, but the angles 30-120 mrad .* are those of MAADF",
+    ),
+    "the other name": ({"detector": "maadf", "inner_mrad": 70, "outer_mrad": 270}, "are those of HAADF"),
+    "an annulus": (
+        {"detector": "68-280", "inner_mrad": 30, "outer_mrad": 120},
+        "68-280, but the angles 30-120 mrad .* are others",
+    ),
+    "half an annulus": ({"detector": "68-280", "inner_mrad": 30}, "68-280 mrad, but the angles 30-280 mrad"),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), CONTRADICTORY.values(), ids=CONTRADICTORY)
+def test_a_detector_and_angles_of_another_are_not_taken_from_one_source(changes, words):
+    with pytest.raises(InputError, match=words) as caught:
+        facts_given({**EVERYTHING, **changes}, "command line")
+    assert "command line: --detector" in str(caught.value)
+    assert "command line: --inner-mrad" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"detector": "HAADF", "inner_mrad": 75, "outer_mrad": 220},
+        {"detector": "MAADF", "inner_mrad": 50, "outer_mrad": 180},
+        {"detector": "68-280", "inner_mrad": 68, "outer_mrad": 280},
+        {"detector": "ADF1", "inner_mrad": 30, "outer_mrad": 120},
+    ],
+)
+def test_a_detector_may_have_angles_of_its_own(own):
+    settled = settle(facts_given({**EVERYTHING, **own}, "command line"))
+    assert settled.context.detector.inner_mrad == own["inner_mrad"]
+    assert settled.facts.notes == ()
+
+
+def test_a_detector_and_angles_of_another_from_two_sources_are_noted_and_the_angles_count():
+    file = facts_by_name(
+        {"/detector": Tag("HAADF"), "/inner": Tag(0.03, "rad"), "/outer": Tag(0.12, "rad")}, "a.h5", "/image"
+    )
+    settled = settle(facts_given({"host": "WSe2", "dopant": "Ti", "energy_kev": 80}, "command line"), file)
+    assert settled.context.detector.outer_mrad == 120.0
+    assert settled.facts.notes == (
+        "a.h5: /detector says detector HAADF, but the angles 30-120 mrad (a.h5: /inner and a.h5: /outer) are "
+        "those of MAADF; the angles are taken",
+    )
+    config = facts_given({**EVERYTHING, "detector": "68-280"}, "c.toml")
+    angles = facts_given({"inner_mrad": 30.0, "outer_mrad": 120.0}, "command line")
+    assert "c.toml: detector says detector ADF 68-280 mrad" in settle(angles, config).facts.notes[0]
+    assert settle(config, angles).facts.notes == ()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
