@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from drivers.dm_tags import check_dm_tags
 from drivers.file_images import Axis, RawSignal, grey_of_colour
 from drivers.file_metadata import flatten
 from drivers.file_rehearsal import rehearse
+from drivers.tiff_channels import channel_names, channels_of
 from drivers.tiff_pages import check_tiff_pages
 from drivers.tiff_scales import tiff_scales
 
@@ -160,15 +161,31 @@ def _read_tiff(path: Path) -> tuple[RawSignal, ...]:
     check_tiff_pages(path)
     with TiffFile(path) as file:
         pages = [one.keyframe for one in file.series]
+        names = channel_names(file)
+        _check_colours_lie_together(file.series)
     kept = [k for k, page in enumerate(pages) if not page.is_reduced] or [*range(len(pages))]  # no thumbnails
     read = _from_rosetta(file_reader(str(path)))
     signals = _whitened(tuple(_greyed(read[k]) for k in kept), [pages[k] for k in kept])
-    if any(axis.unit for signal in signals for axis in signal.axes[-2:]):
-        return signals
+    found = [
+        (k, channel)
+        for k, signal in zip(kept, signals, strict=True)
+        for channel in channels_of(signal, pages[k], names[k] if k < len(names) else ())
+    ]
+    if any(axis.unit for _, signal in found for axis in signal.axes[-2:]):
+        return tuple(signal for _, signal in found)
     scales = tiff_scales(path)
-    return tuple(
-        _scaled(signal, scales[min(k, len(scales) - 1)]) for k, signal in zip(kept, signals, strict=True)
-    )
+    return tuple(_scaled(signal, scales[min(k, len(scales) - 1)]) for k, signal in found)
+
+
+def _check_colours_lie_together(series: Sequence[Any]) -> None:
+    """Raise `InputError` for a colour image in planes, which the reader takes for a damaged one."""
+    from tifffile import PHOTOMETRIC
+
+    if any(one.keyframe.photometric == PHOTOMETRIC.RGB and not one.axes.endswith("S") for one in series):
+        raise InputError(
+            "expected a grey image, found a colour image in planes of red, green and blue; save one channel "
+            "as grey"
+        )
 
 
 def _whitened(signals: tuple[RawSignal, ...], pages: list[Any]) -> tuple[RawSignal, ...]:

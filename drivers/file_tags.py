@@ -5,6 +5,8 @@ _DM = "ImageList/TagGroup0/ImageTags"
 _DM_STACK = f"{_DM}/source/Tags at creation"
 #: The node of our own simulator's files.
 COLUMNIST = "Columnist"
+#: Where `drivers.tiff_channels` puts a channel's name.
+CHANNEL = "name of the channel"
 
 #: (field, path, unit by the format's convention); of several rows of a field the first found counts.
 #: Checked: the DM rows on files of a JEOL ARM200F with GMS 3.11 (Sample Time is the dwell in µs), the
@@ -37,6 +39,7 @@ PATHS: tuple[tuple[str, str, str], ...] = (
     ("inner_mrad", "DetectorMetadata/CollectionAngleRange/begin", "rad"),
     ("outer_mrad", "DetectorMetadata/CollectionAngleRange/end", "rad"),
     ("dwell_us", "Scan/DwellTime", "s"),
+    ("detector", CHANNEL, ""),
 )
 
 #: Last component of the path in NeXus and plain HDF5, without a suffix that names the unit.

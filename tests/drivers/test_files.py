@@ -255,6 +255,61 @@ def test_the_thumbnail_of_a_tiff_file_is_no_micrograph(tmp_path, samples, channe
     assert np.array_equal(only.image, samples.picture())
 
 
+CHANNELS = np.random.default_rng(6).integers(0, 4000, (3, 48, 40)).astype(np.uint16)
+NAMES = ["HAADF", "MAADF", "BF"]
+KEPT_IN_CHANNELS = {
+    "ImageJ": ("a.tif", CHANNELS, {"imagej": True, "metadata": {"axes": "CYX", "Labels": NAMES}}),
+    "OME": ("a.ome.tif", CHANNELS, {"ome": True, "metadata": {"axes": "CYX", "Channel": {"Name": NAMES}}}),
+    "samples": ("a.tif", np.moveaxis(CHANNELS, 0, -1), {"planarconfig": "contig", "metadata": None}),
+    "planes": ("a.tif", CHANNELS, {"planarconfig": "separate", "metadata": None}),
+    "no names": ("a.tif", CHANNELS, {"imagej": True, "metadata": {"axes": "CYX"}}),
+    "one name for all": (
+        "a.tif",
+        CHANNELS,
+        {"imagej": True, "metadata": {"axes": "CYX", "Labels": ["a"] * 3}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "data", "options"), KEPT_IN_CHANNELS.values(), ids=KEPT_IN_CHANNELS)
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_detectors_that_a_tiff_file_keeps_as_channels_are_read_each(tmp_path, name, data, options, count):
+    few = data[:count] if data is CHANNELS else data[..., :count]
+    write_tiff(tmp_path / name, few.copy(), **options)
+    found = read_micrographs(tmp_path / name).micrographs
+    for one, image in zip(found, CHANNELS[:count], strict=True):
+        np.testing.assert_array_equal(one.image, image)
+    if "HAADF" in str(options):
+        assert [one.label for one in found] == NAMES[:count]
+        assert [one.facts.detector.value for one in found] == NAMES[:count]
+        assert found[0].facts.detector.source == f"{name}: name of the channel"
+    else:
+        assert [one.label for one in found] == [f"channel_{number}" for number in range(count)]
+        assert found[0].facts.detector is None
+
+
+def test_channels_over_time_are_series_and_keep_their_pixel_size(tmp_path):
+    path = tmp_path / "a.tif"
+    frames = np.stack([CHANNELS[:2], CHANNELS[:2] + 1])
+    about = {"axes": "TCYX", "Labels": ["HAADF", "MAADF"] * 2, "unit": "nm"}
+    write_tiff(path, frames, imagej=True, resolution=(25, 25), metadata=about)
+    found = read_micrographs(path).micrographs
+    assert [one.label for one in found] == [
+        f"{name}_frame_{number}" for name in ("HAADF", "MAADF") for number in range(2)
+    ]
+    np.testing.assert_array_equal(found[3].image, CHANNELS[1] + 1)
+    assert found[3].facts.pixel_size_angstrom.value == pytest.approx(0.4, rel=1e-5)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_a_tiff_file_in_colour_is_no_scan_of_three_detectors(tmp_path, planar):
+    path = tmp_path / "a.tif"
+    data = CHANNELS if planar == "separate" else np.moveaxis(CHANNELS, 0, -1).copy()
+    write_tiff(path, data, photometric="rgb", planarconfig=planar)
+    with pytest.raises(InputError, match=r"expected a grey image, found a colour image"):
+        read_micrographs(path)
+
+
 def test_a_tiff_file_in_which_0_is_white_and_nothing_black_is_refused(tmp_path):
     write_tiff(tmp_path / "image.tif", data=PICTURE.astype(np.float32), photometric="miniswhite")
     with pytest.raises(InputError, match="found that 0 is white among values without a largest one"):
