@@ -39,6 +39,7 @@ from models.foreignness import Familiar, load_shipped_familiar
 from models.frames import as_array
 from models.map_flags import FOREIGN, clipped_part, doubts, pixel_flags, saturated_part, scale_flags
 from models.mending import Mended, mend
+from models.overflow import overflowed_part
 from models.plausibility import weigh_contexts
 from models.reading import read_columns
 from models.threads import Helper, threads_for
@@ -191,7 +192,7 @@ def _analyse(
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
     pixels = mended.pixels
-    saturated, clipped = saturated_part(pixels), clipped_part(pixels)
+    overflowed, saturated, clipped = overflowed_part(pixels), saturated_part(pixels), clipped_part(pixels)
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
     reading = read_columns(
         pixels, analyser.device, with_borders=mended.is_laid, lattice=lattice, helper=helper
@@ -233,7 +234,7 @@ def _analyse(
         flags=scale_flags(scale, settled.context.specimen.host)
         + doubts(columns, result, evidence, unread(), _shape(pixels))
         + mended.flags
-        + pixel_flags(approximated, saturated, clipped, masked),
+        + pixel_flags(approximated, overflowed, saturated, clipped, masked),
     )
     return DefectMap(header, columns), result.geometry
 

@@ -271,20 +271,30 @@ def clipped_part(pixels: NDArray[np.generic]) -> float:
 
 
 def pixel_flags(
-    approximated: tuple[str, ...], saturated: float, clipped: float, masked: float
+    approximated: tuple[str, ...], overflowed: float, saturated: float, clipped: float, masked: float
 ) -> tuple[MapFlag, ...]:
-    """Flags on the context that stands in, on saturation, and on what is cut off at the dark end.
+    """Flags on the context that stands in, on overflow, saturation, and what is cut off at the dark end.
 
     Parameters
     ----------
     approximated : tuple of str
         From `models.contexts.stand_in`.
-    saturated, clipped, masked : float
-        Parts of the pixels: `saturated_part`, `clipped_part`, and where no columns are.
+    overflowed, saturated, clipped, masked : float
+        Parts of the pixels: `models.overflow.overflowed_part`, `saturated_part`, `clipped_part`, and where no
+        columns are.
     """
     flags = []
     if approximated:
         flags.append(MapFlag(kind="context_approximated", message=f"read {', '.join(approximated)}"))
+    if overflowed:
+        flags.append(
+            MapFlag(
+                kind="overflowed",
+                message=f"{100 * overflowed:.2g} % of the pixels, or more, lie far below those around them, "
+                "which are near the most that their type holds: counts have overflowed, and the brightest "
+                "columns look like defects; save the image in a wider type, or lower gain or dwell time",
+            )
+        )
     if saturated > _SATURATED_SOME:
         flags.append(
             MapFlag(

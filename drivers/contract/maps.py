@@ -163,6 +163,7 @@ FlagKind = Literal[
     "denoised",
     "many_foreign",
     "defects_unlike",
+    "overflowed",
     "saturated",
     "clipped",
     "filtered",
