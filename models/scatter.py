@@ -22,7 +22,8 @@ from models.encoding import MOMENTS
 from models.normalise import gaussian_matrix
 from models.templates import Templates
 
-#: Weight of the frame's own scatter in the pool.
+#: Weight of the frame's own scatter in the pool, where its axis tells no more than that of the templates; the
+#: network's part of the rest falls as the square of what columns scatter less along the own axis.
 _SHARE = 0.75
 
 #: Part of the columns that may be unlike any that a network has learnt from: it has no surer a say than that.
@@ -44,8 +45,12 @@ _BEYOND = 3.0
 #: A metal column is neither metal nor dopant if it is so many standard deviations from both.
 _BETWEEN = 6.0
 
-#: Times that spreads and shares are found from one another, the first ones along the axes of the templates.
-_ROUNDS, _BY_TEMPLATES = 5, 2
+#: Times that spreads and shares are found from one another, and after how many of these axes are found anew.
+_ROUNDS, _TURNS = 5, 2
+
+#: The shipped covariance counts for this part in a frame's own one, and the template of a defect for so many
+#: columns in the frame's own defect.
+_SHIPPED, _AS_TEMPLATE = 0.1, 10.0
 
 #: Likelihoods are no smaller than this: nothing is excluded by a normal distribution's tail.
 _LEAST = 1e-12
@@ -75,6 +80,8 @@ class Scatter:
         temperature goes by.
     second : Tensor
         Where the double vacancy lies; infinite on the metal sublattice, which has no second defect.
+    say : Tensor
+        Weight of all this beside a network's opinion, 0 to 1.
     """
 
     depth: Tensor
@@ -83,6 +90,7 @@ class Scatter:
     tail: Tensor
     noise: Tensor
     second: Tensor
+    say: Tensor
 
 
 def find_scatter(
@@ -116,7 +124,7 @@ def find_scatter(
     axes = templates.axes[templates.common].numpy()
     depths, second = _along(axes, moments, every_side, templates)
     centre, spread, tail = np.zeros(len(used)), np.full(len(used), USUAL_SPREAD), np.full(2, np.nan)
-    noise = spread
+    noise, say = spread, np.full(len(used), _SHARE)
     if used.any():
         depth, side, told_by = depths[used], every_side[used], moments[used]
         cells = _Cells.of(at.double().numpy(), every_side, used)
@@ -132,18 +140,22 @@ def find_scatter(
             spread = cells.of_own_side(field)
             count = np.maximum(np.bincount(side, minlength=2), 1)
             shares = np.stack([np.bincount(side, part, 2) for part in parts], axis=1) / count[:, None]
-            if turn + 1 == _BY_TEMPLATES:
+            if turn < _TURNS:
+                firsts = _own_defects(told_by, side, parts, quiet[used], templates)
                 for group in (one for one in (quiet, ~quiet) if one[used].any()):
                     own = group[used]
                     if np.bincount(side[own], minlength=2).min() < _LEAST_COLUMNS:
                         own = np.ones_like(own)
-                    axes = _own_axes(told_by[own], side[own], parts[0][own], templates)
+                    axes = _own_axes(told_by[own], side[own], parts[:, own], firsts, templates)
                     depths[group], second[group] = _along(axes, moments[group], every_side[group], templates)
                 depth = depths[used]
+        usual_field = _whole_columns(by_templates, parts, cells, windows)[1]
         if tells[0]:
-            noise = _whole_columns(by_templates, parts, cells, windows)[1][0][cells.number]
+            noise = usual_field[0][cells.number]
+        sharper = np.minimum(1.0, spread / cells.of_own_side(usual_field))
+        say = 1 - (1 - _SHARE) * sharper**2
         tail = np.where(tells, shares[:, 1] / np.maximum(shares[:, :2].sum(1), 1e-9), np.nan)
-    found = (depths, centre, spread, tail[every_side], noise, second)
+    found = (depths, centre, spread, tail[every_side], noise, second, say)
     return Scatter(*(torch.from_numpy(values).float() for values in found))
 
 
@@ -164,9 +176,16 @@ def pool_scatter(logits: Tensor, scatter: Scatter) -> Tensor:
     Tensor of shape (S, 5)
     """
     told = (~scatter.tail.isnan()).nonzero()[:, 0].numpy()
-    depth, centre, spread, tail, second = (
+    depth, centre, spread, tail, second, say = (
         values.double().numpy()[told]
-        for values in (scatter.depth, scatter.centre, scatter.spread, scatter.tail, scatter.second)
+        for values in (
+            scatter.depth,
+            scatter.centre,
+            scatter.spread,
+            scatter.tail,
+            scatter.second,
+            scatter.say,
+        )
     )
     on_metal = np.isinf(second)
     core, far, first, deepest = _densities(depth - centre, spread, second)
@@ -176,7 +195,7 @@ def pool_scatter(logits: Tensor, scatter: Scatter) -> Tensor:
     own[2, on_metal] = -np.inf  # there is one defect on the metal sublattice
     total = _log_sum(network)
     guarded = np.log((1 - _UNLIKE) * np.exp(network - total) + _UNLIKE)
-    pooled = (1 - _SHARE) * guarded + _SHARE * (own - _log_sum(own))
+    pooled = (1 - say) * guarded + say * (own - _log_sum(own))
     pooled = torch.from_numpy(pooled - _log_sum(pooled) + total).T.to(logits)
     result = logits.clone()
     metal = torch.from_numpy(on_metal)
@@ -243,16 +262,17 @@ def _whole_columns(
     return centre, np.sqrt(np.maximum(field, _LEAST_SPREAD**2))
 
 
-def _own_axes(
+def _own_defects(
     moments: NDArray[np.float64],
     side: NDArray[np.int64],
-    core: NDArray[np.float64],
+    parts: NDArray[np.float64],
+    is_quiet: NDArray[np.bool_],
     templates: Templates,
 ) -> NDArray[np.float64]:
-    """Axes (2, 6) along which the first defect of each sublattice stands out best in this frame.
+    """First defects (2, 6) of both sublattices, less the whole column, as this frame shows them.
 
-    Its whole columns scatter as its dose, pixels and neighbours have it; the scatter that the templates were
-    made of counts as much, lest a frame that hardly scatters rest on what templates are not right to.
+    What is chosen by its depth along an axis is too deep along it, and so off by some of the very defect that
+    the axis is made for: that part is left as the templates have it.
 
     Parameters
     ----------
@@ -260,18 +280,56 @@ def _own_axes(
         Of the columns that are used.
     side : ndarray of shape (n,)
         Their sublattices.
-    core : ndarray of shape (n,)
-        Probability that each is a whole one.
+    parts : ndarray of shape (4, n)
+        Probability that each is a whole one, one of the tail, or a defect.
+    is_quiet : ndarray of shape (n,)
+        Where to look.
+    templates : Templates
+    """
+    axes = templates.axes[templates.common].numpy()
+    firsts = templates.first[templates.common].numpy().copy()
+    for k in (0, 1):
+        at = is_quiet & (side == k)
+        whole, defect = parts[0, at] + parts[1, at], parts[2, at]
+        if at.sum() < _LEAST_COLUMNS or not (whole.any() and defect.any()):
+            continue
+        seen = defect @ moments[at] / defect.sum() - whole @ moments[at] / whole.sum()
+        aside = seen - (axes[k] @ seen) * firsts[k]
+        firsts[k] += aside * defect.sum() / (defect.sum() + _AS_TEMPLATE)
+    return firsts
+
+
+def _own_axes(
+    moments: NDArray[np.float64],
+    side: NDArray[np.int64],
+    parts: NDArray[np.float64],
+    firsts: NDArray[np.float64],
+    templates: Templates,
+) -> NDArray[np.float64]:
+    """Axes (2, 6) along which the first defect of each sublattice stands out best in this frame.
+
+    Its columns scatter about their classes as its dose, pixels and neighbours have it.  Those of all classes
+    count: the axis shall know of columns that carbon has made as dim as a defect, and what carbon has in
+    common with one does not change it.
+
+    Parameters
+    ----------
+    moments, side, parts
+        As for `_own_defects`.
+    firsts : ndarray of shape (2, 6)
+        From there.
     templates : Templates
     """
     axes = templates.axes[templates.common].numpy().copy()
     for k in np.flatnonzero(np.bincount(side, minlength=2) >= _LEAST_COLUMNS):
-        own, weight = moments[side == k], core[side == k]
-        apart = own - weight @ own / weight.sum()
-        covariance = (weight * apart.T) @ apart / weight.sum() + templates.scatter[k].numpy()
-        first = templates.first[templates.common, k].numpy()
-        axis = np.linalg.solve(covariance, first)
-        axes[k] = axis / (axis @ first)
+        own, of = moments[side == k], parts[:, side == k]
+        of = np.stack([of[0] + of[1], of[2], of[3]])
+        count = of.sum(1)
+        means = of @ own / np.maximum(count, 1e-9)[:, None]
+        squares = (of.sum(0) * own.T) @ own - (count * means.T) @ means
+        covariance = squares / count.sum() + _SHIPPED * templates.scatter[k].numpy()
+        axis = np.linalg.solve(covariance, firsts[k])
+        axes[k] = axis / (axis @ firsts[k])
     return axes
 
 

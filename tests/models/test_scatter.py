@@ -145,3 +145,31 @@ def test_a_metal_sublattice_of_few_columns_is_left_to_the_network(undecided):
     pooled = pool(torch.zeros(650, 5), torch.cat([contrast, on_metal]), templates)
     assert torch.equal(pooled[600:], torch.zeros(50, 5))
     assert not torch.equal(pooled[:600], undecided)
+
+
+def separation(depth, is_defect):
+    return float((depth[is_defect].mean() - depth[~is_defect].mean()) / depth[~is_defect].std())
+
+
+def test_defects_unlike_their_template_are_told_from_what_carbon_does_as_well_as_they_can_be():
+    templates, rng = find_templates(WSE2), torch.Generator().manual_seed(7)
+    common, count = templates.common, 4000
+    first, noise = templates.first[common, 0], templates.scatter[0]
+    aside = torch.tensor([0.0, -1.0, 1.0, 1.0, -1.0, 0.0], dtype=torch.float64) * 0.15 * first.abs()
+    carbon = torch.tensor([2.0, 1.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64) * first.norm() / 4
+    carbon = carbon + 0.4 * first
+    draws = torch.randn(count, 7, generator=rng, dtype=torch.float64)
+    moments = templates.whole[common, 0] + draws[:, :6] @ torch.linalg.cholesky(noise).T
+    moments += draws[:, 6:] * carbon
+    is_defect = torch.arange(count) % 25 == 0
+    moments[is_defect] += first + aside
+    best = torch.linalg.solve(noise + torch.outer(carbon, carbon), first + aside)
+    contrast = encode_contrast(moments.float(), torch.zeros(count, dtype=torch.bool))
+    scatter = find_scatter(contrast, torch.ones(count, dtype=torch.bool), grid(count), templates)
+    assert separation(scatter.depth, is_defect) > 0.95 * separation(moments @ best, is_defect)
+
+
+def test_where_the_own_axis_tells_more_the_frame_has_more_of_a_say():
+    quiet = both_sides(dim=1.0)
+    assert quiet.say.median() == pytest.approx(0.75, abs=0.02)
+    assert float(quiet.say.min()) >= 0.75
