@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.levels import densest_half
+from models.quiet import find_quiet
 from models.templates import Templates
 
 #: Depths of defects over the expected ones that are tried: logarithms, evenly spaced.
@@ -94,21 +95,54 @@ class Alignment:
         return torch.where(is_metal[:, None], metal, chalcogen)
 
 
+@dataclass(frozen=True)
+class Aligned:
+    """Columns of a frame in the measure of their context.
+
+    Parameters
+    ----------
+    moments : Tensor of shape (S, 6)
+        Aligned.
+    is_quiet : Tensor of shape (S,)
+        Which lie where the frame scatters little (`models.quiet`): the alignment was learnt from these.
+    depth : float
+        See `Alignment`.
+    """
+
+    moments: Tensor
+    is_quiet: Tensor
+    depth: float
+
+
 def align(
     moments: Tensor,
     is_metal: Tensor,
     is_regular: Tensor,
+    at: Tensor,
     templates: Templates,
     *,
     is_doped: bool = True,
-) -> Tensor:
-    """Moments (S, 6) of a frame in the measure of its context, learnt from its regular columns (S,).
+    is_undone: bool = False,
+) -> Aligned:
+    """Bring a frame's columns to the measure of its context.
 
-    For training and studies; a frame that is read needs the alignment itself, too (`find_alignment`).
+    Parameters
+    ----------
+    moments : Tensor of shape (S, 6)
+        From `models.reading`.
+    is_metal : Tensor of shape (S,)
+        bool.
+    is_regular : Tensor of shape (S,)
+        Columns to learn from: whole, off boundaries and rims.
+    at : Tensor of shape (S, 2)
+        Positions of the columns in lattice constants.
+    templates, is_doped, is_undone
+        As for `find_alignment`.
     """
-    used = is_regular.nonzero()[:, 0]
-    found = find_alignment(moments[used], is_metal[used], templates, is_doped=is_doped)
-    return found.apply(moments, is_metal, templates)
+    is_quiet = find_quiet(moments, is_metal, at, templates)
+    used = is_regular & is_quiet
+    found = find_alignment(moments[used], is_metal[used], templates, is_doped=is_doped, is_undone=is_undone)
+    return Aligned(found.apply(moments, is_metal, templates), is_quiet, found.depth)
 
 
 def find_alignment(

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from drivers.contract.context import ColumnClass, Context
-from models.alignment import find_alignment
+from models.alignment import align
 from models.checkpoint import Weights
 from models.contexts import context_number
 from models.contrasts import expected_contrast
@@ -24,7 +24,6 @@ from models.posterior import (
     predict_logits,
     run_network,
 )
-from models.quiet import find_quiet
 from models.reading import Reading, read_columns
 from models.scatter import find_between, find_beyond, find_scatter, pool_scatter
 from models.sublattice import (
@@ -196,16 +195,12 @@ def _classify_by(
     is_regular = is_whole & ~(lattice.boundary | lattice.rim)[chosen]
     is_undone = reading.patch_filter is not None
     at = lattice.positions[chosen] / lattice.lattice_px
-    is_quiet = find_quiet(moments, is_metal, at, templates)
-    used = is_regular & is_quiet
-    alignment = find_alignment(
-        moments[used], is_metal[used], templates, is_doped=is_doped, is_undone=is_undone
-    )
-    by_metal = encode_contrast(alignment.apply(moments, is_metal, templates), is_metal)
+    aligned = align(moments, is_metal, is_regular, at, templates, is_doped=is_doped, is_undone=is_undone)
+    by_metal = encode_contrast(aligned.moments, is_metal)
     if find_recipe(weights.card["network"]).flag == "metal":
         raw = helper.start(lambda: run_network(weights, by_metal, context))
         foreign = helper.start(lambda: score_foreignness(familiar, by_metal, context))
-        scatter = find_scatter(by_metal, is_regular, at, templates, is_quiet)
+        scatter = find_scatter(by_metal, is_regular, at, templates, aligned.is_quiet)
         logits = calibrate(weights, raw(), by_metal, context, scatter.noise)
         logits = pool_scatter(logits, scatter)
         beyond = find_beyond(scatter, is_doped=is_doped)
@@ -227,7 +222,7 @@ def _classify_by(
         foreignness=foreignness,
         beyond=beyond,
         between=between,
-        depth=alignment.depth,
+        depth=aligned.depth,
         is_decided=decision.is_decided[reading.lattice.grain][chosen],
         reading=reading,
         decision=decision,

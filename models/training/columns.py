@@ -136,9 +136,10 @@ def read_as_classified(columns: LabelledColumns, context: Context) -> tuple[Tens
     """Contrast vectors (n, 8) as `models.classify` has them, and the frame's scatter."""
     moments, is_metal = torch.from_numpy(columns.moments), torch.from_numpy(columns.is_metal)
     is_regular, templates = torch.from_numpy(columns.is_regular), find_templates(context)
-    contrast = encode_contrast(align(moments, is_metal, is_regular, templates), is_metal)
     at = torch.from_numpy(columns.positions) / columns.lattice_px
-    return contrast, find_scatter(contrast, is_regular, at, templates)
+    aligned = align(moments, is_metal, is_regular, at, templates)
+    contrast = encode_contrast(aligned.moments, is_metal)
+    return contrast, find_scatter(contrast, is_regular, at, templates, aligned.is_quiet)
 
 
 def motif_numbers(frame: Frame) -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ class Observations:
     ----------
     contrast : ndarray of shape (n, 8), float32
         With the flag of the metal's sublattice, as the truth has it.
-    depth, centre, spread, tail, noise, second : ndarray of shape (n,), float32
+    depth, centre, spread, tail, noise, second, say : ndarray of shape (n,), float32
         The frame's scatter around the column (`models.scatter`).
     label : ndarray of shape (n,), uint8
         `ColumnClass`.
@@ -67,6 +67,7 @@ class Observations:
     tail: NDArray[np.float32]
     noise: NDArray[np.float32]
     second: NDArray[np.float32]
+    say: NDArray[np.float32]
     label: NDArray[np.uint8]
     column: NDArray[np.int32]
     frame: NDArray[np.int32]
@@ -137,11 +138,12 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
     is_metal = torch.from_numpy(reading.lattice.sublattice.numpy() == side)
     lattice, templates = reading.lattice, find_templates(frame.context)
     regular = reading.whole & ~(lattice.boundary | lattice.rim)
-    contrast = encode_contrast(align(reading.moments, is_metal, regular, templates), is_metal)[keep]
+    at = lattice.positions / lattice.lattice_px
+    aligned = align(reading.moments[keep], is_metal[keep], regular[keep], at[keep], templates)
+    contrast = encode_contrast(aligned.moments, is_metal[keep])
     if not len(contrast) or not bool(contrast.isfinite().all()):
         return None
-    at = lattice.positions[keep] / lattice.lattice_px
-    scatter = find_scatter(contrast, regular[keep], at, templates)
+    scatter = find_scatter(contrast, regular[keep], at[keep], templates, aligned.is_quiet)
     sites = match[keep]
     head = (
         number,
