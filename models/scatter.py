@@ -50,7 +50,7 @@ _ROUNDS, _TURNS = 5, 2
 
 #: The shipped covariance counts for this part in a frame's own one, and the template of a defect for so many
 #: columns in the frame's own defect.
-_SHIPPED, _AS_TEMPLATE = 0.1, 10.0
+_SHIPPED, _AS_TEMPLATE = 0.3, 30.0
 
 #: Likelihoods are no smaller than this: nothing is excluded by a normal distribution's tail.
 _LEAST = 1e-12
@@ -98,7 +98,7 @@ def find_scatter(
     is_regular: Tensor,
     at: Tensor,
     templates: Templates,
-    is_quiet: Tensor | None = None,
+    is_quiet: Tensor,
 ) -> Scatter:
     """Measure a frame's scatter.
 
@@ -112,7 +112,7 @@ def find_scatter(
         Positions of the columns in lattice constants.
     templates : Templates
         Of the context.
-    is_quiet : Tensor of shape (S,), optional
+    is_quiet : Tensor of shape (S,)
         Where columns scatter little (`models.quiet`): below carbon, another axis tells defects best.
     """
     moments = contrast[:, :MOMENTS].double().numpy()
@@ -120,8 +120,8 @@ def find_scatter(
     regular = is_regular.numpy()
     tells = np.bincount(every_side[regular], minlength=2) >= _LEAST_COLUMNS
     used = regular & tells[every_side]
-    quiet = np.ones_like(regular) if is_quiet is None else is_quiet.numpy()
-    axes = templates.axes[templates.common].numpy()
+    quiet = is_quiet.numpy()
+    axes, firsts = (values[templates.common].numpy() for values in (templates.axes, templates.first))
     depths, second = _along(axes, moments, every_side, templates)
     centre, spread, tail = np.zeros(len(used)), np.full(len(used), USUAL_SPREAD), np.full(2, np.nan)
     noise, say = spread, np.full(len(used), _SHARE)
@@ -141,8 +141,9 @@ def find_scatter(
             count = np.maximum(np.bincount(side, minlength=2), 1)
             shares = np.stack([np.bincount(side, part, 2) for part in parts], axis=1) / count[:, None]
             if turn < _TURNS:
-                firsts = _own_defects(told_by, side, parts, quiet[used], templates)
-                for group in (one for one in (quiet, ~quiet) if one[used].any()):
+                if turn:  # not before the axes are this frame's
+                    firsts = _own_defects(told_by, side, parts, axes, quiet[used], templates)
+                for group in (one for one in (~quiet, quiet) if one[used].any()):
                     own = group[used]
                     if np.bincount(side[own], minlength=2).min() < _LEAST_COLUMNS:
                         own = np.ones_like(own)
@@ -266,13 +267,14 @@ def _own_defects(
     moments: NDArray[np.float64],
     side: NDArray[np.int64],
     parts: NDArray[np.float64],
+    axes: NDArray[np.float64],
     is_quiet: NDArray[np.bool_],
     templates: Templates,
 ) -> NDArray[np.float64]:
     """First defects (2, 6) of both sublattices, less the whole column, as this frame shows them.
 
-    What is chosen by its depth along an axis is too deep along it, and so off by some of the very defect that
-    the axis is made for: that part is left as the templates have it.
+    Columns that are chosen by their depth along an axis are too deep along it.  If the axis is the one that
+    tells a defect best, they are off by some of that very defect: that part is left as the templates have it.
 
     Parameters
     ----------
@@ -282,11 +284,12 @@ def _own_defects(
         Their sublattices.
     parts : ndarray of shape (4, n)
         Probability that each is a whole one, one of the tail, or a defect.
+    axes : ndarray of shape (2, 6)
+        From `_own_axes`.
     is_quiet : ndarray of shape (n,)
         Where to look.
     templates : Templates
     """
-    axes = templates.axes[templates.common].numpy()
     firsts = templates.first[templates.common].numpy().copy()
     for k in (0, 1):
         at = is_quiet & (side == k)
@@ -317,7 +320,7 @@ def _own_axes(
     moments, side, parts
         As for `_own_defects`.
     firsts : ndarray of shape (2, 6)
-        From there.
+        Of the templates, or from there.
     templates : Templates
     """
     axes = templates.axes[templates.common].numpy().copy()

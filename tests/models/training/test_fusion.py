@@ -78,6 +78,7 @@ def made_up(series: int, columns: int) -> Observations:
                 rows["spread"].append(np.full(columns, 0.1, np.float32))
                 rows["tail"].append(np.full(columns, np.nan, np.float32))
                 rows["noise"].append(np.full(columns, 0.1, np.float32))
+                rows["say"].append(np.full(columns, 0.75, np.float32))
                 rows["column"].append(np.arange(columns, dtype=np.int32))
                 rows["frame"].append(np.full(columns, len(frames), np.int32))
                 frames.append((number, scan, context_number(context), np.log10(factor * dose)))
