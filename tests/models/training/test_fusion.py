@@ -45,6 +45,7 @@ def made_up(series: int, columns: int) -> Observations:
             "spread",
             "tail",
             "noise",
+            "say",
             "second",
             "label",
             "column",
