@@ -5,7 +5,7 @@ which direction the first defect of a sublattice (single vacancy, dopant) stands
 where these lie nearby, how far they scatter there, how heavy their tail is.  Both opinions rest on the same
 moments, so they are pooled and not multiplied (`docs/decisions/0016-scatter.md`,
 `0019-columns-like-none-before.md`, `0027-dopants-are-weighed-by-scatter-too.md`,
-`0091-a-frames-own-axis.md`).
+`0091-a-frames-own-axis.md`, `0093-a-frames-own-defects.md`).
 """
 
 import math
