@@ -116,48 +116,20 @@ def find_scatter(
         Where columns scatter little (`models.quiet`): below carbon, another axis tells defects best.
     """
     moments = contrast[:, :MOMENTS].double().numpy()
-    every_side = (contrast[:, MOMENTS] > 0.5).long().numpy()
-    regular = is_regular.numpy()
-    tells = np.bincount(every_side[regular], minlength=2) >= _LEAST_COLUMNS
-    used = regular & tells[every_side]
-    quiet = is_quiet.numpy()
-    axes, firsts = (values[templates.common].numpy() for values in (templates.axes, templates.first))
-    depths, second = _along(axes, moments, every_side, templates)
-    centre, spread, tail = np.zeros(len(used)), np.full(len(used), USUAL_SPREAD), np.full(2, np.nan)
-    noise, say = spread, np.full(len(used), _SHARE)
-    if used.any():
-        depth, side, told_by = depths[used], every_side[used], moments[used]
-        cells = _Cells.of(at.double().numpy(), every_side, used)
-        windows = cells.window(_CENTRE_REACH), cells.window(_SPREAD_REACH)
-        usual = np.array([_usual_spread(depth[side == k]) for k in (0, 1)])
-        shares = START_RARE * np.array([[1 / START_RARE - 3, 1, 1, 1], [1 / START_RARE - 2, 1, 1, 0]])
-        spread = usual[every_side]
-        by_templates = depth
-        for turn in range(_ROUNDS):
-            joint = shares[side].T * _densities(depth - centre[used], spread[used], second[used])
-            parts = joint / (joint.sum(0) + STRAY)
-            centre, field = _whole_columns(depth, parts, cells, windows)
-            spread = cells.of_own_side(field)
-            count = np.maximum(np.bincount(side, minlength=2), 1)
-            shares = np.stack([np.bincount(side, part, 2) for part in parts], axis=1) / count[:, None]
-            if turn < _TURNS:
-                if turn:  # not before the axes are this frame's
-                    firsts = _own_defects(told_by, side, parts, axes, quiet[used], templates)
-                for group in (one for one in (~quiet, quiet) if one[used].any()):
-                    own = group[used]
-                    if np.bincount(side[own], minlength=2).min() < _LEAST_COLUMNS:
-                        own = np.ones_like(own)
-                    axes = _own_axes(told_by[own], side[own], parts[:, own], firsts, templates)
-                    depths[group], second[group] = _along(axes, moments[group], every_side[group], templates)
-                depth = depths[used]
-        usual_field = _whole_columns(by_templates, parts, cells, windows)[1]
-        if tells[0]:
-            noise = usual_field[0][cells.number]
-        sharper = np.minimum(1.0, spread / cells.of_own_side(usual_field))
-        say = 1 - (1 - _SHARE) * sharper**2
-        tail = np.where(tells, shares[:, 1] / np.maximum(shares[:, :2].sum(1), 1e-9), np.nan)
-    found = (depths, centre, spread, tail[every_side], noise, second, say)
-    return Scatter(*(torch.from_numpy(values).float() for values in found))
+    on_metal = (contrast[:, MOMENTS] > 0.5).numpy()
+    regular, quiet = is_regular.numpy(), is_quiet.numpy()
+    square, shape = _squares(at.double().numpy())
+    windows = _Window.of(shape, _CENTRE_REACH), _Window.of(shape, _SPREAD_REACH)
+    found, noise = np.empty((6, len(moments))), np.full(len(moments), USUAL_SPREAD)
+    for k in (0, 1):
+        mine = np.flatnonzero(on_metal == bool(k))
+        columns = _Columns(moments[mine], square[mine], regular[mine], quiet[mine])
+        fitted, usual = _fit(columns, _Expected.of(templates, k), windows)
+        found[:, mine] = fitted
+        if k == 0 and usual is not None:
+            noise = usual[square]
+    depth, centre, spread, tail, second, say = (torch.from_numpy(values).float() for values in found)
+    return Scatter(depth, centre, spread, tail, torch.from_numpy(noise).float(), second, say)
 
 
 def pool_scatter(logits: Tensor, scatter: Scatter) -> Tensor:
@@ -235,115 +207,192 @@ def find_between(scatter: Scatter) -> Tensor:
     return between
 
 
+@dataclass(frozen=True)
+class _Expected:
+    """What templates expect of a sublattice, all of shape (6,).
+
+    Parameters
+    ----------
+    whole : ndarray
+        The whole column.
+    first, second : ndarray
+        Its defects, less the whole column; the metal sublattice has no second one.
+    axis : ndarray
+        Along which the first defect has length 1.
+    scatter : ndarray of shape (6, 6)
+        Covariance of columns about their class.
+    """
+
+    whole: NDArray[np.float64]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64] | None
+    axis: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, templates: Templates, sublattice: int) -> "_Expected":
+        """Of the chalcogen sublattice, 0, or of the metal's, 1."""
+        here = templates.common
+        return cls(
+            templates.whole[here, sublattice].numpy(),
+            templates.first[here, sublattice].numpy(),
+            templates.second[here].numpy() if sublattice == 0 else None,
+            templates.axes[here, sublattice].numpy(),
+            templates.scatter[sublattice].numpy(),
+        )
+
+    def along(self, axis: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How deep columns (n, 6) lie along an axis, and where the second defect does, (2, n)."""
+        depth = moments @ axis - self.whole @ axis
+        second = np.inf if self.second is None else self.second @ axis
+        return np.stack([depth, np.full_like(depth, second)])
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns of one sublattice, n of them.
+
+    Parameters
+    ----------
+    moments : ndarray of shape (n, 6)
+    square : ndarray of shape (n,)
+        Number of the square that each lies in.
+    is_regular, is_quiet : ndarray of shape (n,)
+        As for `find_scatter`.
+    """
+
+    moments: NDArray[np.float64]
+    square: NDArray[np.int64]
+    is_regular: NDArray[np.bool_]
+    is_quiet: NDArray[np.bool_]
+
+
+def _fit(
+    columns: _Columns, expected: _Expected, windows: tuple["_Window", "_Window"]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Depth, centre, spread, tail, second and say of the columns of a sublattice, (6, n), as `Scatter` has
+    them; and how far whole ones scatter in each square along the templates' axis, None if the frame does not
+    tell.
+    """
+    depth, second = expected.along(expected.axis, columns.moments)
+    used = columns.is_regular
+    if used.sum() < _LEAST_COLUMNS:
+        same = np.ones_like(depth)
+        return np.stack([depth, 0 * same, USUAL_SPREAD * same, np.nan * same, second, _SHARE * same]), None
+    told, square, is_quiet = columns.moments[used], columns.square[used], columns.is_quiet[used]
+    by_templates = own = depth[used]
+    axis, first = expected.axis, expected.first
+    rare = 3 if expected.second is not None else 2
+    shares = np.array([1 - rare * START_RARE] + rare * [START_RARE])
+    centre, spread = np.zeros_like(own), np.full_like(own, _usual_spread(own))
+    for turn in range(_ROUNDS):
+        joint = shares[:, None] * _densities(own - centre, spread, second[used])[: len(shares)]
+        parts = joint / (joint.sum(0) + STRAY)
+        middle, width = _whole_columns(own, parts, square, windows)
+        centre, spread = middle[square], width[square]
+        shares = parts.mean(1)
+        if turn < _TURNS:
+            if turn:  # not before the axis is this frame's
+                first = _own_defect(told[is_quiet], parts[:, is_quiet], axis, expected)
+            for group, every in ((~is_quiet, ~columns.is_quiet), (is_quiet, columns.is_quiet)):
+                if not group.any():
+                    continue
+                learnt = group if group.sum() >= _LEAST_COLUMNS else np.ones_like(group)
+                axis = _own_axis(told[learnt], parts[:, learnt], first, expected)
+                depth[every], second[every] = expected.along(axis, columns.moments[every])
+            own = depth[used]
+    usual = _whole_columns(by_templates, parts, square, windows)[1]
+    centre, spread = middle[columns.square], width[columns.square]
+    say = 1 - (1 - _SHARE) * np.minimum(1.0, spread / usual[columns.square]) ** 2
+    tail = np.full_like(depth, shares[1] / max(shares[:2].sum(), 1e-9))
+    return np.stack([depth, centre, spread, tail, second, say]), usual
+
+
 def _whole_columns(
     depth: NDArray[np.float64],
     parts: NDArray[np.float64],
-    cells: "_Cells",
+    square: NDArray[np.int64],
     windows: tuple["_Window", "_Window"],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where whole columns lie around each column, (S,), and how far they scatter in each square, (2, R C).
+    """Where whole columns lie in each square, and how far they scatter there, (R C,) each.
 
     Parameters
     ----------
     depth : ndarray of shape (n,)
         Of the columns that are used.
-    parts : ndarray of shape (4, n)
+    parts : ndarray of shape (3 or 4, n)
         Probability that each is a whole one, one of the tail, or a defect.
-    cells, windows
-        Squares of the frame, and those that centre and spread are taken over.
+    square : ndarray of shape (n,)
+    windows
+        What centre and spread are taken over.
     """
     core, far = parts[:2]
-    side = cells.side[cells.used]
     # In the tail columns scatter farther by a known factor.
     weight = core + far / TAIL_WIDTH**2
-    centre = cells.of_own_side(windows[0].mean(weight, depth * weight, np.zeros(2)))
-    square = (depth - centre[cells.used]) ** 2 * weight
-    whole, squares = (np.bincount(side, values, 2) for values in (core + far, square))
-    field = windows[1].mean(core + far, square, squares / np.maximum(whole, 1e-9))
+    centre = windows[0].mean(square, weight, depth * weight, 0.0)
+    squares = (depth - centre[square]) ** 2 * weight
+    whole = core + far
+    field = windows[1].mean(square, whole, squares, squares.sum() / max(whole.sum(), 1e-9))
     return centre, np.sqrt(np.maximum(field, _LEAST_SPREAD**2))
 
 
-def _own_defects(
+def _own_defect(
     moments: NDArray[np.float64],
-    side: NDArray[np.int64],
     parts: NDArray[np.float64],
-    axes: NDArray[np.float64],
-    is_quiet: NDArray[np.bool_],
-    templates: Templates,
+    axis: NDArray[np.float64],
+    expected: _Expected,
 ) -> NDArray[np.float64]:
-    """First defects (2, 6) of both sublattices, less the whole column, as this frame shows them.
+    """First defect (6,), less the whole column, as this frame shows it.
 
     Columns that are chosen by their depth along an axis are too deep along it.  If the axis is the one that
-    tells a defect best, they are off by some of that very defect: that part is left as the templates have it.
+    tells the defect best, they are off by some of that very defect: that part is left to the template.
 
     Parameters
     ----------
     moments : ndarray of shape (n, 6)
-        Of the columns that are used.
-    side : ndarray of shape (n,)
-        Their sublattices.
-    parts : ndarray of shape (4, n)
+        Where the frame is quiet.
+    parts : ndarray of shape (3 or 4, n)
         Probability that each is a whole one, one of the tail, or a defect.
-    axes : ndarray of shape (2, 6)
-        From `_own_axes`.
-    is_quiet : ndarray of shape (n,)
-        Where to look.
-    templates : Templates
+    axis : ndarray of shape (6,)
+        From `_own_axis`.
+    expected : _Expected
     """
-    firsts = templates.first[templates.common].numpy().copy()
-    for k in (0, 1):
-        at = is_quiet & (side == k)
-        whole, defect = parts[0, at] + parts[1, at], parts[2, at]
-        if at.sum() < _LEAST_COLUMNS or not (whole.any() and defect.any()):
-            continue
-        seen = defect @ moments[at] / defect.sum() - whole @ moments[at] / whole.sum()
-        aside = seen - (axes[k] @ seen) * firsts[k]
-        firsts[k] += aside * defect.sum() / (defect.sum() + _AS_TEMPLATE)
-    return firsts
+    whole, defect = parts[0] + parts[1], parts[2]
+    if len(moments) < _LEAST_COLUMNS or not (whole.any() and defect.any()):
+        return expected.first
+    seen = defect @ moments / defect.sum() - whole @ moments / whole.sum()
+    aside = seen - (axis @ seen) * expected.first
+    return np.asarray(expected.first + aside * defect.sum() / (defect.sum() + _AS_TEMPLATE))
 
 
-def _own_axes(
+def _own_axis(
     moments: NDArray[np.float64],
-    side: NDArray[np.int64],
     parts: NDArray[np.float64],
-    firsts: NDArray[np.float64],
-    templates: Templates,
+    first: NDArray[np.float64],
+    expected: _Expected,
 ) -> NDArray[np.float64]:
-    """Axes (2, 6) along which the first defect of each sublattice stands out best in this frame.
+    """Axis (6,) along which the first defect stands out best in this frame; it has length 1 along it.
 
-    Its columns scatter about their classes as its dose, pixels and neighbours have it.  Those of all classes
-    count: the axis shall know of columns that carbon has made as dim as a defect, and what carbon has in
-    common with one does not change it.
+    Columns scatter about their classes as the frame's dose, pixels and neighbours have it.  Those of all
+    classes count: the axis shall know of columns that carbon has made as dim as a defect, and what carbon has
+    in common with one does not change it.
 
     Parameters
     ----------
-    moments, side, parts
-        As for `_own_defects`.
-    firsts : ndarray of shape (2, 6)
-        Of the templates, or from there.
-    templates : Templates
+    moments : ndarray of shape (n, 6)
+        To learn from.
+    parts : ndarray of shape (3 or 4, n)
+        Probability that each is a whole one, one of the tail, or a defect.
+    first : ndarray of shape (6,)
+        The defect, of the templates or from `_own_defect`.
+    expected : _Expected
     """
-    axes = templates.axes[templates.common].numpy().copy()
-    for k in np.flatnonzero(np.bincount(side, minlength=2) >= _LEAST_COLUMNS):
-        own, of = moments[side == k], parts[:, side == k]
-        of = np.stack([of[0] + of[1], of[2], of[3]])
-        count = of.sum(1)
-        means = of @ own / np.maximum(count, 1e-9)[:, None]
-        squares = (of.sum(0) * own.T) @ own - (count * means.T) @ means
-        covariance = squares / count.sum() + _SHIPPED * templates.scatter[k].numpy()
-        axis = np.linalg.solve(covariance, firsts[k])
-        axes[k] = axis / (axis @ firsts[k])
-    return axes
-
-
-def _along(
-    axes: NDArray[np.float64], moments: NDArray[np.float64], side: NDArray[np.int64], templates: Templates
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How deep columns (S, 6) lie along the axis of their sublattice (S,), and its second defect, (S,)."""
-    whole = templates.whole[templates.common].numpy()
-    along = moments @ axes.T - (whole * axes).sum(1)  # (S, 2)
-    double = float(templates.second[templates.common].numpy() @ axes[0])
-    return np.where(side == 1, along[:, 1], along[:, 0]), np.where(side == 1, np.inf, double)
+    classes = np.stack([parts[0] + parts[1], *parts[2:]])
+    count = classes.sum(1)
+    means = classes @ moments / np.maximum(count, 1e-9)[:, None]
+    squares = (classes.sum(0) * moments.T) @ moments - (count * means.T) @ means
+    axis = np.linalg.solve(squares / count.sum() + _SHIPPED * expected.scatter, first)
+    return np.asarray(axis / (axis @ first))
 
 
 def _usual_spread(depth: NDArray[np.float64]) -> float:
@@ -371,42 +420,13 @@ def _log_sum(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(highest + np.log(np.exp(logs - highest).sum(axis=0)))
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """Squares of one lattice constant that a frame's columns (S,) lie in.
-
-    Parameters
-    ----------
-    number, side : ndarray of shape (S,)
-        Of each column's square, row by row, and of its sublattice.
-    used : ndarray of shape (S,)
-        Whether the column tells of its surroundings.
-    rows, columns : int
-        Of squares.
+def _squares(at: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[int, int]]:
+    """Numbers (S,), row by row, of the squares of one lattice constant that positions (S, 2) lie in; and how
+    many rows and columns of squares there are.
     """
-
-    number: NDArray[np.int64]
-    side: NDArray[np.int64]
-    used: NDArray[np.bool_]
-    rows: int
-    columns: int
-
-    @classmethod
-    def of(cls, at: NDArray[np.float64], side: NDArray[np.int64], used: NDArray[np.bool_]) -> "_Cells":
-        """Squares of columns at some positions (S, 2)."""
-        cell = (at - at.min(axis=0)).astype(np.int64)
-        rows, columns = (cell.max(axis=0) + 1).tolist()
-        return cls(cell[:, 0] * columns + cell[:, 1], side, used, rows, columns)
-
-    def window(self, reach: float) -> "_Window":
-        """Gaussian window of a standard deviation in lattice constants."""
-        place = (self.side * self.rows * self.columns + self.number)[self.used]
-        along = gaussian_matrix(self.rows, reach), gaussian_matrix(self.columns, reach)
-        return _Window((2, self.rows, self.columns), place, *along, reach)
-
-    def of_own_side(self, field: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What a window has found (2, R C) around each column, for its sublattice, (S,)."""
-        return np.asarray(field[self.side, self.number])
+    cell = (at - at.min(axis=0)).astype(np.int64)
+    rows, columns = (cell.max(axis=0) + 1).tolist()
+    return cell[:, 0] * columns + cell[:, 1], (rows, columns)
 
 
 @dataclass(frozen=True)
@@ -415,32 +435,31 @@ class _Window:
 
     Parameters
     ----------
-    shape : tuple of int
-        Sublattices, rows and columns of squares.
-    place : ndarray of shape (n,)
-        Of each column that is used, in an array of that shape.
     along_rows, along_columns : ndarray of shape (R, R), (C, C)
         What makes a Gaussian sum of the squares, from either side.
-    reach : float
-        Standard deviation in lattice constants.
+    added : float
+        Weight of the sublattice's usual value, see `_FROM_FRAME`.
     """
 
-    shape: tuple[int, int, int]
-    place: NDArray[np.int64]
     along_rows: NDArray[np.float64]
     along_columns: NDArray[np.float64]
-    reach: float
+    added: float
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], reach: float) -> "_Window":
+        """Gaussian window over squares, of a standard deviation in lattice constants."""
+        rows, columns = (gaussian_matrix(edge, reach) for edge in shape)
+        return cls(rows, columns, _FROM_FRAME / (4 * np.pi * reach**2))
 
     def mean(
-        self, weight: NDArray[np.float64], weighed: NDArray[np.float64], usual: NDArray[np.float64]
+        self,
+        square: NDArray[np.int64],
+        weight: NDArray[np.float64],
+        weighed: NDArray[np.float64],
+        usual: float,
     ) -> NDArray[np.float64]:
-        """Means in all squares, (2, R C), of weights and weighed values (n,) of the columns that are used.
-
-        Columns of the sublattice's usual value (2,) are added, see `_FROM_FRAME`.
-        """
-        cells = math.prod(self.shape)
-        sums = [np.bincount(self.place, values, cells).reshape(self.shape) for values in (weight, weighed)]
-        counted, total = (self.along_rows @ squares @ self.along_columns for squares in sums)
-        added = _FROM_FRAME / (4 * np.pi * self.reach**2)
-        mean = (total + added * usual[:, None, None]) / (counted + added)
-        return np.asarray(mean.reshape(2, -1))
+        """Means in all squares, (R C,), of weights and weighed values (n,) of columns in some of them."""
+        shape = len(self.along_rows), len(self.along_columns)
+        sums = (np.bincount(square, values, math.prod(shape)) for values in (weight, weighed))
+        counted, total = (self.along_rows @ one.reshape(shape) @ self.along_columns for one in sums)
+        return np.asarray(((total + self.added * usual) / (counted + self.added)).ravel())
