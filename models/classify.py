@@ -200,7 +200,9 @@ def _classify_by(
     if find_recipe(weights.card["network"]).flag == "metal":
         raw = helper.start(lambda: run_network(weights, by_metal, context))
         foreign = helper.start(lambda: score_foreignness(familiar, by_metal, context))
-        scatter = find_scatter(by_metal, is_regular, at, templates, aligned.is_quiet)
+        scatter = find_scatter(
+            by_metal, is_regular, at, templates, aligned.is_quiet, is_filtered=is_undone or reading.masked
+        )
         logits = calibrate(weights, raw(), by_metal, context, scatter.noise)
         logits = pool_scatter(logits, scatter)
         beyond = find_beyond(scatter, is_doped=is_doped)

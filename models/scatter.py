@@ -49,11 +49,13 @@ _BETWEEN = 6.0
 _ROUNDS, _TURNS = 5, 2
 
 #: The shipped covariance counts for this part in a frame's own one, and the template of a defect for so many
-#: columns in the frame's own defect.
-_SHIPPED, _AS_TEMPLATE = 0.3, 30.0
+#: columns in the frame's own defect.  Where other software has filtered the frame, hardly anything is left of
+#: its scatter to make an axis of, and the shipped one counts in full.
+_SHIPPED, _SHIPPED_IF_FILTERED, _AS_TEMPLATE = 0.3, 1.0, 30.0
 
-#: Likelihoods are no smaller than this: nothing is excluded by a normal distribution's tail.
-_LEAST = 1e-12
+#: Likelihoods are no smaller than this: nothing is excluded by a normal distribution's tail.  A column is
+#: like none of the frame's if they all come to no more than so many times that.
+_LEAST, _UNLIKE_ALL = 1e-12, 100.0
 
 #: Widths of whole columns, their tail, and the two defects, over the spread.
 _WIDTHS = np.array([1.0, TAIL_WIDTH, 1.0, 1.0])[:, None]
@@ -99,6 +101,8 @@ def find_scatter(
     at: Tensor,
     templates: Templates,
     is_quiet: Tensor,
+    *,
+    is_filtered: bool = False,
 ) -> Scatter:
     """Measure a frame's scatter.
 
@@ -114,7 +118,10 @@ def find_scatter(
         Of the context.
     is_quiet : Tensor of shape (S,)
         Where columns scatter little (`models.quiet`): below carbon, another axis tells defects best.
+    is_filtered : bool
+        Whether the frame was denoised, or what lies between the lattice's spots was taken out.
     """
+    shipped = _SHIPPED_IF_FILTERED if is_filtered else _SHIPPED
     moments = contrast[:, :MOMENTS].double().numpy()
     on_metal = (contrast[:, MOMENTS] > 0.5).numpy()
     regular, quiet = is_regular.numpy(), is_quiet.numpy()
@@ -124,7 +131,7 @@ def find_scatter(
     for k in (0, 1):
         mine = np.flatnonzero(on_metal == bool(k))
         columns = _Columns(moments[mine], square[mine], regular[mine], quiet[mine])
-        fitted, usual = _fit(columns, _Expected.of(templates, k), windows)
+        fitted, usual = _fit(columns, _Expected.of(templates, k, shipped), windows)
         found[:, mine] = fitted
         if k == 0 and usual is not None:
             noise = usual[square]
@@ -135,7 +142,8 @@ def find_scatter(
 def pool_scatter(logits: Tensor, scatter: Scatter) -> Tensor:
     """Logits of columns, those of the classes of each sublattice pooled with their frame's own scatter.
 
-    The sum of the classes' evidence stays the network's.
+    The sum of the classes' evidence stays the network's, and all of it where a column is like none of the
+    frame's: as a dopant of another element than was said, deeper than expected by many deviations.
 
     Parameters
     ----------
@@ -162,13 +170,14 @@ def pool_scatter(logits: Tensor, scatter: Scatter) -> Tensor:
     )
     on_metal = np.isinf(second)
     core, far, first, deepest = _densities(depth - centre, spread, second)
-    own = np.log(np.maximum(np.stack([(1 - tail) * core + tail * far, first, deepest]), _LEAST))  # (3, n)
+    likeness = np.maximum(np.stack([(1 - tail) * core + tail * far, first, deepest]), _LEAST)  # (3, n)
+    own, say = np.log(likeness), np.where(likeness.sum(0) > _UNLIKE_ALL * _LEAST, say, 0.0)
     every = logits.double().numpy()[told].T
     network = np.where(on_metal, np.stack([every[3], every[4], np.full(len(told), -np.inf)]), every[:3])
-    own[2, on_metal] = -np.inf  # there is one defect on the metal sublattice
     total = _log_sum(network)
     guarded = np.log((1 - _UNLIKE) * np.exp(network - total) + _UNLIKE)
     pooled = (1 - say) * guarded + say * (own - _log_sum(own))
+    pooled[2, on_metal] = -np.inf  # there is one defect on the metal sublattice
     pooled = torch.from_numpy(pooled - _log_sum(pooled) + total).T.to(logits)
     result = logits.clone()
     metal = torch.from_numpy(on_metal)
@@ -220,7 +229,7 @@ class _Expected:
     axis : ndarray
         Along which the first defect has length 1.
     scatter : ndarray of shape (6, 6)
-        Covariance of columns about their class.
+        What counts of the covariance of columns about their class.
     """
 
     whole: NDArray[np.float64]
@@ -230,15 +239,15 @@ class _Expected:
     scatter: NDArray[np.float64]
 
     @classmethod
-    def of(cls, templates: Templates, sublattice: int) -> "_Expected":
-        """Of the chalcogen sublattice, 0, or of the metal's, 1."""
+    def of(cls, templates: Templates, sublattice: int, shipped: float) -> "_Expected":
+        """Of the chalcogen sublattice, 0, or of the metal's, 1; so much of the covariance counts."""
         here = templates.common
         return cls(
             templates.whole[here, sublattice].numpy(),
             templates.first[here, sublattice].numpy(),
             templates.second[here].numpy() if sublattice == 0 else None,
             templates.axes[here, sublattice].numpy(),
-            templates.scatter[sublattice].numpy(),
+            shipped * templates.scatter[sublattice].numpy(),
         )
 
     def along(self, axis: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -391,7 +400,7 @@ def _own_axis(
     count = classes.sum(1)
     means = classes @ moments / np.maximum(count, 1e-9)[:, None]
     squares = (classes.sum(0) * moments.T) @ moments - (count * means.T) @ means
-    axis = np.linalg.solve(squares / count.sum() + _SHIPPED * expected.scatter, first)
+    axis = np.linalg.solve(squares / count.sum() + expected.scatter, first)
     return np.asarray(axis / (axis @ first))
 
 

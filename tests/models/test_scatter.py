@@ -178,3 +178,11 @@ def test_where_the_own_axis_tells_more_the_frame_has_more_of_a_say():
     quiet = both_sides(dim=1.0)
     assert quiet.say.median() == pytest.approx(0.75, abs=0.02)
     assert float(quiet.say.min()) >= 0.75
+
+
+def test_a_dopant_deeper_than_was_said_is_left_to_the_network():
+    scatter = both_sides(dim=2.2, spread=0.03)
+    logits = torch.zeros(1200, 5) + torch.tensor([0.0, 0.0, 0.0, 1.0, 6.0])
+    pooled = pool_scatter(logits, scatter)
+    assert pooled[-1, 4] - pooled[-1, 3] == pytest.approx(5.0, abs=0.2)
+    assert bool((pooled[600:-1, 3] > pooled[600:-1, 4]).all())
