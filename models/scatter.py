@@ -433,8 +433,8 @@ def _squares(at: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[int, int
     """Numbers (S,), row by row, of the squares of one lattice constant that positions (S, 2) lie in; and how
     many rows and columns of squares there are.
     """
-    cell = (at - at.min(axis=0)).astype(np.int64)
-    rows, columns = (cell.max(axis=0) + 1).tolist()
+    cell = (at - at.min(axis=0, initial=np.inf)).astype(np.int64)
+    rows, columns = (cell.max(axis=0, initial=0) + 1).tolist()
     return cell[:, 0] * columns + cell[:, 1], (rows, columns)
 
 

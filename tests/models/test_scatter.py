@@ -186,3 +186,10 @@ def test_a_dopant_deeper_than_was_said_is_left_to_the_network():
     pooled = pool_scatter(logits, scatter)
     assert pooled[-1, 4] - pooled[-1, 3] == pytest.approx(5.0, abs=0.2)
     assert bool((pooled[600:-1, 3] > pooled[600:-1, 4]).all())
+
+
+def test_a_frame_without_columns_has_no_scatter():
+    none = torch.zeros(0, dtype=torch.bool)
+    scatter = measure(torch.zeros(0, 8), none, torch.zeros(0, 2), find_templates(WSE2))
+    assert scatter.depth.shape == scatter.say.shape == (0,)
+    assert pool_scatter(torch.zeros(0, 5), scatter).shape == (0, 5)
