@@ -1,0 +1,336 @@
+"""The axis along which the defects of a sublattice stand out best in a frame, and how columns scatter on it.
+
+Found from the frame's own columns and the templates of its context
+(`docs/decisions/0091-a-frames-own-axis.md`, `0093-a-frames-own-defects.md`).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.alignment import START_RARE, STRAY, TAIL_WIDTH
+from models.calibration import USUAL_SPREAD
+from models.normalise import gaussian_matrix
+from models.templates import Templates
+
+#: Weight of the frame's own scatter in the pool, where its axis tells no more than that of the templates; the
+#: network's part of the rest falls as the square of what columns scatter less along the own axis.
+_SHARE = 0.75
+
+#: Columns of a sublattice below which a frame does not tell.
+_LEAST_COLUMNS = 100
+
+#: No spread is smaller.
+_LEAST_SPREAD = 0.02
+
+#: Standard deviations of the Gaussian windows that a centre and a spread are taken over, in lattice
+#: constants, and columns of the whole frame that are added to those of either window.
+_CENTRE_REACH, _SPREAD_REACH, _FROM_FRAME = 2.0, 3.0, 15.0
+
+#: Times that spreads and shares are found from one another, and after how many of these axes are found anew.
+_ROUNDS, _TURNS = 5, 2
+
+#: The shipped covariance counts for this part in a frame's own one, and the template of a defect for so many
+#: columns in the frame's own defect.  Where other software has filtered the frame, hardly anything is left of
+#: its scatter to make an axis of, and the shipped one counts in full.
+_SHIPPED, _SHIPPED_IF_FILTERED, _AS_TEMPLATE = 0.3, 1.0, 30.0
+
+#: Widths of whole columns, their tail, and the two defects, over the spread.
+_WIDTHS = np.array([1.0, TAIL_WIDTH, 1.0, 1.0])[:, None]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What templates expect of a sublattice, all of shape (6,).
+
+    Parameters
+    ----------
+    whole : ndarray
+        The whole column.
+    first, second : ndarray
+        Its defects, less the whole column; the metal sublattice has no second one.
+    axis : ndarray
+        Along which the first defect has length 1.
+    scatter : ndarray of shape (6, 6)
+        What counts of the covariance of columns about their class.
+    """
+
+    whole: NDArray[np.float64]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64] | None
+    axis: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, templates: Templates, sublattice: int, *, is_filtered: bool) -> "Expected":
+        """Of the chalcogen sublattice, 0, or of the metal's, 1."""
+        here, shipped = templates.common, _SHIPPED_IF_FILTERED if is_filtered else _SHIPPED
+        return cls(
+            templates.whole[here, sublattice].numpy(),
+            templates.first[here, sublattice].numpy(),
+            templates.second[here].numpy() if sublattice == 0 else None,
+            templates.axes[here, sublattice].numpy(),
+            shipped * templates.scatter[sublattice].numpy(),
+        )
+
+    def along(self, axis: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How deep columns (n, 6) lie along an axis, and where the second defect does, (2, n)."""
+        depth = moments @ axis - self.whole @ axis
+        second = np.inf if self.second is None else self.second @ axis
+        return np.stack([depth, np.full_like(depth, second)])
+
+
+@dataclass(frozen=True)
+class SublatticeColumns:
+    """Columns of one sublattice, n of them.
+
+    Parameters
+    ----------
+    moments : ndarray of shape (n, 6)
+    square : ndarray of shape (n,)
+        Number of the square that each lies in.
+    is_regular, is_quiet : ndarray of shape (n,)
+        As for `find_scatter`.
+    """
+
+    moments: NDArray[np.float64]
+    square: NDArray[np.int64]
+    is_regular: NDArray[np.bool_]
+    is_quiet: NDArray[np.bool_]
+
+
+def fit_sublattice(
+    columns: SublatticeColumns, expected: Expected, windows: tuple["Window", "Window"]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Measure how the columns of a sublattice scatter.
+
+    Parameters
+    ----------
+    columns : SublatticeColumns
+        n of them.
+    expected : Expected
+    windows : tuple of Window
+        From `windows_over`.
+
+    Returns
+    -------
+    ndarray of shape (6, n)
+        Depth, centre, spread, tail, second and say, as `models.scatter.Scatter` has them.
+    ndarray of shape (R C,) or None
+        How far whole columns scatter in each square along the templates' axis; None if the frame does not
+        tell.
+    """
+    lies = expected.along(expected.axis, columns.moments)
+    used = columns.is_regular
+    if used.sum() < _LEAST_COLUMNS:
+        untold = np.array([0.0, USUAL_SPREAD, np.nan])[:, None] + np.zeros_like(lies[0])
+        return np.stack([lies[0], *untold, lies[1], np.full_like(lies[0], _SHARE)]), None
+    square = columns.square[used]
+    by_templates, second = lies[:, used]
+    depth, first, axis = by_templates, expected.first, expected.axis
+    rare = 3 if expected.second is not None else 2
+    shares = np.array([1 - rare * START_RARE] + rare * [START_RARE])
+    centre, spread = np.zeros_like(depth), np.full_like(depth, _usual_spread(depth))
+    for turn in range(_ROUNDS):
+        joint = shares[:, None] * densities(depth - centre, spread, second)[: len(shares)]
+        parts = joint / (joint.sum(0) + STRAY)
+        middle, width = _whole_columns(depth, parts, square, windows)
+        centre, spread = middle[square], width[square]
+        shares = parts.mean(1)
+        if turn < _TURNS:
+            if turn:  # not before the axis is this frame's
+                first = _own_defect(columns, parts, axis, expected)
+            axis = _turn(lies, columns, parts, first, expected)
+            depth, second = lies[:, used]
+    usual = _whole_columns(by_templates, parts, square, windows)[1]
+    centre, spread = middle[columns.square], width[columns.square]
+    say = 1 - (1 - _SHARE) * np.minimum(1.0, spread / usual[columns.square]) ** 2
+    tail = np.full_like(spread, shares[1] / max(shares[:2].sum(), 1e-9))
+    return np.stack([lies[0], centre, spread, tail, lies[1], say]), usual
+
+
+def _turn(
+    lies: NDArray[np.float64],
+    columns: SublatticeColumns,
+    parts: NDArray[np.float64],
+    first: NDArray[np.float64],
+    expected: Expected,
+) -> NDArray[np.float64]:
+    """Measure anew, in place, how deep columns and their second defect lie, (2, n), along axes of their own:
+    one where the frame is quiet, which is returned, and one elsewhere.
+    """
+    used, axis = columns.is_regular, expected.axis
+    for group in (~columns.is_quiet, columns.is_quiet):
+        own = group[used]
+        if not own.any():
+            continue
+        learnt = own if own.sum() >= _LEAST_COLUMNS else np.ones_like(own)
+        axis = _own_axis(columns.moments[used][learnt], parts[:, learnt], first, expected)
+        lies[:, group] = expected.along(axis, columns.moments[group])
+    return axis
+
+
+def _whole_columns(
+    depth: NDArray[np.float64],
+    parts: NDArray[np.float64],
+    square: NDArray[np.int64],
+    windows: tuple["Window", "Window"],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where whole columns lie in each square, and how far they scatter there, (R C,) each.
+
+    Parameters
+    ----------
+    depth : ndarray of shape (n,)
+        Of the columns that are used.
+    parts : ndarray of shape (3 or 4, n)
+        Probability that each is a whole one, one of the tail, or a defect.
+    square : ndarray of shape (n,)
+    windows
+        What centre and spread are taken over.
+    """
+    core, far = parts[:2]
+    # In the tail columns scatter farther by a known factor.
+    weight = core + far / TAIL_WIDTH**2
+    centre = windows[0].mean(square, weight, depth * weight, 0.0)
+    squares = (depth - centre[square]) ** 2 * weight
+    whole = core + far
+    field = windows[1].mean(square, whole, squares, squares.sum() / max(whole.sum(), 1e-9))
+    return centre, np.sqrt(np.maximum(field, _LEAST_SPREAD**2))
+
+
+def _own_defect(
+    columns: SublatticeColumns,
+    parts: NDArray[np.float64],
+    axis: NDArray[np.float64],
+    expected: Expected,
+) -> NDArray[np.float64]:
+    """First defect (6,), less the whole column, as this frame shows it.
+
+    Columns that are chosen by their depth along an axis are too deep along it.  If the axis is the one that
+    tells the defect best, they are off by some of that very defect: that part is left to the template.
+
+    Parameters
+    ----------
+    columns : SublatticeColumns
+        Those that are regular are looked at, where the frame is quiet.
+    parts : ndarray of shape (3 or 4, k)
+        Probability that each regular one is a whole one, one of the tail, or a defect.
+    axis : ndarray of shape (6,)
+        From `_own_axis`.
+    expected : Expected
+    """
+    moments = columns.moments[columns.is_regular & columns.is_quiet]
+    parts = parts[:, columns.is_quiet[columns.is_regular]]
+    whole, defect = parts[0] + parts[1], parts[2]
+    if len(moments) < _LEAST_COLUMNS or not (whole.any() and defect.any()):
+        return expected.first
+    seen = defect @ moments / defect.sum() - whole @ moments / whole.sum()
+    aside = seen - (axis @ seen) * expected.first
+    return np.asarray(expected.first + aside * defect.sum() / (defect.sum() + _AS_TEMPLATE))
+
+
+def _own_axis(
+    moments: NDArray[np.float64],
+    parts: NDArray[np.float64],
+    first: NDArray[np.float64],
+    expected: Expected,
+) -> NDArray[np.float64]:
+    """Axis (6,) along which the first defect stands out best in this frame; it has length 1 along it.
+
+    Columns scatter about their classes as the frame's dose, pixels and neighbours have it.  Those of all
+    classes count: the axis shall know of columns that carbon has made as dim as a defect, and what carbon has
+    in common with one does not change it.
+
+    Parameters
+    ----------
+    moments : ndarray of shape (n, 6)
+        To learn from.
+    parts : ndarray of shape (3 or 4, n)
+        Probability that each is a whole one, one of the tail, or a defect.
+    first : ndarray of shape (6,)
+        The defect, of the templates or from `_own_defect`.
+    expected : Expected
+    """
+    classes = np.stack([parts[0] + parts[1], *parts[2:]])
+    count = classes.sum(1)
+    means = classes @ moments / np.maximum(count, 1e-9)[:, None]
+    squares = (classes.sum(0) * moments.T) @ moments - (count * means.T) @ means
+    axis = np.linalg.solve(squares / count.sum() + expected.scatter, first)
+    return np.asarray(axis / (axis @ first))
+
+
+def _usual_spread(depth: NDArray[np.float64]) -> float:
+    """Where to start from: standard deviation of the columns near the whole one."""
+    near = np.abs(depth[np.abs(depth) < 0.5])
+    return max(1.4826 * float(np.median(near)), _LEAST_SPREAD) if len(near) else 0.5
+
+
+def densities(
+    depth: NDArray[np.float64], spread: NDArray[np.float64], second: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Densities (4, n) of the whole column, its tail, the first and the second defect, at depths (n,)."""
+    centre = np.zeros((4, len(depth)))
+    centre[2], centre[3] = 1.0, second
+    narrowness = 1 / (_WIDTHS * spread)
+    distance = (depth - centre) * narrowness
+    distance *= distance
+    distance *= -0.5
+    return np.asarray(np.exp(distance, out=distance) * narrowness / math.sqrt(2 * math.pi))
+
+
+@dataclass(frozen=True)
+class Window:
+    """What local means over a frame's columns are taken with.
+
+    Parameters
+    ----------
+    along_rows, along_columns : ndarray of shape (R, R), (C, C)
+        What makes a Gaussian sum of the squares, from either side.
+    added : float
+        Weight of the sublattice's usual value, see `_FROM_FRAME`.
+    """
+
+    along_rows: NDArray[np.float64]
+    along_columns: NDArray[np.float64]
+    added: float
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], reach: float) -> "Window":
+        """Gaussian window over squares, of a standard deviation in lattice constants."""
+        rows, columns = (gaussian_matrix(edge, reach) for edge in shape)
+        return cls(rows, columns, _FROM_FRAME / (4 * np.pi * reach**2))
+
+    def mean(
+        self,
+        square: NDArray[np.int64],
+        weight: NDArray[np.float64],
+        weighed: NDArray[np.float64],
+        usual: float,
+    ) -> NDArray[np.float64]:
+        """Means in all squares, (R C,), of weights and weighed values (n,) of columns in some of them."""
+        shape = len(self.along_rows), len(self.along_columns)
+        sums = (np.bincount(square, values, math.prod(shape)) for values in (weight, weighed))
+        counted, total = (self.along_rows @ one.reshape(shape) @ self.along_columns for one in sums)
+        return np.asarray(((total + self.added * usual) / (counted + self.added)).ravel())
+
+
+def windows_over(at: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[Window, Window]]:
+    """Squares of one lattice constant over a frame, and the windows that centres and spreads are taken over.
+
+    Parameters
+    ----------
+    at : ndarray of shape (S, 2)
+        Positions of columns in lattice constants.
+
+    Returns
+    -------
+    square : ndarray of shape (S,)
+        Number of the square that each lies in, row by row.
+    windows : tuple of Window
+    """
+    cell = (at - at.min(axis=0, initial=np.inf)).astype(np.int64)
+    rows, columns = (cell.max(axis=0, initial=0) + 1).tolist()
+    windows = Window.of((rows, columns), _CENTRE_REACH), Window.of((rows, columns), _SPREAD_REACH)
+    return cell[:, 0] * columns + cell[:, 1], windows
