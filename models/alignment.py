@@ -57,7 +57,7 @@ _ROUNDS = 3
 START_RARE, _SHARE_ROUNDS = 0.05, 10
 
 #: Density of the columns that may be of no class: one in a hundred, anywhere.
-STRAY = 0.01 / (_HIGHEST - _LOWEST)
+STRAY = np.float32(0.01 / (_HIGHEST - _LOWEST))
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ def find_alignment(
         for k, side in enumerate(sides):
             if len(side) == 0:
                 continue
-            classes = Mixture(shares[k][best], max(spread[k], _BIN), defects[k], float(np.exp(log_depth)))
-            part = classes.parts(depths[k])[0]
+            scale, width = float(np.exp(log_depth)), max(spread[k], _BIN)
+            part = _parts(depths[k], shares[k][best], scale, width, defects[k])[0]
             centre[k] = (part @ side) / max(part.sum(), 1e-9)
             spread[k] = _deviation(along[k] - centre[k] @ axes[k], part)
         near = max(int(np.searchsorted(_LOG_DEPTHS, log_depth)) - _NEAR, 0)
@@ -247,9 +247,9 @@ def _densest_half(
 def _density(
     depth: NDArray[np.float64],
     scale: NDArray[np.float64] | float,
-    spread: NDArray[np.float64] | float,
+    spread: float,
     defects: tuple[float, ...],
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Densities (..., K, n) at depths (n,) of the whole column, its tail, and the defects, scaled by (...).
 
     Parameters
@@ -258,66 +258,52 @@ def _density(
         0 for the whole column, 1 for the first expected defect.
     scale : ndarray or float
         Depth of the frame's defects over the expected one.
-    spread : ndarray of shape (n,) or float
+    spread : float
         Standard deviation of a class.
     defects : tuple of float
         Expected depths of the defects.
+
+    Returns
+    -------
+    ndarray
+        float32, as exponentials take four times as long in float64.
     """
     centres = np.asarray(scale)[..., None] * np.array([0.0, 0.0, *defects])
-    width = np.array([1.0, TAIL_WIDTH, *[1.0] * len(defects)])[:, None] * spread
-    distance = (depth - centres[..., None]) / width
-    return np.asarray(np.exp(-0.5 * distance * distance) / (width * math.sqrt(2 * math.pi)))
+    narrowness = 1 / (spread * np.array([1.0, TAIL_WIDTH, *[1.0] * len(defects)])[:, None])
+    distance: NDArray[np.float32] = depth.astype(np.float32) - centres[..., None].astype(np.float32)
+    distance *= narrowness.astype(np.float32)
+    distance *= distance
+    distance *= np.float32(-0.5)
+    np.exp(distance, out=distance)
+    distance *= (narrowness / math.sqrt(2 * math.pi)).astype(np.float32)
+    return distance
 
 
 def _fit_shares(
     depth: NDArray[np.float64], spread: float, defects: tuple[float, ...], log_depths: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Shares (D, K) of the densities that fit a sublattice best, for depths (D,); log likelihoods (D,)."""
     number = np.clip(np.rint((depth - _LOWEST) / _BIN), 0, len(_BINS) - 1).astype(np.int64)
     counts = np.bincount(number, minlength=len(_BINS)).astype(np.float64)
     bins, counts = _BINS[counts > 0], counts[counts > 0]
     density = _density(bins, np.exp(log_depths), spread, defects)  # (D, K, B)
-    share = np.tile(Mixture.start(spread, defects).shares, (len(log_depths), 1))
+    share = np.full(density.shape[:2], START_RARE, np.float32)
+    share[:, 0] = 1 - START_RARE * (1 + len(defects))
+    part = (counts / max(len(depth), 1)).astype(np.float32)
     for _ in range(_SHARE_ROUNDS):
         total = np.matmul(share[:, None], density)[:, 0] + STRAY
-        share = share * np.matmul(density, (counts / total)[..., None])[..., 0] / max(len(depth), 1)
-    total = np.matmul(share[:, None], density)[:, 0] + STRAY
+        share *= np.matmul(density, (part / total)[..., None])[..., 0]
+    total = (np.matmul(share[:, None], density)[:, 0] + STRAY).astype(np.float64)
     return share, np.log(total) @ counts * min(1.0, _MOST_EFFECTIVE / max(len(depth), 1))
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """How the columns of a sublattice lie along its axis: whole ones, their tail, defects, and strays.
-
-    Parameters
-    ----------
-    shares : ndarray of shape (K,)
-        Of whole columns, of their tail, and of each defect.
-    spread : float or ndarray of shape (n,)
-        Standard deviation of a class, for all columns or for each.
-    defects : tuple of float
-        Expected depths of the defects.
-    scale : float
-        Depth of the frame's defects over the expected one.
-    """
-
-    shares: NDArray[np.float64]
-    spread: NDArray[np.float64] | float
-    defects: tuple[float, ...]
-    scale: float = 1.0
-
-    @classmethod
-    def start(cls, spread: NDArray[np.float64] | float, defects: tuple[float, ...]) -> "Mixture":
-        """Mostly whole columns."""
-        shares = np.full(2 + len(defects), START_RARE)
-        shares[0] = 1 - START_RARE * (1 + len(defects))
-        return cls(shares, spread, defects)
-
-    def density(self, depth: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Densities (K, n) at the depths of columns (n,)."""
-        return _density(depth, self.scale, self.spread, self.defects)
-
-    def parts(self, depth: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probability (K, n) that each column is of each kind; what is left is for strays."""
-        joint = self.shares[:, None] * self.density(depth)
-        return np.asarray(joint / (joint.sum(0) + STRAY))
+def _parts(
+    depth: NDArray[np.float64],
+    share: NDArray[np.float32],
+    scale: float,
+    spread: float,
+    defects: tuple[float, ...],
+) -> NDArray[np.float64]:
+    """Probability (K, n) that each column is of each kind of `_density`; what is left is for strays."""
+    joint = _density(depth, scale, spread, defects) * share[:, None]
+    return np.asarray(joint / (joint.sum(0) + STRAY), np.float64)

@@ -38,17 +38,17 @@ def find_quiet(moments: Tensor, is_metal: Tensor, at: Tensor, templates: Templat
         Of the context.
     """
     on_metal = is_metal.numpy()
-    counts = np.bincount(on_metal, minlength=2)
-    if counts.min() < _LEAST_LEFT:
+    if _fewer(on_metal) < _LEAST_LEFT:
         return torch.ones_like(is_metal)
     axes = templates.axes[templates.common].numpy()
-    along = moments.double().numpy() @ axes.T  # (S, 2)
-    size = np.empty(len(along))
+    along = axes @ moments.double().numpy().T  # (2, S)
+    size = np.empty(len(on_metal))
     for k in (0, 1):
-        own = on_metal == bool(k)
-        away = np.abs(along[own, k] - np.median(along[own, k]))
+        own = np.flatnonzero(on_metal == bool(k))
+        away = along[k, own]
+        away = np.abs(away - np.median(away))
         size[own] = away / max(float(np.median(away)), 1e-12)
-    tile, tiles = _tiles(at.double().numpy())
+    tile, tiles = _tiles(at.T.double().contiguous().numpy())
     number = np.bincount(tile, minlength=tiles)
     order = np.argsort(tile + size / (1 + size))  # by tile, and by size within
     held = number > 0
@@ -59,14 +59,21 @@ def find_quiet(moments: Tensor, is_metal: Tensor, at: Tensor, templates: Templat
     is_calm = np.zeros(tiles, dtype=np.bool_)
     is_calm[held] = median <= _LOUD * median[ranked[better]]
     is_quiet = is_calm[tile]
-    if np.bincount(on_metal[is_quiet], minlength=2).min() < _LEAST_LEFT:
+    if _fewer(on_metal[is_quiet]) < _LEAST_LEFT:
         return torch.ones_like(is_metal)
     return torch.from_numpy(is_quiet)
 
 
+def _fewer(on_metal: NDArray[np.bool_]) -> int:
+    """Columns of the sublattice that has fewer of them."""
+    metals = int(np.count_nonzero(on_metal))
+    return min(metals, len(on_metal) - metals)
+
+
 def _tiles(at: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
-    """Number of the tile that each position (S, 2) lies in, and how many tiles there are."""
-    low, high = at.min(axis=0), at.max(axis=0)
-    rows, columns = np.maximum(np.rint((high - low) / _TILE), 1).astype(int).tolist()
-    place = ((at - low) / np.maximum(high - low, 1e-9) * (rows, columns)).astype(np.int64)
-    return np.minimum(place[:, 0], rows - 1) * columns + np.minimum(place[:, 1], columns - 1), rows * columns
+    """Number of the tile that each position (2, S) lies in, and how many tiles there are."""
+    low, high = at.min(axis=1), at.max(axis=1)
+    shape = np.maximum(np.rint((high - low) / _TILE), 1).astype(np.int64)
+    per_length = shape / np.maximum(high - low, 1e-9)
+    row, column = np.minimum(((at - low[:, None]) * per_length[:, None]).astype(np.int64), shape[:, None] - 1)
+    return row * shape[1] + column, int(shape.prod())

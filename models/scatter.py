@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.calibration import USUAL_SPREAD
 from models.encoding import MOMENTS
-from models.own_axis import Expected, SublatticeColumns, densities, fit_sublattice, windows_over
+from models.own_axis import Expected, densities, fit_sublattice, group_columns, windows_over
 from models.templates import Templates
 
 #: Part of the columns that may be unlike any that a network has learnt from: it has no surer a say than that.
@@ -94,14 +94,13 @@ def find_scatter(
     is_filtered : bool
         Whether the frame was denoised, or what lies between the lattice's spots was taken out.
     """
-    moments = contrast[:, :MOMENTS].double().numpy()
+    moments = contrast[:, :MOMENTS].T.double().contiguous().numpy()
     on_metal = (contrast[:, MOMENTS] > 0.5).numpy()
     regular, quiet = is_regular.numpy(), is_quiet.numpy()
-    square, windows = windows_over(at.double().numpy())
-    found, noise = np.empty((6, len(moments))), np.full(len(moments), USUAL_SPREAD)
+    square, windows = windows_over(at.T.double().contiguous().numpy())
+    found, noise = np.empty((6, len(square))), np.full(len(square), USUAL_SPREAD)
     for k in (0, 1):
-        mine = np.flatnonzero(on_metal == bool(k))
-        columns = SublatticeColumns(moments[mine], square[mine], regular[mine], quiet[mine])
+        mine, columns = group_columns(np.flatnonzero(on_metal == bool(k)), moments, square, regular, quiet)
         fitted, usual = fit_sublattice(columns, Expected.of(templates, k, is_filtered=is_filtered), windows)
         found[:, mine] = fitted
         if k == 0 and usual is not None:
@@ -127,9 +126,8 @@ def pool_scatter(logits: Tensor, scatter: Scatter) -> Tensor:
     -------
     Tensor of shape (S, 5)
     """
-    told = (~scatter.tail.isnan()).nonzero()[:, 0].numpy()
     depth, centre, spread, tail, second, say = (
-        values.double().numpy()[told]
+        values.numpy()
         for values in (
             scatter.depth,
             scatter.centre,
@@ -139,23 +137,22 @@ def pool_scatter(logits: Tensor, scatter: Scatter) -> Tensor:
             scatter.say,
         )
     )
-    on_metal = np.isinf(second)
+    on_metal, is_told = np.isinf(second), ~np.isnan(tail)
     core, far, first, deepest = densities(depth - centre, spread, second)
-    likeness = np.maximum(np.stack([(1 - tail) * core + tail * far, first, deepest]), _LEAST)  # (3, n)
+    likeness = np.maximum(np.stack([(1 - tail) * core + tail * far, first, deepest]), _LEAST)  # (3, S)
     own, say = np.log(likeness), np.where(likeness.sum(0) > _UNLIKE_ALL * _LEAST, say, 0.0)
-    every = logits.double().numpy()[told].T
-    network = np.where(on_metal, np.stack([every[3], every[4], np.full(len(told), -np.inf)]), every[:3])
+    every = logits.T.float().clone(memory_format=torch.contiguous_format).numpy()
+    network = every[:3].copy()
+    np.copyto(network[:2], every[3:], where=on_metal)
+    np.copyto(network[2], -np.inf, where=on_metal)
     total = _log_sum(network)
     guarded = np.log((1 - _UNLIKE) * np.exp(network - total) + _UNLIKE)
     pooled = (1 - say) * guarded + say * (own - _log_sum(own))
     pooled[2, on_metal] = -np.inf  # there is one defect on the metal sublattice
-    pooled = torch.from_numpy(pooled - _log_sum(pooled) + total).T.to(logits)
-    result = logits.clone()
-    metal = torch.from_numpy(on_metal)
-    places = torch.from_numpy(told)
-    result[places[~metal], :3] = pooled[~metal]
-    result[places[metal], 3:] = pooled[metal, :2]
-    return result
+    pooled += total - _log_sum(pooled)
+    np.copyto(every[:3], pooled, where=is_told & ~on_metal)
+    np.copyto(every[3:], pooled[:2], where=is_told & on_metal)
+    return torch.from_numpy(every).T.contiguous().to(logits)
 
 
 def find_beyond(scatter: Scatter, *, is_doped: bool) -> Tensor:
@@ -187,7 +184,7 @@ def find_between(scatter: Scatter) -> Tensor:
     return between
 
 
-def _log_sum(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log_sum(logs: NDArray[np.floating]) -> NDArray[np.floating]:
     """Logarithm (n,) of the sum of what logarithms (K, n) stand for."""
     highest = logs.max(axis=0)
     return np.asarray(highest + np.log(np.exp(logs - highest).sum(axis=0)))
