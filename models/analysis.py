@@ -197,9 +197,6 @@ def _analyse(
     reading = read_columns(
         pixels, analyser.device, with_borders=mended.is_laid, lattice=lattice, helper=helper
     )
-    grains = reading.grains
-    weighed = helper.start(lambda: weigh_contexts(grains, context, is_doped=is_doped))
-    unread = helper.start(lambda: reading.unread)
     result = classify_columns(
         reading,
         context,
@@ -209,6 +206,9 @@ def _analyse(
         shown=shown,
         helper=helper,
     )
+    grains = reading.grains  # by now they know what they say under the declared context
+    weighed = helper.start(lambda: weigh_contexts(grains, context, is_doped=is_doped))
+    unread = helper.start(lambda: reading.unread)
     scale = _scale(result, settled)
     columns = _columns(result, scale.pixel_size_angstrom)
     found = _concentrations(columns, result, is_doped)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from models.columns import Maxima
-from models.frames import sample_bilinear
+from models.frames import add_rows, sample_bilinear
 from models.indexing import Indexed
 from models.scale import lattice_constant_px
 
@@ -221,7 +221,7 @@ def _shared(aside: Tensor, row: Tensor, basis: Tensor) -> float:
     pairs = float((count * (count - 1)).sum())
     if pairs < LEAST_COLUMNS**2:
         return 0.0
-    sums = torch.stack([torch.bincount(place, values.double()) for values in kept.T], dim=1)
+    sums = add_rows(kept.new_zeros(len(count), 2).double(), place, kept.double())
     common = (sums.square().sum() - kept.double().square().sum()) / (2 * pairs)
     return math.sqrt(max(float(common), 0.0)) / period
 
@@ -278,12 +278,12 @@ def _predict(region: Indexed, maxima: Maxima, grid: _IndexGrid) -> tuple[Tensor,
     period = lattice_constant_px(basis)
     residual = torch.where(occupied, measured - mean, 0.0)
     weight = occupied.float()
-    smooth = torch.zeros_like(residual)
+    smooth, density = torch.zeros_like(residual), weight
     for _ in range(3):  # the first pass flattens gradients, the second mends that, the third drops outliers
-        smooth = smooth + _local_mean((residual - smooth) * weight, weight)
+        aside, density = _local_mean((residual - smooth) * weight, weight)
+        smooth = smooth + aside
         near = (residual - smooth).square_().sum(0) < (_MATCH * period) ** 2
         weight = (occupied & near).float()
-    density = _blur(weight[None])[0]
     return basis, mean + smooth, torch.where(occupied & near, member, -1), density > 0.1
 
 
@@ -347,10 +347,10 @@ def _blur(channels: Tensor) -> Tensor:
     return channels
 
 
-def _local_mean(weighted: Tensor, weight: Tensor) -> Tensor:
-    """Local mean of channels (C, H, W) that already carry their weight (H, W)."""
+def _local_mean(weighted: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Local mean of channels (C, H, W) that already carry their weight (H, W); and local weight, (H, W)."""
     blurred = _blur(torch.cat([weighted, weight[None]]))
-    return blurred[:-1] / blurred[-1:].clamp(min=1e-3)
+    return blurred[:-1] / blurred[-1:].clamp(min=1e-3), blurred[-1]
 
 
 def _colour_levels(brightness: Tensor, inside: Tensor, colour: Tensor, times: int) -> Tensor:
@@ -377,16 +377,18 @@ def _is_enclosed(seen: Tensor, empty: Tensor, colour: Tensor) -> Tensor:
 
 
 def _around(seen: Tensor, steps: tuple[tuple[int, int], ...]) -> Tensor:
-    """How many of the cells so many steps away are seen, shape (H, W)."""
+    """How many of the cells so many steps away are seen, shape (..., H, W)."""
     number = torch.zeros(seen.shape, dtype=torch.int8, device=seen.device)
     for step in steps:
-        number += torch.roll(seen, step, dims=(0, 1))
+        number += torch.roll(seen, step, dims=(-2, -1))
     return number
 
 
 def _part_around(site: Tensor, possible: Tensor) -> Tensor:
     """Part of the possible sites within 1.2 lattice constants of a site that are columns, shape (H, W)."""
-    return _around(site, _AROUND) / _around(possible, _AROUND).clamp(min=1)
+    columns, sites = _around(torch.stack([site, possible]), _AROUND)
+    part: Tensor = columns / sites.clamp(min=1)
+    return part
 
 
 def _is_inside(positions: Tensor, shape: torch.Size, margin: float = 0.0) -> Tensor:
@@ -409,7 +411,7 @@ def _first_is_brighter(level: Tensor, empty: Tensor, valid: Tensor) -> Tensor:
     both = torch.bincount((2 * empty + (own > 0))[valid], minlength=6).reshape(3, 2).amin(1).tolist()
     asked = [colour for colour in range(3) if both[colour] >= LEAST_COLUMNS]  # elsewhere there is one sign
     for _ in range(_WIDE if asked else 0):
-        difference = _local_mean((difference * valid)[None], valid.float())[0]
+        difference = _local_mean((difference * valid)[None], valid.float())[0][0]
     for colour in asked:
         here = valid & (empty == colour)
         is_first = torch.where(_islands(own, here), 1, is_first)

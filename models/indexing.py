@@ -511,14 +511,12 @@ def _integrate(
     phase: NDArray[np.float32], visited: NDArray[np.int32], parent: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Sum wrapped phase differences down a tree by pointer doubling; one row a visited tile, root first."""
-    above = np.zeros(len(phase), dtype=np.int64)
-    above[visited[0]] = visited[0]
-    above[visited[1:]] = parent[visited[1:]]
-    jump = np.zeros_like(phase)
-    step = phase[visited] - phase[above[visited]]
-    jump[visited] = np.round(step)
-    while True:
-        if (above[visited] == visited[0]).all():
-            return phase[visited] - jump[visited]
-        jump[visited] += jump[above[visited]]
-        above[visited] = above[above[visited]]
+    rank = np.zeros(len(phase), dtype=np.int64)
+    rank[visited] = np.arange(len(visited))
+    above = np.concatenate([[0], rank[parent[visited[1:]]]])
+    own = phase[visited]
+    jump = np.round(own - own[above])
+    while above.any():
+        jump += jump[above]
+        above = above[above]
+    return np.asarray(own - jump)
