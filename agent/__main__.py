@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from drivers.contract.errors import InputError
+from drivers.interrupts import hearing_stops
 
 #: Subcommands, each with its one-line help and the module that declares and runs it.  A module is
 #: imported only when its subcommand is called, so that `columnist --help` is instant.
@@ -80,14 +80,14 @@ def _add(subparsers: Any, name: str, summary: str) -> argparse.ArgumentParser:
     return parser
 
 
+# Asked to stop, stop as on Ctrl-C: worker processes are ended and what is finished is kept.
+@hearing_stops()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `columnist`; returns the exit status: 0 done, 1 a check failed, 2 unusable input."""
     words = list(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else None
     inner = NESTED.get(command or "", {})
     nested = words[1] if len(words) > 1 and words[1] in inner else None
-    # Asked to stop, stop as on Ctrl-C: worker processes are ended and what is finished is kept.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         arguments = build_parser(command, nested).parse_args(words)
         module = inner[arguments.nested][1] if inner else COMMANDS[arguments.command][1]

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Analyse all files; 0 if all succeeded, 1 if some did, 2 if none did."""
+    """Analyse all files; 0 if all succeeded, 1 if some did, 2 if none did.
+
+    Interrupted, it tells what is done before it passes that on.
+    """
     config = read_config(arguments.config) if arguments.config else {}
     options = {field: getattr(arguments, field) for field in FIELDS}
     given = [facts_given(options, "command line")]
@@ -78,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         given.append(facts_given(config["context"], str(arguments.config)))
     settings = dict(config.get("analysis", {}))
     found = find_files(arguments.files)
-    names = ResultNames(found.paths, arguments.out, joint=len(found.paths) + len(found.failed) > 1)
+    is_joint = len(found.paths) + len(found.failed) > 1
+    names = ResultNames(found.paths, arguments.out, joint=is_joint)
     if found.own:
         _say(f"left out {found.own} pictures and maps of earlier runs")
     for failure in found.failed:
@@ -90,19 +94,29 @@ def run(arguments: argparse.Namespace) -> int:
     )
     made = not arguments.out.exists()
     make_folder(arguments.out)
+    done: list[Done] = []
+    failed = list(found.failed)
+    cut_short: KeyboardInterrupt | None = None
     try:
-        done, failed = _analyse_all(found.paths, names, given, analyser, arguments)
+        for outcome in _outcomes(found.paths, names, given, analyser, arguments):
+            if isinstance(outcome, Done):
+                done.append(outcome)
+            else:
+                failed.append(outcome)
+    except KeyboardInterrupt as stop:
+        cut_short = stop
     finally:
         if made and not any(arguments.out.iterdir()):
             arguments.out.rmdir()
-    failed = found.failed + failed
-    if len(done) + len(failed) > 1 and done and not arguments.tables_only:
+    if (is_joint or len(done) + len(failed) > 1) and done and not arguments.tables_only:
         try:
-            _write_report(done, failed, arguments.out)
+            _write_report(done, failed, arguments.out, is_cut_short=cut_short is not None)
         except OSError as error:
             failed.append(Failed(arguments.out / JOINT_REPORT, "", f"cannot be written: {error}"))
             _say(_named(failed[-1]))
-    _tell(done, failed, arguments)
+    _tell(done, failed, arguments, is_cut_short=cut_short is not None)
+    if cut_short is not None:
+        raise cut_short
     return 0 if not failed else 1 if done else 2
 
 
@@ -143,13 +157,13 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
     return tree
 
 
-def _analyse_all(
+def _outcomes(
     paths: Sequence[Path],
     names: ResultNames,
     given: Sequence[Facts],
     analyser: Analyser,
     arguments: argparse.Namespace,
-) -> tuple[list[Done], list[Failed]]:
+) -> Iterator[Done | Failed]:
     """Analyse file by file below a progress bar."""
     bar = Progress(
         TextColumn("{task.description}", markup=False),
@@ -159,8 +173,6 @@ def _analyse_all(
         console=Console(stderr=True),
         transient=True,
     )
-    done: list[Done] = []
-    failed: list[Failed] = []
     with bar:
         task = bar.add_task("", total=len(paths))
         for path in paths:
@@ -173,13 +185,10 @@ def _analyse_all(
                 with_pictures=not arguments.tables_only,
                 on_step=lambda step: bar.update(task, description=step),
             ):
-                if isinstance(outcome, Done):
-                    done.append(outcome)
-                else:
-                    failed.append(outcome)
+                if isinstance(outcome, Failed):
                     _say(_named(outcome), bar.console)
+                yield outcome
             bar.advance(task)
-    return done, failed
 
 
 def _say(line: str, console: Console | None = None) -> None:
@@ -195,7 +204,7 @@ def _named(outcome: Failed) -> str:
     return outcome.error if outcome.error.startswith(shown(outcome.file)) else f"{name}: {outcome.error}"
 
 
-def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path) -> None:
+def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path, *, is_cut_short: bool) -> None:
     """Write one page on all images."""
     with_pictures = len(done) <= _MOST_PICTURES
     images = [
@@ -209,15 +218,20 @@ def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path) -> 
         for one in done
     ]
     failures = [Failure(f"{shown(one.file)} {one.label}".strip(), one.error) for one in failed]
-    page = report_html(f"{len(done)} images", images, failures)
+    title = f"{len(done)} image{'' if len(done) == 1 else 's'}" + (", cut short" if is_cut_short else "")
+    page = report_html(title, images, failures)
     write_all(out, {"report": (JOINT_REPORT, page.encode())})
 
 
-def _tell(done: Sequence[Done], failed: Sequence[Failed], arguments: argparse.Namespace) -> None:
+def _tell(
+    done: Sequence[Done], failed: Sequence[Failed], arguments: argparse.Namespace, *, is_cut_short: bool
+) -> None:
     """Print JSON, or a table and where the results lie."""
     if arguments.json:
         failures = [{"file": shown(one.file), "label": one.label, "error": one.error} for one in failed]
-        print(json.dumps({"images": [describe(one) for one in done], "failures": failures}, indent=1))
+        images = [describe(one) for one in done]
+        told = {"images": images, "failures": failures, "is_cut_short": is_cut_short}
+        print(json.dumps(told, indent=1))
         return
     if not done:
         return

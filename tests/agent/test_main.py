@@ -1,5 +1,7 @@
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -161,3 +163,23 @@ def test_bad_input_is_answered_in_one_line_and_writes_nothing(words, told, tmp_p
     assert told in message
     assert "Traceback" not in message
     assert not out.exists()
+
+
+class Dropped:
+    """Is asked to stop while Python drops it, where what is raised is lost."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_stop_that_python_drops_is_heard_all_the_same(monkeypatch, capsys):
+    def run(arguments):
+        Dropped()
+        time.sleep(5)
+        return 0
+
+    monkeypatch.setattr("agent.commands.doctor.run", run)
+    before = sys.unraisablehook
+    assert main(["doctor"]) == 130
+    assert "interrupted; what was finished is kept" in capsys.readouterr().err
+    assert sys.unraisablehook is before

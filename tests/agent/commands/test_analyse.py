@@ -10,6 +10,7 @@ import pytest
 from rsciio.hspy import file_writer
 
 from agent.__main__ import main
+from agent.results.runs import analyse_file
 from drivers.contract.context import MAADF, Context, Specimen
 from sim_microscope.crystal import DefectConcentrations
 from sim_microscope.imaging import Acquisition
@@ -57,6 +58,27 @@ def test_a_bad_file_does_not_stop_the_rest_of_a_folder(image, tmp_path, capsys):
     assert [Path(one["file"]).name for one in report["images"]] == ["b.npy"]
     assert [Path(one["file"]).name for one in report["failures"]] == ["a.npy"]
     assert sorted(path.name for path in out.iterdir()) == ["b.csv", "b.nxs"]
+
+
+def test_interrupted_what_is_done_is_told_and_in_the_report(image, tmp_path, capsys, monkeypatch):
+    folder, out = tmp_path / "in", tmp_path / "maps"
+    folder.mkdir()
+    for name in ("a", "b"):
+        np.save(folder / f"{name}.npy", image)
+
+    def interrupted(path, *words, **options):
+        if path.stem == "b":
+            raise KeyboardInterrupt
+        return analyse_file(path, *words, **options)
+
+    monkeypatch.setattr("agent.commands.analyse.analyse_file", interrupted)
+    assert main(["analyse", str(folder), *CONTEXT, "--out", str(out), "--json"]) == 130
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert [Path(one["file"]).name for one in report["images"]] == ["a.npy"]
+    assert report["is_cut_short"]
+    assert "what was finished is kept" in captured.err
+    assert "1 image, cut short" in (out / "report.html").read_text()
 
 
 def test_a_frame_of_a_series_that_holds_nothing_is_a_failure_and_told(image, tmp_path, capsys):
