@@ -56,5 +56,6 @@ fuzz: setup
 load: setup
 	$(BIN)/columnist bench load --json
 
+# Recorded sessions (out/sessions) stay.
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out/demo out/validate-physics
