@@ -48,18 +48,13 @@ class OrderBook:
         self._session, self._must_be_named = session, must_be_named
         self._ids: set[str] = set()
 
-    def take(self, text: bytes) -> tuple[bytes, str]:
+    def take(self, order: dict[str, Any]) -> tuple[bytes, str]:
         """Return the order itself, and what speaks against it, if anything does."""
-        try:
-            tree = json.loads(text)
-        except (ValueError, RecursionError):
-            return text, ""
-        if not isinstance(tree, dict):
-            return text, ""
-        session, key = tree.pop("session", None), tree.pop("id", None)
+        rest = {name: value for name, value in order.items() if name not in ("session", "id")}
+        session, key = order.get("session"), order.get("id")
         if session is None and key is None and not self._must_be_named:
-            return text, ""
-        return json.dumps(tree).encode(), self._objection(session, key)
+            return json.dumps(rest).encode(), ""
+        return json.dumps(rest).encode(), self._objection(session, key)
 
     def _objection(self, session: object, key: object) -> str:
         if (session is not None or self._must_be_named) and session != self._session:
@@ -111,15 +106,25 @@ async def take_orders(
             await socket.send_multipart([identity, *delimiter, json.dumps(answer).encode()], zmq.NOBLOCK)
 
 
+def _tree(text: bytes) -> dict[str, Any] | None:
+    """Read a message as a JSON object; None if it is none."""
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return tree if isinstance(tree, dict) else None
+
+
 async def _answer(
     text: bytes, ask: Ask, look: Callable[[], State], clock: Callable[[], float], book: OrderBook
 ) -> dict[str, Any]:
     """Answer one message."""
     if len(text) > MAX_ORDER_BYTES:
         return {"ok": False, "problem": f"expected at most {MAX_ORDER_BYTES} bytes, found {len(text)}"}
-    if text.strip() == b'{"kind": "status"}' or text.strip() == b'{"kind":"status"}':
+    tree = _tree(text)
+    if tree is not None and tree.get("kind") == "status" and tree.keys() <= {"kind", "session", "id"}:
         return {"ok": True, **describe(look())}
-    text, objection = book.take(text)
+    text, objection = (text, "") if tree is None else book.take(tree)
     if objection:
         return {"ok": False, "problem": objection}
     try:

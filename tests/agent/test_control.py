@@ -82,6 +82,27 @@ async def test_the_status_asks_nobody():
     assert answer["frames"]["seen"] == 0
 
 
+STATUS = {
+    "spaces": b'{ "kind" : "status" }',
+    "no spaces": b'{"kind":"status"}',
+    "lines": b'{\n"kind":\n"status"\n}\n',
+    "named": b'{"id": "0123456789abcdef", "kind": "status", "session": "s1"}',
+}
+
+
+@pytest.mark.parametrize("text", STATUS.values(), ids=STATUS)
+async def test_the_status_is_known_however_it_is_written(text):
+    async with agent(State(), nobody_asks) as address:
+
+        def talk():
+            with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+                socket.connect(address)
+                socket.send(text)
+                return json.loads(socket.recv())
+
+        assert (await asyncio.to_thread(talk))["ok"]
+
+
 BAD = {
     "no order": b'{"kind": "dance"}',
     "no JSON": b"\xff\xfe{",
@@ -129,22 +150,22 @@ UNFIT = {
 
 @pytest.mark.parametrize(("order", "complaint"), UNFIT.values(), ids=UNFIT)
 def test_an_order_is_refused(order, complaint):
-    _, objection = OrderBook("s1", must_be_named=True).take(json.dumps(order).encode())
+    _, objection = OrderBook("s1", must_be_named=True).take(order)
     assert complaint in objection
 
 
 def test_an_order_is_taken_once():
     book = OrderBook("s1", must_be_named=True)
-    assert book.take(json.dumps(STOP).encode()) == (b'{"kind": "stop"}', "")
-    assert "given before" in book.take(json.dumps(STOP).encode())[1]
+    assert book.take(STOP) == (b'{"kind": "stop"}', "")
+    assert "given before" in book.take(STOP)[1]
 
 
 def test_without_keys_an_order_need_not_be_named_but_what_it_names_counts():
     book = OrderBook("s1")
-    assert book.take(b'{"kind": "stop"}') == (b'{"kind": "stop"}', "")
-    assert "found one for 's2'" in book.take(b'{"kind": "stop", "session": "s2"}')[1]
-    assert book.take(json.dumps(STOP).encode())[1] == ""
-    assert "given before" in book.take(json.dumps(STOP).encode())[1]
+    assert book.take({"kind": "stop"}) == (b'{"kind": "stop"}', "")
+    assert "found one for 's2'" in book.take({"kind": "stop", "session": "s2"})[1]
+    assert book.take(STOP)[1] == ""
+    assert "given before" in book.take(STOP)[1]
 
 
 async def test_an_agent_that_does_not_answer_in_time_ends_the_order_and_not_the_socket(monkeypatch):
