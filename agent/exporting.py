@@ -12,7 +12,7 @@ from agent.events import AnalysisFailed, FrameMapped, SessionEnding, SessionOpen
 from agent.recording import MappedFrame, RecordedEntry, Recording
 from agent.results.course import CoursePoint, course_csv, course_png
 from agent.results.flagged import flagged_maps
-from agent.results.names import ENDINGS, own_others
+from agent.results.names import ENDINGS, SUMMARY, check_results_of, own_others
 from agent.results.nexus import nexus_bytes
 from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import Failure, ReportImage, SessionStory, report_html
@@ -125,11 +125,14 @@ def export(
 
     Raises
     ------
+    InputError
+        If the folder holds results of anything else.
     DamagedSessionError
         If the session is damaged before `stop`, beyond what `skip_lost` allows.
     OSError
         If the results cannot be written.
     """
+    check_results_of(out, recording.name)
     out.mkdir(parents=True, exist_ok=True)
     story = _read_story(recording, stop)
     total = len(story.points)
@@ -220,7 +223,7 @@ def _export_course(
     files = {
         "report": ("report.html", page.encode()),
         "course": ("maps.csv", course_csv(story.points).encode()),
-        "summary": ("summary.json", (json.dumps(summary, indent=1) + "\n").encode()),
+        "summary": (SUMMARY, (json.dumps(summary, indent=1) + "\n").encode()),
     }
     return summary, write_all(out, files)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.commands.options import make_folder
-from agent.results.names import JOINT_REPORT, ResultNames
+from agent.results.names import JOINT_REPORT, ResultNames, check_results_of
 from agent.results.report import Failure, ReportImage, report_html
 from agent.results.runs import Done, Failed, analyse_file, describe, find_files, write_all
 from agent.settings import Settings
@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     if config.get("context"):
         given.append(facts_given(config["context"], str(arguments.config)))
     settings = dict(config.get("analysis", {}))
+    check_results_of(arguments.out, None)
     found = find_files(arguments.files)
     is_joint = len(found.paths) + len(found.failed) > 1
     names = ResultNames(found.paths, arguments.out, joint=is_joint)

@@ -1,5 +1,6 @@
 """Names of what is written for each image, and of what a folder holds that we wrote."""
 
+import json
 import os
 import re
 from collections import Counter
@@ -20,6 +21,9 @@ ENDINGS = {
 
 #: The page on all images of a run.
 JOINT_REPORT = "report.html"
+
+#: The figures of a session that was exported.
+SUMMARY = "summary.json"
 
 #: How what we wrote says so, within the first bytes: a PNG, a report, and the table beside a map.
 _MARKS = {
@@ -131,3 +135,40 @@ def own_others(out: Path, stem: str, kinds: Container[str]) -> list[str]:
     """Names of what an earlier run wrote for an image besides these kinds, which are now written anew."""
     others = [stem + ending for kind, ending in ENDINGS.items() if kind not in kinds]
     return [name for name in others if is_own(out / name)]
+
+
+def check_results_of(out: Path, session: str | None) -> None:
+    """See to it that a folder holds no results of anything else, for nobody could tell them apart.
+
+    Parameters
+    ----------
+    out : Path
+        Need not exist.
+    session : str or None
+        Whose results are to be written; None for those of micrograph files.
+
+    Raises
+    ------
+    InputError
+        If the folder holds the summary of another session, or, for a session, what is none or a report of
+        micrograph files.
+    """
+    remedy = "name another folder with --out, or empty this one"
+    if (out / SUMMARY).is_file():
+        found = _session_of(out / SUMMARY)
+        if found is None and session is not None:
+            raise InputError(f"{out / SUMMARY} is of no session and would be written over; {remedy}")
+        if found != session:
+            raise InputError(f"{out} holds results of the session {found}; {remedy}")
+    elif session is not None and any(is_own(path) for path in out.glob("*.html")):
+        raise InputError(f"{out} holds results of micrograph files; {remedy}")
+
+
+def _session_of(summary: Path) -> str | None:
+    """Name of the session that a summary is of; None if it is none of ours."""
+    try:
+        tree = json.loads(summary.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    name = tree.get("session") if isinstance(tree, dict) else None
+    return name if isinstance(name, str) else None

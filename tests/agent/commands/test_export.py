@@ -92,3 +92,23 @@ def test_of_a_damaged_session_what_is_whole_is_exported(recorded, tmp_path, caps
 def test_a_session_is_not_exported_into_itself(recorded, capsys):
     assert main(["export", str(recorded), "--out", str(recorded)]) == 2
     assert "is a session itself" in capsys.readouterr().err
+
+
+def test_results_of_two_sessions_or_of_files_are_not_mixed(recorded, tmp_path, capsys):
+    out = tmp_path / "results"
+    words = ["export", str(recorded), "--out", str(out), "--pictures", "0"]
+    assert main(words) == 0
+    assert main(words) == 0, "the same session may be exported again"
+    before = sorted(out.iterdir())
+    assert main(["analyse", "frame.npy", "--out", str(out)]) == 2
+    assert f"holds results of the session {recorded.name}" in capsys.readouterr().err
+    (out / "summary.json").write_text('{"session": "another"}')
+    assert main(words) == 2
+    assert f"{out} holds results of the session another; name another folder" in capsys.readouterr().err
+    (out / "summary.json").write_text("[1]")
+    assert main(words) == 2
+    assert "is of no session and would be written over" in capsys.readouterr().err
+    assert sorted(out.iterdir()) == before
+    (out / "summary.json").unlink()
+    assert main(words) == 2
+    assert f"{out} holds results of micrograph files" in capsys.readouterr().err
