@@ -39,7 +39,7 @@ COMMANDS = {
     "serve": ("serve a recording or a folder as an instrument", "drivers.commands.serve"),
     "keys": ("make and list the keys of those who may listen or command", "drivers.commands.keys"),
     "faults": ("put a link that fails between a bridge and its clients", "drivers.commands.faults"),
-    "bench": ("measure speed", "agent.commands.bench"),
+    "bench": ("measure speed, accuracy and endurance", "agent.commands.bench"),
 }
 
 #: Subcommands of subcommands, where a command has more than one module.

@@ -6,7 +6,7 @@ components of their pixels), in five folds, so that each column is judged by lab
 components and threshold are then chosen to look best.  How much of that is the micrograph's own says a second
 one: fitted to the moments of the columns of the same detector's other micrographs, its threshold chosen to
 look best.  Nothing of this is kept or used; another classifier may do better.  Where two detectors recorded
-one scan, `benchmarks.other_detector` asks the other of the columns that map and labels disagree over.
+one scan, `benchmarks.rig.other_detector` asks the other of the columns that map and labels disagree over.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from agent.results.labelled import LabelledImage, find_labelled
-from benchmarks.other_detector import disagreements
+from benchmarks.rig.other_detector import disagreements
 from drivers.files import read_micrographs
 from models.analysis import load_analyser
 from models.frames import blur, sample_bilinear, standardise

@@ -26,10 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
     words = [word for word in arguments.more if word != "--json"]
     as_json = arguments.json or "--json" in arguments.more
-    main = runpy.run_path(str(_FOLDER / f"{arguments.name}.py"))["main"]
+    benchmark = runpy.run_path(str(_FOLDER / f"{arguments.name}.py"))
+    main = benchmark["main"]
     if not words:
         return int(main(as_json))
     if "words" not in inspect.signature(main).parameters:
+        if words[0] in ("-h", "--help"):
+            print(benchmark["__doc__"].strip())
+            return 0
         raise InputError(f"the benchmark {arguments.name} takes no options, found {' '.join(words)}")
     return int(main(as_json, tuple(words)))
 
