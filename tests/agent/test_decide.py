@@ -118,6 +118,7 @@ def test_a_frame_that_cannot_be_mapped_is_rejected_and_the_next_is_taken(make, l
     _, actions = make.run_through([make.frame_seen(0), make.frame_seen(1), failed], linked)
     assert make.kinds(actions) == ["analyse_frame", "reject_frame", "analyse_frame"]
     assert actions[1].reason == "no lattice"
+    assert "columnist run --replay" in actions[1].remedy, "`columnist replay` takes no other settings"
 
 
 def test_the_watchdog_is_not_armed_before_there_is_a_link(make):
