@@ -150,7 +150,7 @@ def check_results_of(out: Path, session: str | None) -> None:
     Raises
     ------
     InputError
-        If the folder holds the summary of another session, or, for a session, what is none or a report of
+        If the folder holds the summary of another session, or, for a session, what is none or reports of
         micrograph files.
     """
     remedy = "name another folder with --out, or empty this one"
@@ -161,7 +161,7 @@ def check_results_of(out: Path, session: str | None) -> None:
         if found != session:
             raise InputError(f"{out} holds results of the session {found}; {remedy}")
     elif session is not None and any(is_own(path) for path in out.glob("*.html")):
-        raise InputError(f"{out} holds results of micrograph files; {remedy}")
+        raise InputError(f"{out} holds reports of something else; {remedy}")
 
 
 def _session_of(summary: Path) -> str | None:

@@ -111,4 +111,4 @@ def test_results_of_two_sessions_or_of_files_are_not_mixed(recorded, tmp_path, c
     assert sorted(out.iterdir()) == before
     (out / "summary.json").unlink()
     assert main(words) == 2
-    assert f"{out} holds results of micrograph files" in capsys.readouterr().err
+    assert f"{out} holds reports of something else" in capsys.readouterr().err
