@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     with zmq.Context() as context, Listener(context, maps, snapshot, arguments.topics, keys) as listener:
         for message in listener.messages(arguments.timeout):
             if message.gap:
-                print(f"({message.gap} messages of {message.topic} were missed)")
+                print(f"({message.gap} messages of {message.topic} were missed)", file=sys.stderr, flush=True)
             print(json.dumps(message.envelope) if arguments.json else line_of(message.envelope), flush=True)
             shown += 1
             if shown == arguments.count:

@@ -19,6 +19,7 @@ from agent.settings import Settings
 from agent.sources import Source, read_recording, serve_driver, start_simulator
 from agent.steady_analysis import SteadyAnalysis
 from agent.supervision import Notifier
+from drivers.contract.context import DETECTORS, parse_detector
 from drivers.contract.errors import InputError
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
@@ -99,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments, flags_of(arguments), defaults)
     if arguments.more and not arguments.simulate:
         raise InputError(f"expected no further words without --simulate, found {' '.join(arguments.more)}")
+    if not arguments.speed >= 0:
+        raise InputError(f"expected --speed of 0 (full speed) or more, found {arguments.speed:g}")
     is_supervised = arguments.supervised
     view = show_lines if arguments.plain or is_supervised else show
     ended = conduct(
@@ -157,6 +160,8 @@ def simulator_options(arguments: argparse.Namespace) -> list[str]:
     for name, option in CONTEXT.items():
         if getattr(arguments, name) is not None:
             words += [option, str(getattr(arguments, name))]
+    if arguments.detector is not None and parse_detector(arguments.detector).name not in DETECTORS:
+        words += ["--detectors", *DETECTORS, arguments.detector]  # the microscope has those of its own alone
     return [*words, *arguments.more]
 
 

@@ -1,12 +1,16 @@
+import argparse
 import json
 
 import pytest
 import zmq
 
 from agent.__main__ import main
+from agent.commands import run
 from agent.commands.listen import line_of
+from agent.listening import Heard, Listener
 from agent.settings import Settings
 from agent.settings_file import load_settings
+from sim_microscope.commands import serve
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +88,30 @@ def test_listening_to_nobody_says_where_and_ends_when_told_to(capsys):
     assert "listening at tcp://127.0.0.1:9, which says nothing until an agent" in capsys.readouterr().err
 
 
+def test_messages_that_were_missed_are_told_beside_the_lines_of_json(capsys, monkeypatch):
+    heard = Heard("mode", {"topic": "mode", "number": 4, "body": {}}, b"", gap=3)
+    monkeypatch.setattr(Listener, "messages", lambda self, timeout_s: iter([heard]))
+    assert main(["listen", "--json", "--at", "tcp://127.0.0.1:9"]) == 0
+    captured = capsys.readouterr()
+    assert [json.loads(line) for line in captured.out.splitlines()] == [heard.envelope]
+    assert "(3 messages of mode were missed)" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("detector", "has"),
+    [("HAADF", ["HAADF", "MAADF"]), ("35-120", ["HAADF", "MAADF", "ADF 35-120 mrad"])],
+)
+def test_a_simulated_microscope_has_the_detector_that_is_asked_for(detector, has):
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    simulated = argparse.ArgumentParser()
+    serve.add_arguments(simulated)
+    words = run.simulator_options(parser.parse_args(["--simulate", "--detector", detector]))
+    settings = serve.build_settings(simulated.parse_args(words))
+    assert [one.name for one in settings.detectors] == has
+    assert settings.active == (has[-1] if len(has) > 2 else detector,)
+
+
 LINES = {
     "map": (
         {
@@ -125,6 +153,9 @@ def test_what_is_heard_is_a_line(topic):
 def test_run_refuses_what_makes_no_sense(capsys):
     assert main(["run", "--connect", "tcp://127.0.0.1:9", "--", "--host", "WSe2"]) == 2
     assert "without --simulate" in capsys.readouterr().err
+    for speed in ("-3", "nan"):
+        assert main(["run", "--replay", "none", "--speed", speed]) == 2
+        assert f"expected --speed of 0 (full speed) or more, found {speed}" in capsys.readouterr().err
     assert main(["run", "--config", "none.toml"]) == 2
     assert "columnist config init none.toml" in capsys.readouterr().err
 
