@@ -212,7 +212,7 @@ def _check_material(field: str, sourced: Sourced[str], check: Callable[[], objec
         check()
     except UnknownMaterialError as error:
         raise UnknownMaterialError(
-            f"{error} (from {sourced.source}; give the right one by {OPTIONS[field]})"
+            f"{error} (from {sourced.source}; give the right {field}; {OPTIONS[field]} of `analyse`)"
         ) from None
 
 
@@ -221,19 +221,19 @@ def _missing(
 ) -> str:
     """Say in one message what is missing and how to supply it."""
     ways = {
-        "host": "the host (--host, for example WSe2)",
-        "dopant": "the dopant (--dopant, for example Ti, or none)",
-        "energy_kev": "the beam energy (--energy-kev, for example 80)",
+        "host": "the host (host, for example WSe2",
+        "dopant": "the dopant (dopant, for example Ti, or none",
+        "energy_kev": "the beam energy (energy_kev, for example 80",
     }
-    lines = [ways[field] for field in lacking]
+    lines = [f"{ways[field]}; {OPTIONS[field]} of `analyse`)" for field in lacking]
     if angles:
         named = f" of {detector.value!r}, which {detector.source} names without them" if detector else ""
         which = " and ".join(field.removesuffix("_mrad") for field in angles)
         words = "angles" if len(angles) > 1 else "angle"
         options = " and ".join(OPTIONS[field] for field in angles)
         lines.append(
-            f"the detector's {which} {words}{named} (--detector {', '.join(DETECTORS)} or INNER-OUTER in "
-            f"mrad; or {options})"
+            f"the detector's {which} {words}{named} (detector {', '.join(DETECTORS)} or INNER-OUTER in mrad, "
+            f"or {' and '.join(angles)}; {OPTIONS['detector']}, or {options} of `analyse`)"
         )
     notes = [note for source in sources for note in source.notes]
     return (

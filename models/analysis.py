@@ -339,14 +339,14 @@ def _other_scale(declared_angstrom: float, ratio: float) -> str:
     power = round(math.log10(ratio))
     if power == 0 or not 1 / _OTHER_LATTICE < ratio / 10.0**power < _OTHER_LATTICE:
         return (
-            f"name another host ({', '.join(HOSTS)}), or override a wrong calibration with "
-            "--pixel-size-angstrom"
+            f"name another host ({', '.join(HOSTS)}), or override a wrong calibration by pixel_size_angstrom "
+            "(--pixel-size-angstrom of `analyse`)"
         )
     unit = _TAKEN_FOR_ANGSTROM.get(power)
     off = f"{10.0 ** abs(power):g} times too {'large' if power > 0 else 'small'}"
     cause = f"as if it were in {unit}" if unit else "as if its decimal point had slipped"
-    right = f"--pixel-size-angstrom {declared_angstrom / 10.0**power:.4g}"
-    return f"it is about {off}, {cause}: give it in Å, {right}"
+    right = f"pixel_size_angstrom {declared_angstrom / 10.0**power:.4g}"
+    return f"it is about {off}, {cause}: give it in Å, {right} (--pixel-size-angstrom of `analyse`)"
 
 
 def _grains(result: Classification) -> tuple[Grain, ...]:

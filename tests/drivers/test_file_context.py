@@ -49,7 +49,8 @@ def test_lists_just_what_is_missing(left_out):
 
 
 def test_lists_everything_that_is_missing_at_once():
-    with pytest.raises(InputError, match=r"--host.*--dopant.*--energy-kev.*--detector.*--inner-mrad"):
+    fields = "host, .*--host.*dopant, .*--dopant.*energy_kev, .*--energy-kev.*detector HAADF.*"
+    with pytest.raises(InputError, match=fields + "inner_mrad and outer_mrad.*--detector.*--inner-mrad"):
         settle(Facts())
 
 
@@ -156,8 +157,8 @@ def test_an_unknown_material_keeps_its_own_error():
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("host", "WSe3", r"known are .* \(from c.toml: host; give the right one by --host\)"),
-        ("dopant", "W", r"left out.* \(from c.toml: dopant; give the right one by --dopant\)"),
+        ("host", "WSe3", r"known are .* \(from c.toml: host; give the right host; --host of `analyse`\)"),
+        ("dopant", "W", r"left out.* \(from c.toml: dopant; give the right dopant; --dopant of `analyse`\)"),
     ],
 )
 def test_an_unknown_material_names_its_source_and_the_option(field, value, told):

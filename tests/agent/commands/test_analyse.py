@@ -251,8 +251,8 @@ def test_a_pixel_size_that_is_not_the_lattices_may_mean_another_host(image, tmp_
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("0.039", "about 10 times too small, as if it were in nm: give it in Å, --pixel-size-angstrom 0.39"),
-        ("39", "about 100 times too large, as if it were in pm: give it in Å, --pixel-size-angstrom 0.39"),
+        ("0.039", "about 10 times too small, as if it were in nm: give it in Å, pixel_size_angstrom 0.39"),
+        ("39", "about 100 times too large, as if it were in pm: give it in Å, pixel_size_angstrom 0.39"),
         ("3.9", "about 10 times too large, as if its decimal point had slipped"),
     ],
     ids=["nm", "pm", "a decimal point"],
@@ -261,7 +261,9 @@ def test_a_pixel_size_in_another_unit_is_told(given, told, image, tmp_path, caps
     np.save(tmp_path / "frame.npy", image)
     words = ["analyse", str(tmp_path / "frame.npy"), *CONTEXT, "--pixel-size-angstrom", given]
     assert main([*words, "--out", str(tmp_path / "maps")]) == 2
-    assert told in " ".join(capsys.readouterr().err.split())
+    message = " ".join(capsys.readouterr().err.split())
+    assert told in message
+    assert "(--pixel-size-angstrom of `analyse`)" in message
 
 
 def square(edge=192):
