@@ -110,6 +110,7 @@ def _from_file(path: Path) -> tuple[_Tree, dict[str, str]]:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"settings {path}: not TOML: {error}") from error
+    _check_kind(path, data)
     lines = _lines_of(text)
     origins = {name: f"settings {path}, line {line}" for name, line in lines.items()}
     for section, fields in data.items():
@@ -121,6 +122,21 @@ def _from_file(path: Path) -> tuple[_Tree, dict[str, str]]:
         for field in fields:
             origins.setdefault(f"{section}.{field}", origins[section])
     return data, origins
+
+
+def _check_kind(path: Path, data: Mapping[str, Any]) -> None:
+    """See to it that a file is none of the two other kinds, which may have the same name."""
+    analysis = data.get("analysis")
+    if "frame" in data:
+        found = "[[frame]]: this describes micrographs (docs/bridge.md), and is read where those are played"
+    elif isinstance(analysis, dict) and "model" in analysis:
+        found = "analysis.model: this is a file for `columnist analyse --config`"
+    else:
+        return
+    raise InputError(
+        f"settings {path}: found {found}; name a file of settings with --config, as `columnist config init "
+        "FILE` writes it"
+    )
 
 
 def _lines_of(text: str) -> dict[str, int]:

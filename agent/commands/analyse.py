@@ -143,6 +143,11 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
             "init` writes it for `columnist run`; expected [context] and [analysis] alone, for example\n"
             f"{CONFIG_EXAMPLE}"
         )
+    if "frame" in tree:
+        raise InputError(
+            f"{path}: found [[frame]]: this describes micrographs for `columnist serve replay` "
+            f"(docs/bridge.md); expected [context] and [analysis] alone, for example\n{CONFIG_EXAMPLE}"
+        )
     for table, content in tree.items():
         if table not in known or not isinstance(content, dict):
             raise InputError(

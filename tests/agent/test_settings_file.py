@@ -99,6 +99,14 @@ BAD = {
     ),
     "syntax": ("[policy\n", ["not TOML", "line 1"]),
     "nonsense": ("[policy]\nzzz = 1\n", ["[policy] knows mode"]),
+    "a description of micrographs": (
+        "[context]\nhost = 'WSe2'\n[[frame]]\nfile = 'a.dm4'\n",
+        ["this describes micrographs", "--config", "columnist config init"],
+    ),
+    "a file for analyse": (
+        "[context]\nhost = 'WSe2'\n[analysis]\nmodel = 'mlp-simple'\n",
+        ["for `columnist analyse --config`", "columnist config init"],
+    ),
     "section of no fields": ("policy = 3\n", ["outside any section"]),
 }
 

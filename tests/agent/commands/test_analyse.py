@@ -113,11 +113,14 @@ def test_what_a_file_says_and_is_not_used_is_told_below_the_table_once(image, tm
     assert capsys.readouterr().out.count("expected a value with its unit, found 4 without") == 1
 
 
-def test_a_file_of_the_daemons_settings_is_known_for_what_it_is(tmp_path, capsys):
+def test_files_of_other_kinds_are_known_for_what_they_are(tmp_path, capsys):
     config = tmp_path / "columnist.toml"
     assert main(["config", "init", str(config)]) == 0
     assert main(["analyse", "a.npy", "--config", str(config)]) == 2
     assert "a file of the daemon's settings" in capsys.readouterr().err
+    config.write_text("[context]\nhost = 'WSe2'\n[[frame]]\nfile = 'a.dm4'\n")
+    assert main(["analyse", "a.npy", "--config", str(config)]) == 2
+    assert "this describes micrographs" in capsys.readouterr().err
 
 
 def test_angles_that_the_command_line_goes_before_are_told(image, tmp_path, capsys):
