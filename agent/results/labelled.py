@@ -209,7 +209,7 @@ def _image(folder: Path, entry: Mapping[str, Any], origin: Path) -> LabelledImag
             f"found {', '.join(entry)}"
         )
     for key, kind, told in _ENTRY:
-        if key in entry and not isinstance(entry[key], kind):
+        if key in entry and (not isinstance(entry[key], kind) or entry[key] == ""):
             raise InputError(f"{origin}: expected {told} for {key}, found {entry[key]!r}; as in\n{EXAMPLE}")
     classes = {str(key): value for key, value in entry["classes"].items()}
     strange = [str(value) for value in classes.values() if value not in MEANINGS]
@@ -217,7 +217,7 @@ def _image(folder: Path, entry: Mapping[str, Any], origin: Path) -> LabelledImag
         raise InputError(f"{origin}: expected classes {', '.join(MEANINGS)}; found {', '.join(strange)}")
     if entry.get("order", "xy") not in ("xy", "rc"):
         raise InputError(f"{origin}: expected order 'xy' or 'rc', found {entry['order']!r}")
-    facts = facts_given(entry["context"], str(origin.name))
+    facts = facts_given(entry["context"], str(origin))
     return LabelledImage(
         name=str(entry.get("name", f"{folder.resolve().name}/{Path(entry['file']).stem}")),
         group=str(entry.get("set", folder.resolve().name)),
@@ -239,8 +239,11 @@ def _table(path: Path) -> NDArray[np.float64]:
         else:
             table = np.loadtxt(path, delimiter=",", comments="#", dtype=np.float64)
     except (OSError, ValueError, EOFError) as error:
+        remedy = "check its name, or make it anew"
+        if path.suffix != ".npy" and isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+            remedy = "leave out a line of headings, or begin it with #"
         raise InputError(
-            f"{path}: expected numbers in a .npy or .csv file, found {error}; check its name, or make it anew"
+            f"{path}: expected numbers in a .npy or .csv file, found {error}; {remedy}"
         ) from error
     if not np.isfinite(table).all():
         bad = int((~np.isfinite(table)).sum())

@@ -43,6 +43,8 @@ def test_a_label_without_class_is_told(tmp_path):
 
 STRANGE = {
     "classes are no table": ("classes = {", "classes = [1]\nset2 = {", "table for classes"),
+    "no name": ('set = "mine"', 'name = ""', "a text for name, found ''"),
+    "a key of the context": ("dopant =", "dopnt =", "/labelled.toml: expected one of host.*found 'dopnt'"),
     "points are no name": ('points = "points.npy"', "points = 5", "a text for points, found 5"),
 }
 
@@ -67,6 +69,17 @@ def test_points_of_another_shape_or_none_are_told(points, told, tmp_path):
     (image,) = find_labelled(tmp_path)
     with pytest.raises(InputError, match=told):
         _ = image.labels
+
+
+def test_headings_in_a_table_are_told_and_a_comment_is_left_out(tmp_path):
+    write_example(tmp_path)
+    (tmp_path / "labelled.toml").write_text(EXAMPLE.replace("points.npy", "points.csv"))
+    rows = "10,20\n30,40\n50,60\n"
+    (tmp_path / "points.csv").write_text("x,y\n" + rows)
+    with pytest.raises(InputError, match=r"points\.csv.*leave out a line of headings, or begin it with #"):
+        _ = find_labelled(tmp_path)[0].labels
+    (tmp_path / "points.csv").write_text("# x,y\n" + rows)
+    assert find_labelled(tmp_path)[0].labels.points[0].tolist() == [20.0, 10.0]
 
 
 @pytest.mark.parametrize("left_out", ["points", "labels"])
