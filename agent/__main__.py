@@ -88,16 +88,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = words[0] if words and words[0] in COMMANDS else None
     inner = NESTED.get(command or "", {})
     nested = words[1] if len(words) > 1 and words[1] in inner else None
+    name = f"columnist {command} {nested}" if nested else f"columnist {command}"
     try:
         arguments = build_parser(command, nested).parse_args(words)
         module = inner[arguments.nested][1] if inner else COMMANDS[arguments.command][1]
         return int(import_module(module).run(arguments))
     except InputError as error:
-        print(f"columnist {command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
         print(
-            f"columnist {command}: {error}; install columnist with all its extras: `make setup`",
+            f"{name}: {error}; install columnist with all its extras: `make setup`",
             file=sys.stderr,
         )
         return 2
@@ -105,10 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"columnist {command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"columnist {command}: interrupted; what was finished is kept", file=sys.stderr)
+        print(f"{name}: interrupted; what was finished is kept", file=sys.stderr)
         return 130
 
 

@@ -68,7 +68,7 @@ def image_name(file: Path, label: str) -> str:
 
 
 def find_files(paths: Sequence[Path]) -> Found:
-    """Find the files to analyse: those named, and of folders those that can be read, by name."""
+    """Find the files to analyse: those named, and of folders those that can be read, by name; each once."""
     found: list[Path] = []
     failed: list[Failed] = []
     own = 0
@@ -91,7 +91,10 @@ def find_files(paths: Sequence[Path]) -> Found:
             seen = "only results of columnist" if inside else "none in this folder"
             failed.append(Failed(path, "", f"expected micrographs ({', '.join(SUFFIXES)}), found {seen}"))
         found += inputs
-    return Found(list(dict.fromkeys(found)), failed, own)
+    once: dict[str, Path] = {}
+    for path in found:
+        once.setdefault(os.path.realpath(path), path)
+    return Found(list(once.values()), failed, own)
 
 
 def analyse_file(

@@ -165,6 +165,11 @@ def test_bad_input_is_answered_in_one_line_and_writes_nothing(words, told, tmp_p
     assert not out.exists()
 
 
+def test_an_error_names_the_whole_command(tmp_path, capsys):
+    assert main(["evaluate", "labelled", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.startswith("columnist evaluate labelled: ")
+
+
 class Dropped:
     """Is asked to stop while Python drops it, where what is raised is lost."""
 
