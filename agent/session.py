@@ -59,6 +59,9 @@ _ANSWERS_KEPT = 16
 #: Frames that the bridge may send ahead of what is on disk.
 _CREDITS = 4
 
+#: What lets this session, killed and begun again, take its role with the bridge over.
+_TOKEN = "bridge.token"
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -187,7 +190,7 @@ async def run_session(
             auto_acknowledge=False,
             keys=keys,
             resume_at=None if recovered is None or source.is_ours else recovered.resume_at,
-            token_file=folder / "bridge.token",
+            token_file=folder / _TOKEN,
         )
         async with BridgeClient(source.address, options) as client:
             loop = Loop(client, recorder, analysis, herald, record, analysing, weigher, weighing)
@@ -214,6 +217,7 @@ async def run_session(
                     recovered.event if recovered else _opened(settings, source, name),
                     *(_steadily(what, task, herald) for what, task in companions.items()),
                 )
+        (folder / _TOKEN).unlink(missing_ok=True)  # an ended session does not go on, and folders are handed on
         return Ended(folder, finish, loop.state.counts)
 
 

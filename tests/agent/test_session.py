@@ -67,6 +67,17 @@ async def test_a_session_leaves_a_folder_that_replays(make, tmp_path):
     assert state.counts == ended.counts
 
 
+async def test_the_token_of_the_link_is_there_while_the_session_is_and_gone_with_its_end(make, tmp_path):
+    with serving(FakeMicroscope()) as bridge:
+        source = Source(bridge.address, "a fake", False)
+        running = asyncio.create_task(conduct(make, tmp_path, source, **{"session.max_maps": 9}))
+        while not (tmp_path / "s1" / "bridge.token").exists():
+            assert not running.done()
+            await asyncio.sleep(0.001)
+        ended = await running
+    assert not (ended.folder / "bridge.token").exists()
+
+
 async def test_an_instrument_that_restarts_is_followed_into_its_next_session(make, tmp_path):
     with serving(FakeMicroscope(frames=5)) as first:
         port = first.port
