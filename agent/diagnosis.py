@@ -15,6 +15,7 @@ import zmq
 from agent.commands.options import read_settings
 from agent.publish import bind
 from agent.settings import Settings
+from agent.settings_file import DEFAULT_FILE
 from drivers.addresses import endpoint
 from drivers.contract.errors import InputError
 from drivers.keys import Guard, entries, read_keys
@@ -56,13 +57,16 @@ def examine(arguments: argparse.Namespace) -> list[Finding]:
 def _where(arguments: argparse.Namespace) -> str:
     """Where the settings came from."""
     variables = sorted(name for name in os.environ if name.startswith("COLUMNIST_"))
-    file = arguments.config or ("columnist.toml" if Path("columnist.toml").is_file() else "no file")
+    file = arguments.config or (DEFAULT_FILE if Path(DEFAULT_FILE).is_file() else "no file")
     return f"read from {file}{', ' if variables else ''}{', '.join(variables)}: sound"
 
 
 def _packages(settings: Settings) -> Finding:
     """Whether the extras are installed."""
-    wanted = ("apscheduler", "structlog", "psutil", "rich", "torch", "safetensors", "scipy", "h5py")
+    wanted = [
+        *("apscheduler", "structlog", "psutil", "rich", "jinja2", "matplotlib", "scipy", "h5py"),
+        *("torch", "safetensors", "rsciio"),
+    ]
     lacking = [name for name in wanted if importlib.util.find_spec(name) is None]
     if lacking:
         remedy = "install columnist with its extras: `make setup`, or pip install '.[agent,files,models]'"

@@ -217,7 +217,7 @@ async def run_session(
                     recovered.event if recovered else _opened(settings, source, name),
                     *(_steadily(what, task, herald) for what, task in companions.items()),
                 )
-        (folder / _TOKEN).unlink(missing_ok=True)  # an ended session does not go on, and folders are handed on
+        (folder / _TOKEN).unlink(missing_ok=True)  # an ended session does not go on
         return Ended(folder, finish, loop.state.counts)
 
 

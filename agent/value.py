@@ -96,11 +96,6 @@ class Worth:
     gain_nats: float
     columns: int
 
-    @property
-    def nats_per_electron(self) -> float:
-        """Gain over dose."""
-        return self.gain_nats / self.candidate.electrons
-
 
 @dataclass(frozen=True)
 class _States:

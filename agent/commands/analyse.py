@@ -32,6 +32,13 @@ _HELP = {
     "dopant": "dopant to look for, for example Ti, or none",
     "energy_kev": "beam energy [keV]",
     "detector": "HAADF, MAADF, or INNER-OUTER [mrad]",
+    "inner_mrad": "inner semi-angle of the detector [mrad]",
+    "outer_mrad": "outer semi-angle of the detector [mrad]",
+    "convergence_mrad": "convergence semi-angle of the beam [mrad]",
+    "pixel_size_angstrom": "edge of a pixel [Å], to compare the lattice's with",
+    "dwell_us": "time at every point [µs], to be written with the map",
+    "dose_e_per_a2": "electrons per Å², to be written with the map",
+    "beam_current_pa": "beam current [pA], to be written with the map",
 }
 
 CONFIG_EXAMPLE = """\
@@ -51,12 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="micrograph files, or folders of them"
     )
+    context = parser.add_argument_group("context", "goes before what the files say")
     for field, option in OPTIONS.items():
-        parser.add_argument(
+        context.add_argument(
             option,
             dest=field,
             type=str if field in TEXT_FIELDS else float,
-            help=_HELP.get(field, "overrides the file's value"),
+            help=_HELP[field],
         )
     parser.add_argument(
         "--config", type=Path, help="TOML file with [context] and [analysis]; options go before it"

@@ -22,8 +22,6 @@ SCAN = ("--energy-kev", "80", "--fov-nm", "8", "--pixels", "512", "--dwell-us", 
 #: Settings of the demo, below what the user sets.
 SETTINGS: dict[str, object] = {
     "policy.mode": "auto",
-    "policy.entropy_nats": 0.002,
-    "policy.settle_frames": 3,
     "policy.when_behind": "every",
     "analysis.threads": 1,  # the simulated microscope needs the other core
     "session.max_maps": 24,

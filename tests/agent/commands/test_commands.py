@@ -1,9 +1,11 @@
 import argparse
+import importlib.util
 import json
 
 import pytest
 import zmq
 
+from agent import diagnosis
 from agent.__main__ import main
 from agent.commands import run
 from agent.commands.listen import line_of
@@ -56,6 +58,14 @@ def test_doctor_names_what_is_wrong_and_how_to_mend_it(capsys, tmp_path):
     assert bad == {"weights", "device", "disk", "ports"}
     assert findings["instrument"]["verdict"] == "warning"
     assert all(findings[subject]["remedy"] for subject in (*bad, "instrument"))
+
+
+@pytest.mark.parametrize("name", ["jinja2", "matplotlib", "rsciio", "scipy"])
+def test_doctor_names_a_package_that_is_not_installed(name, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda wanted: None if wanted == name else find(wanted))
+    finding = diagnosis._packages(Settings())
+    assert (finding.verdict, finding.seen) == ("bad", f"not installed: {name}")
 
 
 def test_doctor_stops_at_settings_that_are_wrong(capsys):
