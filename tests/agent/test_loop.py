@@ -173,18 +173,34 @@ async def test_nothing_is_announced_before_it_is_on_disk(make):
     class SlowJournal(MemoryJournal):
         def append(self, entries):
             time.sleep(0.02)
-            self.entries += entries
-            self.kept_s = time.monotonic()
+            super().append(entries)
 
-    journal = SlowJournal()
-    async with (
-        asyncio.timeout(10),
-        stage(make, [make.link_made().link, *frames(make, 3)], recorder=journal) as s,
-    ):
-        await s.loop.run(make.opened(rules(max_maps=3)))
+    kinds = {"map": ["frame_mapped"], "session": ["session_opened", "session_ending"]}
+    kinds |= {"mode": ["session_opened"], "rejection": ["frame_spoiled"]}
+    journal, kept = SlowJournal(), {topic: [] for topic in kinds}
+    spoiled = Rejected(session=make.SESSION, sequence=3, fault="PixelError", reason="3 NaN", remedy="mend")
+    contents = [make.link_made().link, *frames(make, 3), spoiled, *frames(make, 1, 4)]
+    async with asyncio.timeout(10), stage(make, contents, recorder=journal) as s:
+        publisher = s.loop.herald.publisher
+        send = publisher._send
+
+        def note_and_send(topic, *words):
+            if topic in kinds:
+                kept[topic].append(sum(entry.event.kind in kinds[topic] for entry in journal.entries))
+            send(topic, *words)
+
+        publisher._send = note_and_send
+        await s.loop.run(make.opened(rules(max_maps=4)))
         for envelope, _ in (await heard(s.sub))["map"]:
-            assert envelope["times_s"]["published_s"] >= envelope["times_s"]["recorded_s"]
             assert envelope["latency_s"]["recording"] >= 0.02
+    assert {topic: len(counts) for topic, counts in kept.items()} == {
+        "map": 4,
+        "session": 2,
+        "mode": 1,
+        "rejection": 1,
+    }
+    for topic, counts in kept.items():
+        assert all(count > number for number, count in enumerate(counts)), topic
 
 
 async def test_a_map_is_packed_while_its_record_is_written(make):

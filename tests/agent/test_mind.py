@@ -159,7 +159,8 @@ def test_nothing_is_wished_beyond_the_limits(make, look, law):
     assert told.wish is None
     assert "limit of dose" in told.remark
     _, told = consider(Mind(), *look(), situation(make), means_of(law, detectors=("HAADF",)))
-    assert told.wish is None or told.wish.promise.detectors == ("HAADF",)
+    assert told.wish is not None
+    assert told.wish.promise.detectors == ("HAADF",)
 
 
 def test_what_was_denied_is_not_wished_again_but_something_else_is(make, look, law):
@@ -174,7 +175,8 @@ def test_what_was_denied_is_not_wished_again_but_something_else_is(make, look, l
         electrons=wish.promise.electrons,
     )
     again = reconsider(mind, situation(make, repeats=(repeat,)), means_of(law))
-    assert again.wish is None or (again.wish.command, again.wish.then) != (wish.command, wish.then)
+    assert again.wish is not None
+    assert (again.wish.command, again.wish.then) != (wish.command, wish.then)
 
 
 def test_what_could_not_be_read_is_wished_for_with_more_electrons_only(make, look, law):
@@ -224,7 +226,8 @@ def test_frames_that_come_anyway_are_not_asked_for(make, look, law):
     assert told.wish is None
     assert "come anyway" in told.remark
     _, told = consider(Mind(), *look(dose=2e5), Situation(instrument=state), means_of(law))
-    assert told.wish is None or told.wish.then is None or told.wish.then.window is not None
+    assert told.wish is not None
+    assert told.wish.then.window is not None
 
 
 def test_an_energy_is_wished_for_only_where_it_is_allowed(make, look, law):
