@@ -105,8 +105,8 @@ def analysis_failed(state: State, event: AnalysisFailed) -> Step:
     verdict = RejectFrame(
         frame=event.frame,
         reason=event.reason,
-        remedy="the frame is recorded; `columnist run --replay SESSION` reads it again, with settings and "
-        "context as they should be (--set, --host, --detector)",
+        remedy="the frame is recorded: mend what is named, and read it again by `columnist run --replay "
+        "SESSION` (--host, --detector, --set; context.override where the frame itself is wrong)",
     )
     state, actions = _reject(replace(_awake(state, event.at_s), busy=None), verdict)
     state, lost = lose_frame(state, event.frame, event.reason)
