@@ -81,7 +81,8 @@ class ColumnAnalysis:
             laid, around = self._lay(key, mended.pixels, header.window, header)
             row, col = header.window.row_px - around.row_px, header.window.col_px - around.col_px
             place = header.window.model_copy(update={"row_px": row, "col_px": col})
-            made = self._read(Mended(laid, mended.flags, is_laid=True), settled, header, None, around)
+            whole = replace(mended, pixels=laid, is_laid=True)
+            made = self._read(whole, settled, header, None, around)
             return cut_out(made, place, frame)
         made = self._read(mended, settled, header, frame, None)
         if header.window is None:

@@ -37,9 +37,8 @@ from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
 from models.frames import as_array
-from models.map_flags import FOREIGN, clipped_part, doubts, pixel_flags, saturated_part, scale_flags
+from models.map_flags import FOREIGN, doubts, scale_flags, stand_in_flags
 from models.mending import Mended, mend
-from models.overflow import overflowed_part
 from models.plausibility import weigh_contexts
 from models.reading import read_columns
 from models.threads import Helper, threads_for
@@ -192,7 +191,6 @@ def _analyse(
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
     pixels = mended.pixels
-    overflowed, saturated, clipped = overflowed_part(pixels), saturated_part(pixels), clipped_part(pixels)
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
     reading = read_columns(
         pixels, analyser.device, with_borders=mended.is_laid, lattice=lattice, helper=helper
@@ -234,7 +232,8 @@ def _analyse(
         flags=scale_flags(scale, settled.context.specimen.host)
         + doubts(columns, result, evidence, unread(), _shape(pixels))
         + mended.flags
-        + pixel_flags(approximated, overflowed, saturated, clipped, masked),
+        + stand_in_flags(approximated)
+        + mended.cut_off.flags(masked),
     )
     return DefectMap(header, columns), result.geometry
 

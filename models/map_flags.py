@@ -1,4 +1,4 @@
-"""What the reader of a map should know of the whole: what was cut off, does not fit, or is in doubt."""
+"""What the reader of a map should know of the whole: what does not fit, or is in doubt."""
 
 import math
 
@@ -7,10 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivers.contract.context import ColumnClass
-from drivers.contract.errors import InputError
 from drivers.contract.maps import ColumnFlag, MapFlag, Scale
 from drivers.contract.materials import HOSTS
-from models.borders import recorded_part
 from models.classify import Classification
 from models.jumps import Jumps
 from models.plausibility import ContextEvidence
@@ -41,19 +39,6 @@ _LEAST_BEYOND, _PART_BEYOND = 5, 0.05
 
 #: So many metal columns between metal and dopant, and this part of the dopants' number, are no accident.
 _LEAST_BETWEEN, _PART_BETWEEN = 4, 0.2
-
-#: Part of the pixels at the highest value: above the first the tops of columns are cut off in places, above
-#: the second (a column's top is a fifth of its area) so many that intensities mean nothing.
-_SATURATED_SOME, _SATURATED_MOST = 0.005, 0.1
-
-#: Part of the pixels at the lowest value, beyond those of vacuum, above which the frame was clipped there.
-_CLIPPED_SOME = 0.05
-
-#: With fewer values than this (counts of a few electrons) many pixels share the highest by nature.
-_FEW_VALUES = 16
-
-#: With fewer than this many have the lowest by nature: none of a few electrons.
-_MANY_VALUES = 64
 
 
 def scale_flags(scale: Scale, host: str) -> tuple[MapFlag, ...]:
@@ -237,78 +222,8 @@ def _depth_text(depth: float) -> str:
     )
 
 
-def saturated_part(pixels: NDArray[np.generic]) -> float:
-    """Part of the pixels that have the highest value.
-
-    Raises
-    ------
-    InputError
-        If these are too many.
-    """
-    highest = pixels.max()
-    if not np.isfinite(highest) or highest == pixels.min():
-        return 0.0  # of what is no image `models.frames` says what is wrong
-    part = float((pixels == highest).mean())
-    values = len(np.unique(pixels[::4, ::4])) if part > _SATURATED_SOME else _FEW_VALUES
-    if part > _SATURATED_MOST:
-        recorded = pixels[recorded_part(pixels)]
-        if recorded.shape != pixels.shape:  # less a bar with a legend, or padding
-            return saturated_part(recorded)
-        raise InputError(
-            f"expected intensities, found {100 * part:.0f} % of the pixels at the highest value, "
-            f"{highest:g}: the detector is saturated or the image clipped; lower the gain or the "
-            "contrast, and save the raw intensities"
-        )
-    return part if values >= _FEW_VALUES else 0.0
-
-
-def clipped_part(pixels: NDArray[np.generic]) -> float:
-    """Part of the pixels that have the lowest value, if it is not by nature that many have."""
-    part = float((pixels == pixels.min()).mean())
-    if part <= _CLIPPED_SOME:
-        return 0.0
-    return part if len(np.unique(pixels[::4, ::4])) >= _MANY_VALUES else 0.0
-
-
-def pixel_flags(
-    approximated: tuple[str, ...], overflowed: float, saturated: float, clipped: float, masked: float
-) -> tuple[MapFlag, ...]:
-    """Flags on the context that stands in, on overflow, saturation, and what is cut off at the dark end.
-
-    Parameters
-    ----------
-    approximated : tuple of str
-        From `models.contexts.stand_in`.
-    overflowed, saturated, clipped, masked : float
-        Parts of the pixels: `models.overflow.overflowed_part`, `saturated_part`, `clipped_part`, and where no
-        columns are.
-    """
-    flags = []
-    if approximated:
-        flags.append(MapFlag(kind="context_approximated", message=f"read {', '.join(approximated)}"))
-    if overflowed:
-        flags.append(
-            MapFlag(
-                kind="overflowed",
-                message=f"{100 * overflowed:.2g} % of the pixels, or more, lie far below those around them, "
-                "which are near the most that their type holds: counts have overflowed, and the brightest "
-                "columns look like defects; save the image in a wider type, or lower gain or dwell time",
-            )
-        )
-    if saturated > _SATURATED_SOME:
-        flags.append(
-            MapFlag(
-                kind="saturated",
-                message=f"{100 * saturated:.1f} % of the pixels have the highest value: the brightest "
-                "columns may be cut off",
-            )
-        )
-    if clipped > masked + _CLIPPED_SOME:  # in vacuum many pixels hold nothing by nature
-        flags.append(
-            MapFlag(
-                kind="clipped",
-                message=f"{100 * clipped:.0f} % of the pixels have the lowest value: the dark end was cut "
-                "off, and faint columns with it; save the raw intensities",
-            )
-        )
-    return tuple(flags)
+def stand_in_flags(approximated: tuple[str, ...]) -> tuple[MapFlag, ...]:
+    """Say it if another context stands in; `approximated` is from `models.contexts.stand_in`."""
+    if not approximated:
+        return ()
+    return (MapFlag(kind="context_approximated", message=f"read {', '.join(approximated)}"),)

@@ -4,13 +4,14 @@ Three lines of zeros in 420 ruin a map, also far from them (docs/decisions/0084-
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.contract.maps import MapFlag
+from models.cut_off import CutOff
 
 #: Longer runs of constant lines are no lost ones but padding, a frame around the image, or vacuum.
 _MOST_ADJACENT = 3
@@ -49,12 +50,15 @@ class Mended:
     ----------
     pixels : ndarray of shape (M, N)
     flags : tuple of MapFlag
+    cut_off : CutOff
+        What the range of its values cuts off.
     is_laid : bool
         Whether a window was laid into its field: lines at the edges are mirrored then, and no padding.
     """
 
     pixels: NDArray[Any]
     flags: tuple[MapFlag, ...] = ()
+    cut_off: CutOff = field(default_factory=CutOff)
     is_laid: bool = False
 
 
@@ -70,7 +74,13 @@ def mend(pixels: NDArray[Any]) -> Mended:
     -------
     Mended
         With `pixels` itself if nothing was to be mended, or if this is no image; else a floating copy.
+
+    Raises
+    ------
+    InputError
+        See `CutOff.of`.
     """
+    recorded = pixels
     if pixels.ndim != 2 or pixels.dtype.kind not in "uif" or min(pixels.shape) < 3:
         return Mended(pixels)
     flags = []
@@ -97,7 +107,7 @@ def mend(pixels: NDArray[Any]) -> Mended:
         flags.append(_told_rows(runs))
     if lost:
         flags.append(_told_stuck(lost))
-    return Mended(pixels, tuple(flags))
+    return Mended(pixels, tuple(flags), CutOff.of(recorded, pixels))
 
 
 def _filled(pixels: NDArray[Any], row: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[Any] | None:

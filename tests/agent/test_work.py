@@ -74,6 +74,14 @@ def test_lost_lines_of_a_field_and_of_a_window_are_mended_before_both_are_laid_t
     assert np.allclose(made[0].columns["row_px"], made[1].columns["row_px"], atol=0.5)
 
 
+def test_a_saturated_window_is_refused_however_sound_its_field(analysis, frames):
+    (whole, whole_header), (part, part_header) = frames
+    analysis.forget()
+    analysis.run(whole, SETTLED, whole_header)
+    with pytest.raises(InputError, match="saturated"):
+        analysis.run(np.minimum(part, np.quantile(part, 0.7)), SETTLED, part_header)
+
+
 def test_without_a_frame_of_its_field_a_window_stands_alone(analysis, frames):
     analysis.forget()
     (whole, whole_header), (part, part_header) = frames

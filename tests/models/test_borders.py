@@ -5,7 +5,7 @@ import pytest
 
 from drivers.contract.errors import InputError
 from models.borders import blank_areas, distance_from, recorded_part
-from models.map_flags import saturated_part
+from models.cut_off import saturated_part
 from models.mending import mend
 from models.reading import read_columns
 

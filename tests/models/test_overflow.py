@@ -62,6 +62,18 @@ def test_many_are_refused(image, part, dtype):
         analyse(overflowing(image, part, dtype), CONTEXT, load_analyser())
 
 
+@pytest.mark.parametrize("part", [0.002, 0.03])
+def test_a_lost_line_hides_no_overflow(image, part):
+    frame = overflowing(image, part, np.uint16)
+    frame[100] = 0
+    if part > 0.01:
+        with pytest.raises(InputError, match="overflowed; save the image in a wider type"):
+            analyse(frame, CONTEXT, load_analyser())
+    else:
+        kinds = {flag.kind for flag in analyse(frame, CONTEXT, load_analyser()).header.flags}
+        assert {"overflowed", "lost_rows"} <= kinds
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("dose_e_per_a2", [100.0, 1e3, 1e4, 1e5])
 def test_nothing_else_is_taken_for_an_overflow(dose_e_per_a2, dtype):
