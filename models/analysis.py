@@ -120,7 +120,8 @@ def analyse(
 ) -> DefectMap:
     """Find and classify every column of a frame, after spikes and lost scan lines are mended.
 
-    The same array, context and analyser give the same map to the bit on one machine.
+    The same array, context and analyser give the same map to the bit on one machine, if torch has the same
+    number of threads (`torch.set_num_threads`, which each thread of a program has for itself).
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ def autocorrelation(image: Tensor, weight: Tensor | None = None) -> Tensor:
     return correlation.div_(float(correlation[0, 0]))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _window_and_damping(shape: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Hann window (M, N), and what slow background is damped by, (M, N // 2 + 1); not to be modified."""
     window = torch.outer(*(torch.hann_window(edge, device=device) for edge in shape))

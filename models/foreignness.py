@@ -19,18 +19,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from drivers.contract.context import ColumnClass, Context
+from drivers.contract.context import Context
 from drivers.contract.errors import InputError
 from models.contexts import context_number, reference_contexts
 from models.encoding import MOMENTS
+from models.fusion import ON_METAL
 from models.posterior import check_contrast
 
 #: Part of training's columns that score above 1, in every context.
 TAIL = 0.01
-
-
-#: Whether each class is on the metal sublattice.
-ON_METAL = torch.tensor([label in (ColumnClass.METAL, ColumnClass.DOPANT) for label in ColumnClass])
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def distance(moments: Tensor, is_metal: Tensor, mean: Tensor, whiten: Tensor) ->
         away = torch.cdist(moments @ whiten, mean @ whiten, compute_mode=exactly)  # (S, 5)
     else:
         away = torch.cdist(moments[:, None] @ whiten, mean @ whiten, compute_mode=exactly)[:, 0]  # (S, 5)
-    other_side = is_metal[:, None] != ON_METAL.to(is_metal.device)
+    other_side = is_metal[:, None] != torch.from_numpy(ON_METAL).to(is_metal.device)
     return away.masked_fill(other_side, torch.inf).amin(1)
 
 

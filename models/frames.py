@@ -38,9 +38,12 @@ def standardise(image: ArrayLike, device: torch.device | str = "cpu") -> Tensor:
     """
     array = np.asarray(image)
     _check(array)
-    mean = float(array.mean(dtype=np.float64))
+    with np.errstate(over="ignore"):
+        mean = float(array.mean(dtype=np.float64))
     if not math.isfinite(mean):
         bad = int((~np.isfinite(array)).sum())
+        if bad == 0:  # their sum alone is beyond float64
+            return standardise(array / np.abs(array).max(), device)
         raise InputError(
             f"expected finite intensities, found {bad} of {array.size} pixels that are NaN or infinite; "
             "crop the frame to its recorded part, or fill the rest with one value, in which no columns are "
@@ -69,7 +72,8 @@ def _less(array: np.ndarray, mean: float, device: torch.device | str) -> Tensor:
     if torch.device(device).type == "cpu":
         return torch.from_numpy(np.subtract(array, mean, dtype=np.float64).astype(np.float32))
     narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4  # else torch may lack the type
-    pixels = torch.from_numpy(np.ascontiguousarray(array, np.float32 if narrow else np.float64))
+    # Of what is read-only, as frames of the wire are, torch wants a copy.
+    pixels = torch.from_numpy(np.require(array, np.float32 if narrow else np.float64, ["C", "W"]))
     return (pixels.to(device).double() - mean).float()
 
 

@@ -77,7 +77,7 @@ def find_jumps(
     empty, levelled : Tensor of shape (M, N)
         From `models.levels`.
     contrast : Tensor of shape (S,)
-        How far each column does (`models.levels.above_empty`).
+        How far each column stands out (`models.levels.above_empty`).
     lattice : Lattice
         Of the frame.
     whole : Tensor of shape (S,)

@@ -88,7 +88,7 @@ def cut_patches(image: Tensor, positions: Tensor, disc: Tensor, size: int = 32) 
     return sample_coefficients(coefficients[..., None], points).reshape(-1, size, size)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def kernel_prefilter(shape: tuple[int, int], device: torch.device | str) -> Tensor:
     """Transfer function from samples to coefficients for `sample_coefficients`, shape (M, N // 2 + 1).
 

@@ -8,6 +8,7 @@ maximisation (Saerens et al., 10.1162/089976602753284446), starting from what ot
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,13 +17,10 @@ from drivers.contract.errors import InputError
 from models.checkpoint import Weights
 from models.contexts import context_number, context_table
 from models.encoding import CONTRAST_FEATURES
+from models.fusion import ON_METAL, START_SHARES
 
 #: Shares of the classes that a network's loss is weighted to: X2, VAC1, VAC2, METAL, DOPANT.
 TRAINING_PRIOR = (0.2, 0.2, 0.2, 0.2, 0.2)
-
-#: Shares within a sublattice to start from: over 30 labelled frames 2.3 to 5.4 % single vacancies and 0.04 to
-#: 0.19 % dopants (shared/data/README.md, which has none for double vacancies: a tenth of the single ones).
-START_VACANCY1, START_VACANCY2, START_DOPANT = 0.035, 0.0035, 0.001
 
 #: The start counts as much as this many columns of a sublattice: a frame of few columns stays near it, and a
 #: class that a frame lacks keeps a share above zero.
@@ -30,7 +28,7 @@ PRIOR_COLUMNS = 20.0
 
 _MOST_ROUNDS, _CONVERGED = 200, 1e-6
 
-_ON_METAL = torch.tensor([False, False, False, True, True])
+_ON_METAL = torch.from_numpy(ON_METAL)
 
 
 @dataclass(frozen=True)
@@ -181,13 +179,7 @@ def _softmax(logits: Tensor) -> Tensor:
 
 def _starting_prior(on_metal: float) -> Tensor:
     """Starting shares of the classes, shape (5,), float64."""
-    prior = torch.zeros(len(ColumnClass), dtype=torch.float64)
-    prior[ColumnClass.VAC1] = START_VACANCY1 * (1 - on_metal)
-    prior[ColumnClass.VAC2] = START_VACANCY2 * (1 - on_metal)
-    prior[ColumnClass.X2] = (1 - START_VACANCY1 - START_VACANCY2) * (1 - on_metal)
-    prior[ColumnClass.DOPANT] = START_DOPANT * on_metal
-    prior[ColumnClass.METAL] = (1 - START_DOPANT) * on_metal
-    return prior
+    return torch.from_numpy(START_SHARES * np.where(ON_METAL, on_metal, 1 - on_metal))
 
 
 def _reweigh(logits: Tensor, prior: Tensor) -> Tensor:

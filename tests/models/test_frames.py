@@ -34,7 +34,11 @@ def test_gain_and_offset_end_at_the_door(rng):
     assert float(plain.square().mean()) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize(("gain", "offset"), [(1.0, 1e7), (1e25, 0.0), (1e-30, 0.0), (1e-30, 1e-25)], ids=str)
+@pytest.mark.parametrize(
+    ("gain", "offset"),
+    [(1.0, 1e7), (1e25, 0.0), (1e-30, 0.0), (1e-30, 1e-25), (1e306, 1e308)],
+    ids=str,
+)
 def test_no_gain_is_too_large_and_no_offset(rng, gain, offset):
     image = rng.normal(size=(64, 80))
     assert torch.allclose(standardise(image * gain + offset), standardise(image), atol=1e-4)
