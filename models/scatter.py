@@ -152,7 +152,7 @@ def pool_scatter(logits: Tensor, scatter: Scatter) -> Tensor:
     pooled += total - _log_sum(pooled)
     np.copyto(every[:3], pooled, where=is_told & ~on_metal)
     np.copyto(every[3:], pooled[:2], where=is_told & on_metal)
-    return torch.from_numpy(every).T.contiguous().to(logits)
+    return torch.from_numpy(every).T.to(logits)
 
 
 def find_beyond(scatter: Scatter, *, is_doped: bool) -> Tensor:

@@ -259,12 +259,12 @@ def _fractions(prior: tuple[float, float], count: int) -> tuple[Tensor, Tensor]:
 def _log_likelihood_metal(columns: "_Histogram", expected: ExpectedContrast) -> Tensor:
     """Log likelihood of a sublattice if it is M with some D, for each depth, (D,)."""
     if expected.dopant is None:
-        return (columns.counts * columns.host.log()).sum().expand(len(_depths()))
+        return columns.log_likelihood(columns.host).expand(len(_depths()))
     centre = 1 - _depths() * (1 - expected.dopant)
     dopant = _density(columns.bins, centre[:, None, None], columns.spread)  # (D, 1, B)
     fraction, weight = _fractions(_PRIOR_DOPANT, 17)
     mixture = (1 - fraction[:, None]) * columns.host + fraction[:, None] * dopant  # (D, F, B)
-    return torch.logsumexp(mixture.log() @ columns.counts + weight, 1)
+    return torch.logsumexp(columns.log_likelihood(mixture) + weight, 1)
 
 
 def _log_likelihood_chalcogen(columns: "_Histogram", expected: ExpectedContrast) -> Tensor:
@@ -275,7 +275,7 @@ def _log_likelihood_chalcogen(columns: "_Histogram", expected: ExpectedContrast)
     second, second_weight = _fractions(_PRIOR_VAC2, 7)
     one, two = first[:, None, None], second[None, :, None]
     mixture = (1 - one - two).clamp(min=0.05) * columns.host + one * single + two * double  # (D, F, F, B)
-    likelihood = mixture.log() @ columns.counts + first_weight[:, None] + second_weight
+    likelihood = columns.log_likelihood(mixture) + first_weight[:, None] + second_weight
     return torch.logsumexp(likelihood.flatten(1), 1)
 
 
@@ -290,6 +290,10 @@ class _Histogram:
     counts: Tensor
     spread: float
     host: Tensor
+
+    def log_likelihood(self, density: Tensor) -> Tensor:
+        """Log likelihoods (...) of the columns by densities (..., B); logarithms in float32 are fast."""
+        return density.float().log().double() @ self.counts
 
 
 def _histograms(pair: list[Tensor], most_effective: float) -> list[_Histogram]:
