@@ -19,7 +19,8 @@ from drivers.recording import Held, Recording, scan_s
 #: The description that is looked for in a folder.
 DESCRIPTION = "columnist.toml"
 
-#: Bytes of pixels that stay in memory; the rest is read again from its file when its turn comes.
+#: Bytes of pixels that stay in memory.  The rest is read again when its turn comes, a whole file at a time,
+#: and one such file stays beside them.
 KEPT_BYTES = 512 * 2**20
 
 
@@ -76,25 +77,39 @@ def read_folder(path: Path, given: Facts | None = None, *, description: Path | N
 
 
 class _Kept:
-    """Loads pixels, and keeps as many of them in memory as the bound allows."""
+    """Loads pixels, and keeps as many of them in memory as the bound allows, and the file read last."""
 
     def __init__(self) -> None:
         self._left_bytes = KEPT_BYTES
+        self._last: tuple[tuple[Path, int, int], tuple[Micrograph, ...]] | None = None
 
     def loader(self, file: Path, number: int, micrograph: Micrograph) -> Callable[[], NDArray[Any]]:
         image = micrograph.image
-        self._left_bytes -= image.nbytes
-        if self._left_bytes >= 0:
-            return lambda: image
         shape = image.shape
+        if image.nbytes <= self._left_bytes:
+            self._left_bytes -= image.nbytes
+            own = image.copy()  # a frame of a series is a view, which would keep the whole series
+            return lambda: own
 
         def load() -> NDArray[Any]:
-            micrographs = read_micrographs(file).micrographs
+            micrographs = self._read(file)
             if number >= len(micrographs) or micrographs[number].image.shape != shape:
                 raise InputError(f"{file.name} has changed since it was first read; start the replay again")
             return micrographs[number].image
 
         return load
+
+    def _read(self, file: Path) -> tuple[Micrograph, ...]:
+        """Read a file, unless it is the one read last and looks as it did then."""
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise InputError(f"{file}: expected the file that was there before ({error})") from error
+        look = (file, status.st_size, status.st_mtime_ns)
+        if self._last is None or self._last[0] != look:
+            self._last = None  # before the next: never two at once
+            self._last = (look, read_micrographs(file).micrographs)
+        return self._last[1]
 
 
 def frames_of_file(file: Path, given: Facts) -> tuple[tuple[Held, ...], tuple[str, ...]]:

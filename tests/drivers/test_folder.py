@@ -8,6 +8,7 @@ import drivers.folder
 from drivers.contract.context import HAADF, MAADF
 from drivers.contract.errors import InputError
 from drivers.file_context import facts_given
+from drivers.files import read_micrographs
 from drivers.folder import read_folder
 
 TIWSE2 = Path(__file__).parents[3] / "shared" / "data" / "tiwse2"
@@ -143,6 +144,51 @@ def test_pixels_past_the_bound_are_read_again_when_their_turn_comes(tmp_path, mo
     save(tmp_path, "b.npy", shape=(50, 36))
     with pytest.raises(InputError, match="has changed"):
         other.load()
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the files that are read, each time."""
+    names = []
+
+    def read(file):
+        names.append(file.name)
+        return read_micrographs(file)
+
+    monkeypatch.setattr(drivers.folder, "read_micrographs", read)
+    return names
+
+
+def test_frames_of_a_series_are_kept_up_to_the_bound_and_the_rest_is_read_at_once(
+    tmp_path, samples, monkeypatch, reads
+):
+    series = np.stack([samples.picture() + number for number in range(6)])
+    samples.hspy(tmp_path / "series.hspy", series, first=("time", "s"))
+    monkeypatch.setattr(drivers.folder, "KEPT_BYTES", 2 * series[0].nbytes)
+    frames = read_folder(tmp_path).frames
+    kept = [held.load() for held in frames[:2]]
+    assert all(image.base is None for image in kept)  # nothing else is kept with them
+    assert reads == ["series.hspy"]
+    assert all(np.array_equal(held.load(), known) for held, known in zip(frames, series, strict=True))
+    assert reads == ["series.hspy"] * 2
+
+
+def test_a_file_past_the_bound_leaves_it_to_those_that_follow(tmp_path, monkeypatch, reads):
+    monkeypatch.setattr(drivers.folder, "KEPT_BYTES", 6000)
+    save(tmp_path, "a.npy", shape=(100, 100))
+    save(tmp_path, "b.npy", "c.npy")
+    for held in read_folder(tmp_path).frames:
+        held.load()
+    assert reads == ["a.npy", "b.npy", "c.npy", "a.npy"]
+
+
+def test_a_file_past_the_bound_that_is_gone_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers.folder, "KEPT_BYTES", 0)
+    save(tmp_path, "a.npy")
+    (held,) = read_folder(tmp_path).frames
+    (tmp_path / "a.npy").unlink()
+    with pytest.raises(InputError, match=r"a\.npy: expected"):
+        held.load()
 
 
 @pytest.mark.skipif(not TIWSE2.is_dir(), reason=f"needs the recorded micrographs in {TIWSE2}")
