@@ -12,7 +12,7 @@ from drivers.confirm import Tolerances, disagreement, is_frame_of
 from drivers.contract.codec import Buffer, explain, pack, pack_frame
 from drivers.contract.errors import CommandRefusedError, InputError, WireError, shown
 from drivers.contract.frame import build_frame
-from drivers.contract.header import FrameFacts
+from drivers.contract.header import FrameFacts, Simultaneous
 from drivers.contract.instrument import (
     AcquireImage,
     BlankBeam,
@@ -76,6 +76,13 @@ class _Running:
     started_s: float
     reason: str = ""
     sequences: list[int] = field(default_factory=list)
+    group: str | None = None
+
+    def is_next(self, simultaneous: Simultaneous | None) -> bool:
+        """Whether a frame may be the next of its frames, which are those of one scan, all of them."""
+        if not self.sequences:
+            return simultaneous is None or simultaneous.index == 0
+        return simultaneous is not None and simultaneous.group == self.group
 
 
 class InstrumentThread:
@@ -283,6 +290,7 @@ class InstrumentThread:
         if running is not None:
             running.sequences.append(self._sequence - 1)
             group = facts.simultaneous
+            running.group = group.group if group else None
             if group is None or len(running.sequences) >= group.count:
                 self._end(running, "confirmed", "")
 
@@ -290,8 +298,10 @@ class InstrumentThread:
         """Return the command that a frame answers, if any waits for one like it."""
         for running in self._running:
             command = running.request.command
-            if isinstance(command, AcquireImage) and is_frame_of(
-                command, facts, shape, self._tolerances.dwell_relative
+            if (
+                isinstance(command, AcquireImage)
+                and running.is_next(facts.simultaneous)
+                and is_frame_of(command, facts, shape, self._tolerances.dwell_relative)
             ):
                 return running
         return None
