@@ -18,9 +18,7 @@ Defect = Literal["vac1", "vac2", "dopant"]
 
 def _check_reach(address: str, told: ValidationInfo) -> str:
     """Return an address that only this machine reaches, or any if there are keys; or raise `ValueError`."""
-    is_own = re.fullmatch(
-        r"tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)|(ipc|inproc)://.+", address
-    )
+    is_own = re.fullmatch(r"tcp://(127(\.\d{1,3}){3}|localhost):(\d{1,5}|\*)|(ipc|inproc)://.+", address)
     if not is_own and told.data.get("keys") is None:
         raise ValueError(
             "an address of this machine alone, such as tcp://127.0.0.1:5882, or publish.keys for any other"

@@ -16,12 +16,12 @@ def endpoint(address: str) -> tuple[str, int]:
     Raises
     ------
     InputError
-        If it is none of these.
+        If it is none of these, or of IPv6, which is not spoken here.
     """
     host, colon, port = address.removeprefix("tcp://").rpartition(":")
     if not colon:
         host, port = ("127.0.0.1", port) if port.isdigit() else (port, str(CONTROL_PORT))
-    if not host or any(sign in host for sign in "/ ") or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or any(sign in host for sign in "/ :[") or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"expected an address such as tcp://127.0.0.1:{CONTROL_PORT}, found {address!r}")
     return host, int(port)
 

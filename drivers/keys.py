@@ -256,14 +256,14 @@ def check_reach(host: str, folder: Path | None, option: str) -> None:
     """Raise `InputError` unless only this machine reaches an address, or there are keys."""
     if folder is None and not is_loopback(host):
         raise InputError(
-            f"other machines reach {host}, and whoever connects could move the instrument: expected "
+            f"other machines may reach {host}, and whoever connects could move the instrument: expected "
             f"127.0.0.1, or keys ({option}; `columnist keys make` makes them)"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    return host in ("localhost", "::1", "[::1]") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+    """Whether only this machine reaches an address; of IPv4, for no other is listened on."""
+    return host == "localhost" or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
 def _text(public: bytes, secret: bytes | None = None) -> str:

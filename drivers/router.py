@@ -38,7 +38,7 @@ class Router:
     Raises
     ------
     InputError
-        If the port is in use, or the address none of this machine's.
+        If the port is in use or reserved, or the address none of this machine's.
     """
 
     def __init__(
@@ -61,10 +61,12 @@ class Router:
             self.socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:
             self.socket.close()
-            raise InputError(
-                f"cannot listen on {host} port {port}: {error}; choose a free port with --port, or stop what "
-                "uses this one"
-            ) from error
+            remedy = (
+                "choose a free port with --port, or stop what uses this one"
+                if error.errno == zmq.EADDRINUSE
+                else "give an IPv4 address of this machine with --listen, and a port from 1024 up with --port"
+            )
+            raise InputError(f"cannot listen on {host} port {port}: {error}; {remedy}") from error
         self.port = int(self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
 
     def messages(self) -> Iterator[tuple[bytes, list[bytes], str]]:

@@ -97,6 +97,10 @@ BAD = {
         "[publish]\ncontrol = 'tcp://0.0.0.0:5882'\n",
         ["line 2", "an address of this machine alone", "0.0.0.0"],
     ),
+    "an address of IPv6": (
+        "[publish]\nmaps = 'tcp://[::1]:5880'\n",
+        ["line 2", "an address of this machine alone", "127.0.0.1"],
+    ),
     "syntax": ("[policy\n", ["not TOML", "line 1"]),
     "nonsense": ("[policy]\nzzz = 1\n", ["[policy] knows mode"]),
     "a description of micrographs": (

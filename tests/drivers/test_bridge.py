@@ -42,6 +42,7 @@ from drivers.contract.messages import (
     Welcome,
 )
 from drivers.fake import FakeMicroscope, draw_ramp
+from drivers.router import Router
 
 PATIENCE_S = 20.0
 
@@ -502,6 +503,12 @@ def test_a_port_in_use_is_said_before_anything_starts():
         with pytest.raises(InputError, match="choose a free port"):
             Bridge(microscope, Options(port=bridge.port))
         assert not microscope.executed
+
+
+@pytest.mark.parametrize("host", ["203.0.113.9", "::1"], ids=["another's", "IPv6"])
+def test_an_address_that_is_none_of_this_machine_is_told_from_a_port_in_use(host):
+    with zmq.Context() as context, pytest.raises(InputError, match="give an IPv4 address of this machine"):
+        Router(context, host, 0)
 
 
 def test_an_instrument_that_cannot_be_opened_is_said_so():

@@ -81,7 +81,9 @@ def test_a_file_that_is_no_key_lets_nobody_in(folder, tmp_path):
         Guard(folder)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "microscope-pc", "127.0.0.1.example.org", "*"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "192.168.1.5", "microscope-pc", "127.0.0.1.example.org", "*", "::1", "[::1]"]
+)
 def test_a_bridge_that_others_reach_needs_keys(host):
     assert not is_loopback(host)
     with pytest.raises(InputError, match="columnist keys make"):
