@@ -107,7 +107,7 @@ def build_microscope(arguments: argparse.Namespace) -> Microscope:
     if arguments.instrument == "watch":
         return WatchMicroscope(path, given, takes_present=arguments.present, stable_s=arguments.stable_s)
     if is_session(path):
-        if any(getattr(given, field) is not None for field in FIELDS):
+        if arguments.describe or any(getattr(given, field) is not None for field in FIELDS):
             raise InputError("a recorded session says itself what its frames are; leave the options out")
         recording = read_session(path)
     else:

@@ -6,6 +6,7 @@ import pytest
 from drivers.commands import serve
 from drivers.contract.errors import InputError
 from drivers.replay import ReplayMicroscope
+from drivers.session_layout import FACTS
 from drivers.watch import WatchMicroscope
 
 
@@ -40,6 +41,13 @@ def test_a_folder_is_watched(folder):
 def test_a_speed_that_is_none_is_refused(folder, speed):
     with pytest.raises(SystemExit):
         parse("replay", folder, f"--speed={speed}")
+
+
+@pytest.mark.parametrize("option", [("--host", "WSe2"), ("--describe", "columnist.toml")], ids=" ".join)
+def test_a_session_is_told_nothing_of_its_frames(tmp_path, option):
+    (tmp_path / FACTS).touch()
+    with pytest.raises(InputError, match="says itself what its frames are; leave the options out"):
+        serve.build_microscope(parse("replay", tmp_path, *option))
 
 
 def test_a_folder_that_is_missing_is_refused(tmp_path):
