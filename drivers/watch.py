@@ -40,9 +40,9 @@ class WatchMicroscope:
     """Hands over every new file of a folder once it is complete; implements `Microscope`.
 
     A file is complete when its size and time of change have stayed the same for a while; names that look
-    unfinished are left alone until they are renamed.  A file that changes afterwards is handed over again.
-    What cannot be read is announced, once, be it a file or a frame of a series.  Formats that are folders
-    (.zspy) are not watched for.
+    unfinished are left alone until they are renamed.  A file that changes afterwards, or comes back after it
+    was moved away, is handed over again.  What cannot be read is announced, once, be it a file or a frame of
+    a series.  Formats that are folders (.zspy) are not watched for.
 
     Parameters
     ----------
@@ -84,7 +84,6 @@ class WatchMicroscope:
         self._done: dict[str, tuple[int, int]] = {}
         self._ready: deque[Held] = deque()
         self._unusable: deque[str] = deque()
-        self._last: Held | None = None
         if not takes_present:
             self._done = dict(self._look())
 
@@ -118,7 +117,7 @@ class WatchMicroscope:
                 self._wait(min(left_s, LOOK_S))
         if self._unusable:
             raise InputError(self._unusable.popleft())
-        held = self._last = self._ready.popleft()
+        held = self._ready.popleft()
         return Exposure(wire_pixels(held.load()), held.facts)
 
     def execute(self, command: Command) -> None:
@@ -134,6 +133,7 @@ class WatchMicroscope:
         complete = []
         looks = dict(self._look())
         self._pending = {name: seen for name, seen in self._pending.items() if name in looks}
+        self._done = {name: look for name, look in self._done.items() if name in looks}
         for name, look in looks.items():
             if self._done.get(name) == look:
                 continue

@@ -85,6 +85,18 @@ def test_a_file_that_is_written_again_is_a_frame_again(tmp_path):
     assert microscope.take_frame(3.0) is not None
 
 
+def test_a_file_that_was_moved_on_is_forgotten_and_a_frame_again_when_it_is_back(tmp_path):
+    folder, archive = tmp_path / "folder", tmp_path / "archive"
+    folder.mkdir(), archive.mkdir()
+    microscope = watch(folder)
+    save(folder / "a.npy")
+    assert microscope.take_frame(3.0) is not None
+    (folder / "a.npy").rename(archive / "a.npy")
+    assert microscope.take_frame(3.0) is None
+    (archive / "a.npy").rename(folder / "a.npy")
+    assert microscope.take_frame(3.0) is not None
+
+
 def test_what_cannot_be_read_is_announced_once(tmp_path):
     microscope = watch(tmp_path)
     (tmp_path / "bad.npy").write_bytes(b"nothing")
