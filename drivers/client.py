@@ -210,11 +210,6 @@ class BridgeClient:
             await self._task
         self._context.destroy(linger=100)
 
-    @property
-    def is_up(self) -> bool:
-        """Whether the bridge answers."""
-        return self._is_up
-
     async def arrivals(self) -> AsyncIterator[Arrival]:
         """Yield what comes; ends only with the session, and only if `Options.is_one_session`."""
         while True:

@@ -172,16 +172,7 @@ class ReplayMicroscope:
         """Tell the setting, and what the frame played last says of the rest."""
         held = self._recording.frames[(self._last or self._scans[0])[0]]
         by_name = {detector.name: detector for detector in detectors_of(self._recording)}
-        same = (
-            "host",
-            "dopants",
-            "convergence_mrad",
-            "field_of_view_nm",
-            "dwell_us",
-            "beam_current_pa",
-            "stage",
-        )
-        known: dict[str, Any] = {name: getattr(held.facts, name) for name in same}
+        known: dict[str, Any] = {name: getattr(held.facts, name) for name in _STATE_AS_FRAME}
         return InstrumentState(
             **known,
             monotonic_s=self._clock(),

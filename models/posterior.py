@@ -5,14 +5,13 @@ training's shares are taken out, and the frame's own are put in: learnt from the
 maximisation (Saerens et al., 10.1162/089976602753284446), starting from what other frames held.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from drivers.contract.context import ColumnClass, Context
+from drivers.contract.context import Context
 from drivers.contract.errors import InputError
 from models.checkpoint import Weights
 from models.contexts import context_number, context_table
@@ -193,7 +192,3 @@ def entropy_nats(probability: Tensor) -> Tensor:
     """Entropy of each row of probabilities (..., C), shape (...)."""
     entropy: Tensor = torch.special.entr(probability).sum(-1)
     return entropy
-
-
-#: The largest entropy that five classes allow.
-MOST_ENTROPY_NATS = math.log(len(ColumnClass))

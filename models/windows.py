@@ -158,7 +158,7 @@ def cut_out(whole: DefectMap, place: Window, frame: FrameReference) -> DefectMap
             "columns": len(own),
             "counts": ClassCounts(x2=x2, vac1=vac1, vac2=vac2, metal=metal, dopant=dopant),
             "concentrations": (),
-            "mean_entropy_nats": float(own["entropy_nats"].mean(dtype=np.float64)) if len(own) else 0.0,
+            "mean_entropy_nats": float(own["entropy_nats"].mean(dtype=np.float64)),
             "flags": (*whole.header.flags, flag),
         }
     )

@@ -153,11 +153,6 @@ def knock_on_barn(host_name: str, energy_kev: float) -> float:
     return total / weights
 
 
-def vacancy_probability(host_name: str, energy_kev: float, dose_e_per_a2: float) -> float:
-    """Probability that a dose throws the exit-side chalcogen of a column out, 0 to 1."""
-    return -math.expm1(-knock_on_barn(host_name, energy_kev) * BARN_A2 * dose_e_per_a2)
-
-
 def _mckinley_feshbach_barn(
     energy_kev: float, chalcogen: str, transfer_ev: float, threshold_ev: float
 ) -> float:

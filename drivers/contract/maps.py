@@ -15,8 +15,6 @@ from drivers.contract.context import ColumnClass, Message
 from drivers.contract.errors import InputError
 from drivers.contract.facts import Settled
 
-MAP_VERSION = 1
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]

@@ -21,7 +21,7 @@ from drivers.contract.instrument import (
     SwitchEnergy,
     UnblankBeam,
 )
-from drivers.contract.messages import Rejected, SessionEnded
+from drivers.contract.messages import LinkUp, Rejected, SessionEnded
 from drivers.fake import FakeMicroscope
 from drivers.recording import Held, Recording
 from drivers.replay import Options as ReplayOptions
@@ -104,7 +104,7 @@ class Talk:
                 await self._changed.wait()
 
     async def wait_linked(self):
-        await self.wait_until(lambda: self.client.is_up)
+        await self.wait_until(lambda: any(isinstance(one, LinkUp) for one in self.heard))
 
     async def execute(self, command) -> CommandOutcome:
         return await self.client.execute(command, timeout_s=PATIENCE_S)

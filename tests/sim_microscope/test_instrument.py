@@ -17,7 +17,7 @@ from drivers.contract.instrument import (
     SwitchEnergy,
     UnblankBeam,
 )
-from drivers.contract.knock_on import vacancy_probability
+from drivers.contract.knock_on import BARN_A2, knock_on_barn
 from sim_microscope.instrument import Instrument
 from sim_microscope.settings import SimulatorSettings
 
@@ -276,7 +276,8 @@ def test_vacancies_grow_with_dose_as_the_cross_section_says():
     chalcogens = int(np.sum(first.truth.classes == ColumnClass.X2))
     assert np.sum(first.truth.classes == ColumnClass.VAC1) == 0
     second = frame(instrument, 10.0)
-    expected = chalcogens * vacancy_probability("MoS2", 100.0, first.facts.dose_e_per_a2)
+    hits = knock_on_barn("MoS2", 100.0) * BARN_A2 * first.facts.dose_e_per_a2
+    expected = chalcogens * -np.expm1(-hits)
     lost = int(np.sum(second.truth.classes == ColumnClass.VAC1))
     assert expected > 20
     assert abs(lost - expected) < 4 * np.sqrt(expected)

@@ -10,6 +10,7 @@ from drivers.contract.context import ColumnClass
 from drivers.contract.frame import Frame
 from drivers.contract.header import Window
 from drivers.contract.instrument import AcquireImage, MoveStage, StopScan, SwitchDetector, SwitchEnergy
+from drivers.contract.messages import LinkUp
 from sim_microscope.process import simulator_process
 
 pytestmark = pytest.mark.system
@@ -89,9 +90,10 @@ async def test_it_switches_detector_and_energy_and_takes_windows(simulator):
 
 async def test_it_refuses_with_a_reason(simulator):
     async with BridgeClient(simulator.address, Options(credits=2)) as client:
-        await asyncio.sleep(0.3)
-        while not client.is_up:
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            async for arrival in client.arrivals():
+                if isinstance(arrival.content, LinkUp):
+                    break
         outcome = await client.execute(MoveStage(x_nm=1e6))
     assert outcome.status == "refused"
     assert "1e+06 nm" in outcome.reason
