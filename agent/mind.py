@@ -263,7 +263,7 @@ def _enter(
 def _with(assessment: Assessment, mind: Mind, **more: object) -> Assessment:
     """Assessment with further fields."""
     row, column = mind.drift_angstrom
-    return assessment.model_copy(update={"drift_angstrom": (float(row), float(column)), **more})
+    return assessment.rebuilt(drift_angstrom=(float(row), float(column)), **more)
 
 
 def _probability_of(entry: Entry, belief: Belief) -> NDArray[np.float64]:
@@ -305,7 +305,7 @@ def _knowledge(outlook: Outlook, view: NDArray[np.int64], means: Means) -> Knowl
     defects = [ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT]
     taken = register.taken_e_per_a2[view]
     allowed = [one for one in outlook.capabilities.detectors if one.name in limits.detectors]
-    contexts = [outlook.context.model_copy(update={"detector": one}) for one in allowed]
+    contexts = [outlook.context.rebuilt(detector=one) for one in allowed]
     most = min(limits.dose_e_per_a2 or _ENDLESS, goals.dose_e_per_a2 or _ENDLESS)
     left = max(most - float(np.median(taken)), 0.0) if len(taken) else most
     best = attainable_entropy(

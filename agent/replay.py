@@ -143,7 +143,7 @@ class _Desk:
         elif isinstance(event, SessionResumed):
             self._begin_weighing()  # the evidence of before was in the process that ended
         elif isinstance(event, AnalysisMoved) and self._settings is not None:
-            self._analysis = self._load_analysis(self._settings.model_copy(update={"device": event.device}))
+            self._analysis = self._load_analysis(self._settings.rebuilt(device=event.device))
             self._analysis.prepare()
         elif isinstance(event, FrameMapped):
             made = self._make_map(event.frame)

@@ -80,7 +80,7 @@ class ColumnAnalysis:
         if header.window is not None and key in self._fields:
             laid, around = self._lay(key, mended.pixels, header.window, header)
             row, col = header.window.row_px - around.row_px, header.window.col_px - around.col_px
-            place = header.window.model_copy(update={"row_px": row, "col_px": col})
+            place = header.window.rebuilt(row_px=row, col_px=col)
             whole = replace(mended, pixels=laid, is_laid=True)
             made = self._read(whole, settled, header, None, around)
             return cut_out(made, place, frame)
@@ -133,7 +133,7 @@ class ColumnAnalysis:
             shift = self._laid[2] if self._laid[1] == field.group else None
         row, col = around.row_px, around.col_px
         part = field.pixels[row : row + around.rows_px, col : col + around.cols_px]
-        place = window.model_copy(update={"row_px": window.row_px - row, "col_px": window.col_px - col})
+        place = window.rebuilt(row_px=window.row_px - row, col_px=window.col_px - col)
         laid, moved = lay_into(
             part,
             pixels,

@@ -75,7 +75,7 @@ class Fault(Message):
 
     def later(self, by_s: float) -> "Fault":
         """Return the same fault, later."""
-        return self.model_copy(update={"begins_s": self.begins_s + by_s})
+        return self.rebuilt(begins_s=self.begins_s + by_s)
 
 
 Script = tuple[Fault, ...]

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from drivers.contract.context import Message
 from drivers.contract.instrument import Capabilities, Command, InstrumentState, SwitchEnergy
 from drivers.faults import Fault
 from drivers.microscope import Exposure, Microscope
@@ -45,7 +44,7 @@ class FaultyMicroscope:
         state = self._microscope.state()
         self._seen = state
         if self._is_on("ramp_hangs"):
-            return _rebuilt(state, is_settling=True, note="ramping the beam energy")
+            return state.rebuilt(is_settling=True, note="ramping the beam energy")
         return state
 
     def take_frame(self, timeout_s: float) -> Exposure | None:
@@ -75,10 +74,3 @@ class FaultyMicroscope:
         while self._is_on("driver_hangs"):
             self._changed.clear()
             self._changed.wait(0.02)
-
-
-def _rebuilt(state: InstrumentState, **changed: object) -> InstrumentState:
-    known: dict[str, object] = {name: getattr(state, name) for name in type(state).model_fields}
-    rebuilt: Message = type(state)(**(known | changed))  # type: ignore[arg-type]
-    assert isinstance(rebuilt, InstrumentState)
-    return rebuilt

@@ -118,11 +118,8 @@ def _facts(signal: RawSignal, axes: tuple[Axis, Axis] | None, origin: str) -> Fa
         return facts
     rows, columns = (Tag(abs(axis.scale), axis.unit) for axis in axes)
     size, notes = pixel_size_fact(rows, columns, f"{origin}: scale of the axes")
-    known = {name: getattr(facts, name) for name in Facts.model_fields}
-    known["notes"] = facts.notes + notes
-    if size is not None:
-        known["pixel_size_angstrom"] = size
-    return Facts(**known)
+    facts = facts.rebuilt(notes=facts.notes + notes)
+    return facts if size is None else facts.rebuilt(pixel_size_angstrom=size)
 
 
 def _labelled(micrographs: list[Micrograph], is_alone: bool) -> tuple[Micrograph, ...]:

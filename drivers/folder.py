@@ -165,8 +165,7 @@ def _with_angles(facts: Facts, named: Facts) -> Facts:
     """Forget a detector's bare name where the file's name tells one with its angles."""
     if facts.inner_mrad is not None or named.detector is None:
         return facts
-    known: dict[str, Any] = {name: getattr(facts, name) for name in Facts.model_fields}
-    return Facts(**(known | {"detector": None}))
+    return facts.rebuilt(detector=None)
 
 
 def _described(path: Path) -> tuple[Facts, list[tuple[str, str | None, Facts]] | None]:

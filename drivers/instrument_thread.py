@@ -271,8 +271,7 @@ class InstrumentThread:
             running = self._asking_for(exposure.facts, shape)
             facts = exposure.facts
             if running is not None and facts.command_id is None:
-                known = {name: getattr(facts, name) for name in FrameFacts.model_fields}
-                facts = FrameFacts(**(known | {"command_id": running.request.id}))
+                facts = facts.rebuilt(command_id=running.request.id)
             frame = build_frame(
                 facts,
                 exposure.pixels,

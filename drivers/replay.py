@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from drivers.contract.errors import CommandRefusedError, InputError
-from drivers.contract.header import FrameFacts, Simultaneous, Window
+from drivers.contract.header import Simultaneous, Window
 from drivers.contract.instrument import (
     AcquireImage,
     BlankBeam,
@@ -327,19 +327,19 @@ class ReplayMicroscope:
     def _expose(self, index: int, scan: _Scan) -> Exposure:
         held = self._recording.frames[index]
         pixels = wire_pixels(held.load())
-        known: dict[str, Any] = {name: getattr(held.facts, name) for name in FrameFacts.model_fields}
-        known |= {"monotonic_s": None, "wall_time_unix_s": None, "command_id": None, "simultaneous": None}
+        simultaneous = None
         if len(scan.indices) > 1:
             place = scan.indices.index(index)
-            known["simultaneous"] = Simultaneous(
-                group=f"scan-{self._group}", index=place, count=len(scan.indices)
-            )
+            simultaneous = Simultaneous(group=f"scan-{self._group}", index=place, count=len(scan.indices))
+        facts = held.facts.rebuilt(
+            monotonic_s=None, wall_time_unix_s=None, command_id=None, simultaneous=simultaneous
+        )
         window = scan.window
         if window is not None:
             rows = slice(window.row_px, window.row_px + window.rows_px)
             pixels = pixels[rows, window.col_px : window.col_px + window.cols_px].copy()
-            known |= {"window": window, "field_shape_px": _grid(held)}
-        return Exposure(pixels, FrameFacts(**known))
+            facts = facts.rebuilt(window=window, field_shape_px=_grid(held))
+        return Exposure(pixels, facts)
 
 
 def _contents(frames: Sequence[Held]) -> str:

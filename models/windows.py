@@ -152,14 +152,12 @@ def cut_out(whole: DefectMap, place: Window, frame: FrameReference) -> DefectMap
     own["x_angstrom"] = own["col_px"] * scale.pixel_size_angstrom
     x2, vac1, vac2, metal, dopant = np.bincount(own["cls"], minlength=5).tolist()
     flag = MapFlag(kind="read_in_field", message="the window was read within the last frame of its field")
-    header = whole.header.model_copy(
-        update={
-            "frame": frame,
-            "columns": len(own),
-            "counts": ClassCounts(x2=x2, vac1=vac1, vac2=vac2, metal=metal, dopant=dopant),
-            "concentrations": (),
-            "mean_entropy_nats": float(own["entropy_nats"].mean(dtype=np.float64)),
-            "flags": (*whole.header.flags, flag),
-        }
+    header = whole.header.rebuilt(
+        frame=frame,
+        columns=len(own),
+        counts=ClassCounts(x2=x2, vac1=vac1, vac2=vac2, metal=metal, dopant=dopant),
+        concentrations=(),
+        mean_entropy_nats=float(own["entropy_nats"].mean(dtype=np.float64)),
+        flags=(*whole.header.flags, flag),
     )
     return DefectMap(header, own)

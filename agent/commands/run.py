@@ -213,7 +213,7 @@ def conduct(
         from agent.work import ColumnAnalysis
 
         wanted = settings.analysis
-        on_cpu = wanted.model_copy(update={"device": "cpu"})
+        on_cpu = wanted.rebuilt(device="cpu")
         second = None if wanted.device == "cpu" else lambda: ColumnAnalysis(on_cpu)
         analysis = SteadyAnalysis(ColumnAnalysis(wanted), second)
         weigher = None

@@ -1,7 +1,7 @@
 """The context of a frame: what is imaged, with which beam, on which detector."""
 
 from enum import IntEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,6 +13,16 @@ class Message(BaseModel):
     """A fact or a wish: immutable, exact and finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def rebuilt(self, **changes: Any) -> Self:
+        """Build the same message with other values of some fields, checked like any other.
+
+        Raises
+        ------
+        ValidationError
+            If it is none with these values.
+        """
+        return type(self)(**(dict(self) | changes))
 
 
 #: Largest beam energy [keV] of any transmission microscope, and the least that one works at.

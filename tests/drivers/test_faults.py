@@ -4,6 +4,7 @@ import json
 import zlib
 
 import pytest
+from pydantic import ValidationError
 
 from drivers.contract.codec import pack, unpack
 from drivers.contract.errors import InputError
@@ -132,3 +133,9 @@ def frame_parts():
         return [bytes(part) for part in pack_frame(frame)]
 
     return make
+
+
+def test_a_fault_is_not_moved_before_its_script():
+    assert Fault(kind="loss", begins_s=1.0).later(2.0).begins_s == 3.0
+    with pytest.raises(ValidationError):
+        Fault(kind="loss", begins_s=1.0).later(-2.0)

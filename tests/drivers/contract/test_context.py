@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from drivers.contract.context import HAADF, ColumnClass, Context, Detector, Specimen, find_detector
+from drivers.contract.context import HAADF, MAADF, ColumnClass, Context, Detector, Specimen, find_detector
 from drivers.contract.errors import InputError
 
 
@@ -12,6 +12,16 @@ def test_classes_are_numbered_as_in_the_paper():
 def test_a_context_survives_json():
     context = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
     assert Context.model_validate_json(context.model_dump_json()) == context
+
+
+def test_a_message_is_rebuilt_with_other_values_and_checked():
+    context = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
+    assert context.rebuilt(detector=MAADF) == Context(
+        specimen=context.specimen, energy_kev=80.0, detector=MAADF
+    )
+    for wrong in ({"energy_kev": 80e3}, {"energy": 60.0}):
+        with pytest.raises(ValidationError):
+            context.rebuilt(**wrong)
 
 
 @pytest.mark.parametrize(
