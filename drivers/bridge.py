@@ -234,7 +234,7 @@ class Bridge:
             case Taken():
                 self._ring.append(report.parts)
             case InstrumentState():
-                has_changed = not _is_same(report, self._state)
+                has_changed = not report.is_same_as(self._state)
                 self._state = report
                 if has_changed:
                     self._tell_all(report)
@@ -466,12 +466,6 @@ class Bridge:
         self._closing.close()
         self._context.destroy(linger=linger_ms)
         self._mailbox.close()
-
-
-def _is_same(state: InstrumentState, other: InstrumentState) -> bool:
-    """Whether two states differ in nothing but when they were read."""
-    ignored = {"monotonic_s", "settles_in_s"}
-    return state.model_dump(exclude=ignored) == other.model_dump(exclude=ignored)
 
 
 @contextlib.contextmanager

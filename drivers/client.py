@@ -442,8 +442,7 @@ class BridgeClient:
 
     async def _hear_state(self, state: InstrumentState) -> None:
         known, self._state = self._state, state
-        ignored = {"monotonic_s", "settles_in_s"}
-        if known is None or known.model_dump(exclude=ignored) != state.model_dump(exclude=ignored):
+        if known is None or not state.is_same_as(known):
             await self._put(state)
 
     async def _hear_unwelcome(self, link: _Link, message: Unwelcome, parts: Sequence[Buffer]) -> None:

@@ -71,6 +71,11 @@ class InstrumentState(Message):
     note: Text = ""
     """For people, for example ``"ramping from 60 to 80 keV"``."""
 
+    def is_same_as(self, other: "InstrumentState") -> bool:
+        """Whether two states differ in nothing but when they were read."""
+        ignored = {"monotonic_s", "settles_in_s"}
+        return self.model_dump(exclude=ignored) == other.model_dump(exclude=ignored)
+
     @model_validator(mode="after")
     def _materials_are_known(self) -> Self:
         check_materials(self.host, self.dopants)

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from drivers.contract.codec import parse
 from drivers.contract.errors import InputError, MessageError, WireVersionError
 from drivers.contract.header import FrameFacts, Simultaneous, Window
-from drivers.contract.instrument import AcquireImage, Command, SwitchDetector, SwitchEnergy
+from drivers.contract.instrument import AcquireImage, Command, InstrumentState, SwitchDetector, SwitchEnergy
 from drivers.contract.messages import Hello, Resume, WireMessage
 
 COMMAND = TypeAdapter(Command)
@@ -25,6 +25,12 @@ def test_an_impossible_energy_says_what_is_possible(energy_kev):
 
 def test_gaps_are_allowed_in_what_is_known_of_a_frame():
     assert FrameFacts().host is None
+
+
+def test_states_that_differ_in_when_they_were_read_are_the_same():
+    state = InstrumentState(monotonic_s=1.0, energy_kev=80.0, is_settling=True, settles_in_s=3.0)
+    assert state.is_same_as(state.rebuilt(monotonic_s=2.0, settles_in_s=2.0))
+    assert not state.is_same_as(state.rebuilt(is_settling=False))
 
 
 @pytest.mark.parametrize(
