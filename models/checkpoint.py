@@ -80,9 +80,11 @@ def load_weights(path: Path) -> Weights:
         If a file is missing, cut short or altered, or was made for other features, contexts or networks.
     """
     card_path = path.with_suffix(".json")
-    if not path.is_file() or not card_path.is_file():
+    missing = [file.name for file in (path, card_path) if not file.is_file()]
+    if missing:
         raise InputError(
-            f"expected weights {path} with their card {card_path.name} beside them; found neither or one"
+            f"expected weights {path} with their card {card_path.name} beside them, found no "
+            f"{' and no '.join(missing)}; fetch both again, or train anew with `columnist train`"
         )
     content = path.read_bytes()
     try:

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from drivers.contract.errors import InputError
+from drivers.contract.errors import InputError, UnknownMaterialError
 from drivers.contract.materials import ATOMIC_NUMBERS, HOSTS, find_host
 
 #: Rest energy of the electron and of the atomic mass unit [keV] (CODATA 2018).
@@ -88,8 +88,18 @@ def displacement_threshold(host_name: str) -> DisplacementThreshold:
 
 
 def max_transfer_ev(energy_kev: float, chalcogen: str) -> float:
-    """Largest energy that a beam electron transfers to a chalcogen at rest [eV]."""
+    """Largest energy that a beam electron transfers to a chalcogen at rest [eV].
+
+    Raises
+    ------
+    InputError
+        If the energy is out of range, or the element no chalcogen of the hosts.
+    """
     _check_energy(energy_kev)
+    if chalcogen not in CHALCOGEN_MASSES_U:
+        raise UnknownMaterialError(
+            f"chalcogen {chalcogen!r} is unknown; known are {', '.join(CHALCOGEN_MASSES_U)}"
+        )
     mass_kev = CHALCOGEN_MASSES_U[chalcogen] * ATOMIC_MASS_KEV
     return 2e3 * energy_kev * (energy_kev + 2 * ELECTRON_KEV) / mass_kev
 

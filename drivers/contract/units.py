@@ -75,27 +75,57 @@ def to_angstrom(value: float, unit: str) -> float:
 
 
 def to_kev(value: float, unit: str) -> float:
-    """Convert a beam energy, or the voltage that gives it."""
+    """Convert a beam energy, or the voltage that gives it.
+
+    Raises
+    ------
+    InputError
+        If the unit is no energy or voltage, or one of thousandths (``"mV"``).
+    """
     return value * _factor(unit, _ENERGIES_KEV, "a beam energy in V, kV, eV or keV")
 
 
 def to_mrad(value: float, unit: str) -> float:
-    """Convert an angle."""
+    """Convert an angle.
+
+    Raises
+    ------
+    InputError
+        If the unit is no angle.
+    """
     return value * _factor(unit, _ANGLES_MRAD, "an angle in mrad or rad")
 
 
 def to_us(value: float, unit: str) -> float:
-    """Convert a time."""
+    """Convert a time.
+
+    Raises
+    ------
+    InputError
+        If the unit is no time.
+    """
     return value * _factor(unit, _TIMES_US, "a time in s, ms, us or ns")
 
 
 def to_pa(value: float, unit: str) -> float:
-    """Convert a current."""
+    """Convert a current.
+
+    Raises
+    ------
+    InputError
+        If the unit is no current.
+    """
     return value * _factor(unit, _CURRENTS_PA, "a current in A, nA or pA")
 
 
 def to_e_per_a2(value: float, unit: str) -> float:
-    """Convert a dose: electrons an area, as in ``e/nm^2``, ``e-/Å²``, ``1/nm2``, ``electrons/angstrom^2``."""
+    """Convert a dose: electrons an area, as in ``e/nm^2``, ``e-/Å²``, ``1/nm2``, ``electrons/angstrom^2``.
+
+    Raises
+    ------
+    InputError
+        If the unit is no dose.
+    """
     count, slash, area = unit.replace(" ", "").partition("/")
     area = area.replace("²", "^2").replace("**2", "^2")
     squared = area.endswith("2")

@@ -64,8 +64,8 @@ def card_with(**changes):
 BROKEN = {
     "truncated": (truncate, "not those of their card"),
     "altered": (alter, "not those of their card"),
-    "missing": (lambda path: path.unlink(), "expected weights"),
-    "without card": (lambda path: path.with_suffix(".json").unlink(), "expected weights"),
+    "missing": (lambda path: path.unlink(), r"found no \S+\.safetensors; fetch both"),
+    "without card": (lambda path: path.with_suffix(".json").unlink(), r"found no \S+\.json; fetch both"),
     "card cut short": (lambda path: path.with_suffix(".json").write_text('{"net'), "card"),
     "card of nothing": (lambda path: path.with_suffix(".json").write_text("[]"), "card"),
     "card deeply nested": (lambda path: path.with_suffix(".json").write_text("[" * 50_000), "card"),

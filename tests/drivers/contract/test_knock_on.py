@@ -42,6 +42,11 @@ def test_sulphur_at_80_kev_takes_5_9_ev():
     assert max_transfer_ev(80.0, "S") == pytest.approx(5.90, abs=0.01)
 
 
+def test_what_is_no_chalcogen_is_refused_with_those_that_are():
+    with pytest.raises(UnknownMaterialError, match="chalcogen 'W' is unknown; known are S, Se, Te"):
+        max_transfer_ev(80.0, "W")
+
+
 @pytest.mark.parametrize("energy_kev", [100.0, 140.0])
 def test_the_cross_section_is_the_integral_of_the_differential_one_over_angles(energy_kev):
     threshold_ev, number = 6.9, ATOMIC_NUMBERS["S"]
