@@ -103,14 +103,9 @@ class SublatticeColumns:
     loud: slice
     quiet: slice
 
-    def learnt_from(self, group: slice) -> slice:
+    def regular_of(self, group: slice) -> slice:
         """The regular ones of `loud` or `quiet`."""
         return slice(max(group.start, self.regular.start), min(group.stop, self.regular.stop))
-
-    def among_regular(self, group: slice) -> slice:
-        """Where those are among the regular ones."""
-        own = self.learnt_from(group)
-        return slice(own.start - self.regular.start, own.stop - self.regular.start)
 
 
 def group_columns(
@@ -120,7 +115,7 @@ def group_columns(
     is_regular: NDArray[np.bool_],
     is_quiet: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], SublatticeColumns]:
-    """Put columns of a sublattice in the order that `SublatticeColumns` has them in.
+    """Put columns of a sublattice in the order of `SublatticeColumns`, so that groups of them are slices.
 
     Parameters
     ----------
@@ -181,17 +176,18 @@ def fit_sublattice(
     shares = np.array([1 - rare * START_RARE] + rare * [START_RARE])
     depth, second = lies[:, used]
     centre, spread = np.zeros_like(depth), np.full_like(depth, _usual_spread(depth))
+    parts = np.zeros((len(shares), lies.shape[1]))
     for turn in range(_ROUNDS):
         joint = densities(depth - centre, spread, second)[: len(shares)] * shares[:, None].astype(np.float32)
-        parts = (joint / (joint.sum(0) + STRAY)).astype(np.float64)
-        middle, width = _whole_columns(depth, parts, square, windows)
+        parts[:, used] = joint / (joint.sum(0) + STRAY)
+        middle, width = _whole_columns(depth, parts[:, used], square, windows)
         centre, spread = middle[square], width[square]
-        shares = parts.mean(1)
+        shares = parts[:, used].mean(1)
         if turn < _TURNS:
             if turn:  # not before the axis is this frame's
                 first = _own_defect(columns, parts, axis, expected)
             axis = _turn(lies, columns, parts, first, expected)
-    usual = _whole_columns(by_templates, parts, square, windows)[1]
+    usual = _whole_columns(by_templates, parts[:, used], square, windows)[1]
     centre, spread = middle[columns.square], width[columns.square]
     say = 1 - (1 - _SHARE) * np.minimum(1.0, spread / usual[columns.square]) ** 2
     tail = np.full_like(spread, shares[1] / max(shares[:2].sum(), 1e-9))
@@ -210,13 +206,12 @@ def _turn(
     """
     axis = expected.axis
     for group in (columns.loud, columns.quiet):
-        own = columns.learnt_from(group)
-        if own.stop <= own.start:
+        own = columns.regular_of(group)
+        if own.start == own.stop:
             continue
-        among = columns.among_regular(group)
         if own.stop - own.start < _LEAST_COLUMNS:
-            own, among = columns.regular, slice(None)
-        axis = _own_axis(columns.moments[:, own], parts[:, among], first, expected)
+            own = columns.regular
+        axis = _own_axis(columns.moments[:, own], parts[:, own], first, expected)
         lies[:, group] = expected.along(axis, columns.moments[:, group])
     return axis
 
@@ -264,14 +259,14 @@ def _own_defect(
     ----------
     columns : SublatticeColumns
         The regular ones are looked at, where the frame is quiet.
-    parts : ndarray of shape (3 or 4, k)
-        Probability that each regular one is a whole one, one of the tail, or a defect.
+    parts : ndarray of shape (3 or 4, n)
+        Probability that each is a whole one, one of the tail, or a defect.
     axis : ndarray of shape (6,)
         From `_own_axis`.
     expected : Expected
     """
-    moments = columns.moments[:, columns.learnt_from(columns.quiet)]
-    parts = parts[:, columns.among_regular(columns.quiet)]
+    own = columns.regular_of(columns.quiet)
+    moments, parts = columns.moments[:, own], parts[:, own]
     whole, defect = parts[0] + parts[1], parts[2]
     if len(whole) < _LEAST_COLUMNS or not (whole.any() and defect.any()):
         return expected.first
