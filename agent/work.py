@@ -1,5 +1,6 @@
 """The analysis of frames."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,21 +70,24 @@ class ColumnAnalysis:
 
     def run(self, pixels: NDArray[Any], settled: Settled, header: FrameHeader) -> DefectMap:
         """Make a map."""
-        frame = FrameReference(
-            session=header.session,
-            sequence=header.sequence,
-            file=header.source,
-            shape=header.shape,
-            sha256=digest_pixels(pixels),
-        )
+
+        def frame() -> FrameReference:
+            return FrameReference(
+                session=header.session,
+                sequence=header.sequence,
+                file=header.source,
+                shape=header.shape,
+                sha256=digest_pixels(pixels),
+            )
+
         key, mended = _key(settled, header), mend(pixels)
         if header.window is not None and key in self._fields:
             laid, around = self._lay(key, mended.pixels, header.window, header)
             row, col = header.window.row_px - around.row_px, header.window.col_px - around.col_px
             place = header.window.rebuilt(row_px=row, col_px=col)
             whole = replace(mended, pixels=laid, is_laid=True)
-            made = self._read(whole, settled, header, None, around)
-            return cut_out(made, place, frame)
+            made = self._read(whole, settled, header, frame, around)
+            return cut_out(made, place)
         made = self._read(mended, settled, header, frame, None)
         if header.window is None:
             self._fields.pop(key, None)
@@ -102,7 +106,7 @@ class ColumnAnalysis:
         mended: Mended,
         settled: Settled,
         header: FrameHeader,
-        frame: FrameReference | None,
+        frame: Callable[[], FrameReference],
         around: Window | None,
     ) -> DefectMap:
         """Read a frame, or a window in what is around it.

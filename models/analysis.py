@@ -139,7 +139,8 @@ def analyse(
     InputError
         If the context is unknown, the array is no frame, or it shows no lattice.
     """
-    return analyse_of_scan(array, context, analyser, frame=frame)[0]
+    known = None if frame is None else lambda: frame
+    return analyse_of_scan(array, context, analyser, frame=known)[0]
 
 
 def analyse_of_scan(
@@ -147,15 +148,17 @@ def analyse_of_scan(
     context: Context | Settled,
     analyser: Analyser,
     *,
-    frame: FrameReference | None = None,
+    frame: Callable[[], FrameReference] | None = None,
     geometry: Geometry | None = None,
 ) -> tuple[DefectMap, Geometry]:
     """`analyse` one of the frames that several detectors took in one pass of the beam.
 
     Parameters
     ----------
-    array, context, analyser, frame
+    array, context, analyser
         As for `analyse`; what was mended before is taken as it is.
+    frame : callable, optional
+        Makes out which frame it is, while the frame is read; by default from the pixels that are given.
     geometry : Geometry, optional
         From another detector's frame: columns stand where it showed them.
 
@@ -174,7 +177,7 @@ def analyse_of_scan(
     mended = array if isinstance(array, Mended) else mend(pixels)
     with torch.inference_mode(), threads_for(pixels.size, analyser.device) as helper:
         reference = helper.start(
-            lambda: frame or FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels))
+            frame or (lambda: FrameReference(shape=_shape(pixels), sha256=digest_pixels(pixels)))
         )
         return _analyse(mended, context, analyser, reference, geometry, helper)
 

@@ -12,7 +12,7 @@ from scipy.signal import correlate
 
 from drivers.contract.errors import InputError
 from drivers.contract.header import Window
-from drivers.contract.maps import ClassCounts, DefectMap, FrameReference, MapFlag
+from drivers.contract.maps import ClassCounts, DefectMap, MapFlag
 
 #: The field is moved by up to this part of a lattice constant, so that the lattice goes on into the window:
 #: a shift by a whole cell would do as well.
@@ -35,6 +35,9 @@ LEAST_COLUMNS = 2
 
 #: Of its field this many lattice constants around a window are read with it.
 _AROUND = 8.0
+
+#: Flags that name rows and columns of the pixels that were read.
+_OF_FIELD = ("unread", "padded", "uneven")
 
 Shift = tuple[int, int]
 
@@ -129,8 +132,11 @@ def _shift(
     return reach - int(row), reach - int(col)
 
 
-def cut_out(whole: DefectMap, place: Window, frame: FrameReference) -> DefectMap:
+def cut_out(whole: DefectMap, place: Window) -> DefectMap:
     """Map of a window from that of the field which it was laid into.
+
+    Columns, what is counted of them, and where they lie are the window's; lattice, scale, prior, evidence,
+    the masked part, and flags of what was read are those of all that was read.
 
     Raises
     ------
@@ -153,11 +159,21 @@ def cut_out(whole: DefectMap, place: Window, frame: FrameReference) -> DefectMap
     x2, vac1, vac2, metal, dopant = np.bincount(own["cls"], minlength=5).tolist()
     flag = MapFlag(kind="read_in_field", message="the window was read within the last frame of its field")
     header = whole.header.rebuilt(
-        frame=frame,
         columns=len(own),
+        grains=tuple(
+            grain.rebuilt(columns=int((own["grain"] == number).sum()))
+            for number, grain in enumerate(whole.header.grains)
+        ),
         counts=ClassCounts(x2=x2, vac1=vac1, vac2=vac2, metal=metal, dopant=dopant),
         concentrations=(),
         mean_entropy_nats=float(own["entropy_nats"].mean(dtype=np.float64)),
-        flags=(*whole.header.flags, flag),
+        flags=(*map(_told_of_field, whole.header.flags), flag),
     )
     return DefectMap(header, own)
+
+
+def _told_of_field(flag: MapFlag) -> MapFlag:
+    """A flag, with a word on whose rows and columns of pixels it counts."""
+    if flag.kind not in _OF_FIELD:
+        return flag
+    return flag.rebuilt(message=f"in the part of the field that was read around the window: {flag.message}")

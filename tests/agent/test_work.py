@@ -41,6 +41,7 @@ def test_a_window_is_read_within_its_field(analysis, frames):
     ]
     columns = made.columns
     assert len(columns) > 12
+    assert sum(grain.columns for grain in made.header.grains) == len(columns)
     assert columns["row_px"].min() >= 0
     assert columns["row_px"].max() <= 47
     places = np.stack([columns["row_px"] + 60, columns["col_px"] + 50], axis=1)
@@ -72,6 +73,16 @@ def test_lost_lines_of_a_field_and_of_a_window_are_mended_before_both_are_laid_t
     assert kinds[1] - kinds[0] == {"lost_rows"}
     assert np.array_equal(made[0].columns["cls"], made[1].columns["cls"])
     assert np.allclose(made[0].columns["row_px"], made[1].columns["row_px"], atol=0.5)
+
+
+def test_what_is_told_of_the_field_around_a_window_says_so(analysis, frames):
+    (whole, whole_header), (part, part_header) = frames
+    analysis.forget()
+    field = whole.copy()
+    field[115:155, 5:60] = np.median(field)
+    analysis.run(field, SETTLED, whole_header)
+    flags = {flag.kind: flag.message for flag in analysis.run(part, SETTLED, part_header).header.flags}
+    assert flags["padded"].startswith("in the part of the field that was read around the window: ")
 
 
 def test_a_saturated_window_is_refused_however_sound_its_field(analysis, frames):
