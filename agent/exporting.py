@@ -205,7 +205,7 @@ def _export_map(
         name = f"frame {mapped.header.sequence} of {mapped.header.session}" + (f" ({file})" if file else "")
         patches, counts = mean_patches(pixels, defect_map)
         contents["overlay"] = overlay_png(defect_map, pixels, name)
-        contents["patches"] = patches_png(patches, counts, defect_map.header.settled.context.specimen.host)
+        contents["patches"] = patches_png(patches, counts, defect_map.header)
         shown.append(ReportImage(name, defect_map.header, contents["overlay"], contents["patches"]))
     named = {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()}
     return shown, write_all(out, named, stale=own_others(out, stem, contents))

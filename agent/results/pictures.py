@@ -1,195 +1,228 @@
 """Pictures of a map that a paper could print: the overlay beside the entropy, and the mean patches."""
 
-import io
 import math
-import warnings
+import textwrap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.results.sheet import DPI, Sheet, round_length
+from agent.results.words import class_words
 from drivers.contract.context import ColumnClass
-from drivers.contract.maps import CLASS_NAMES, ColumnFlag, DefectMap
+from drivers.contract.maps import ColumnFlag, DefectMap, MapHeader
 from drivers.contract.materials import find_host
 
-#: Marks of defects: colour (Okabe and Ito's palette, told apart by the colour-blind too), shape.
-MARKS = {
-    ColumnClass.VAC1: ("#56B4E9", "o", "single vacancy"),
-    ColumnClass.VAC2: ("#E69F00", "s", "double vacancy"),
-    ColumnClass.DOPANT: ("#D55E00", "D", "dopant"),
+#: Rings around defects: colour (Okabe and Ito's palette, told apart by the colour-blind too), and a shape
+#: that tells them apart in grey.
+_RINGS = {
+    ColumnClass.VAC1: ("#56B4E9", "o"),
+    ColumnClass.VAC2: ("#E69F00", "s"),
+    ColumnClass.DOPANT: ("#D55E00", "D"),
 }
-_BOUNDARY, _FOREIGN = "#F0E442", "#CC79A7"
 
-#: Dots an inch, and the longest edge of one panel [inch].
-_DPI, _PANEL_INCH = 200, 5.6
+#: Crosses on columns that carry a flag: colour, shape, and what the legend says.
+_CROSSES = {
+    ColumnFlag.BOUNDARY: ("#F0E442", "+", "grain boundary"),
+    ColumnFlag.FOREIGN: ("#FF9ACD", "x", "foreign"),
+}
 
-#: The least width of a panel that title, legend and scale bar fit into, and what its frame is tall at most.
-_LEAST_INCH, _TALLEST_INCH = 3.2, 9.0
+#: A ring is wider than columns are apart by this [pt], so that its line hides no column, and this large at
+#: most [pt²]; a cross takes this part of its area.
+_RING_PT, _MOST_PT2, _CROSS_PART = 1.5, 600.0, 0.5
+
+#: Colours of the entropy, from sure to in doubt: they darken all the way, so that grey print keeps their
+#: order, and the lightest stands off the white of where no lattice is claimed.
+_DOUBT = ("#C4C4C4", "#E39A58", "#C2476B", "#6B2A7A", "#170B3B")
+
+#: The longest edge of a panel, about; the least width that a legend fits into; and what a strip is tall at
+#: most [inch].
+_PANEL_INCH, _LEAST_INCH, _TALLEST_INCH = 5.6, 3.2, 9.0
+
+#: Around the panels [inch]: margin, between them, heading, scale bar, legend or colours.
+_MARGIN, _GAP, _HEADING, _BAR, _LEGEND = 0.1, 0.2, 0.26, 0.26, 0.5
+
+#: Edge of a mean patch, and what stands above it [inch].
+_PATCH, _PATCH_TITLE = 1.4, 0.42
+
+
+class _Panels:
+    """Two panels of one shape side by side, each with its letter, a heading and a scale bar.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns [px].
+    pixel_size_angstrom : float
+        Edge of a pixel of the frame [Å].
+    title : str
+        Stands above both, on as many lines as it needs.
+    headings : tuple of str
+        Stand above each.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], pixel_size_angstrom: float, title: str, headings: tuple[str, str]
+    ) -> None:
+        rows, columns = shape
+        self.inch_per_px = _inch_per_px(rows, columns)
+        width, height = columns * self.inch_per_px, rows * self.inch_per_px
+        self.slot = max(width, _LEAST_INCH)
+        lines = textwrap.wrap(title, int(2 * self.slot / 0.07))
+        bottom = _MARGIN + _LEGEND + _BAR
+        top = bottom + height
+        self.sheet = Sheet(2 * self.slot + 2 * _MARGIN + _GAP, top + _HEADING + 0.15 * len(lines) + _MARGIN)
+        middle = (self.sheet.width / 2, self.sheet.height - 0.06)
+        self.sheet.write(*middle, "\n".join(lines), 9, ha="center", va="top")
+        nm = round_length(self.slot / self.inch_per_px * pixel_size_angstrom / 10 / 5)
+        self.lefts = (_MARGIN, _MARGIN + self.slot + _GAP)
+        self.axes = []
+        for letter, heading, left in zip("ab", headings, self.lefts, strict=True):
+            self.sheet.write(left, top + 0.08, f"({letter})", 9, weight="bold")
+            self.sheet.write(left + 0.27, top + 0.08, heading, 8)
+            left += (self.slot - width) / 2
+            axes = self.sheet.axes(left, bottom, width, height)
+            axes.set_xlim(-0.5, columns - 0.5)
+            axes.set_ylim(rows - 0.5, -0.5)
+            self.axes.append(axes)
+            length = nm * 10 / pixel_size_angstrom * self.inch_per_px
+            self.sheet.bar(left, bottom - 0.16, length, f"{nm:g} nm")
 
 
 def overlay_png(defect_map: DefectMap, image: NDArray[np.generic], title: str = "") -> bytes:
-    """Frame with its defects marked and a scale bar, and a map of the entropy beside it.
+    """Frame with its defects marked (a), and a map of the entropy (b), each above a scale bar.
 
-    The context stands above, after the title.
+    Bars and legends stand below the panels, where they hide nothing that is counted.  The context stands
+    above, after the title.
     """
-    from matplotlib.figure import Figure
-
-    rows, columns = image.shape
-    width, height = _panel(rows, columns)
-    figure = Figure(
-        figsize=(2 * max(width, _LEAST_INCH) + 1.3, height + 0.95), dpi=_DPI, layout="constrained"
-    )
-    left, right = figure.subplots(1, 2)
-    low, high = np.nanpercentile(image.astype(np.float64), [0.3, 99.7])
-    left.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-    right.set_facecolor("black")
-    right.set_aspect("equal")
-    for axes in (left, right):
-        axes.set_xlim(-0.5, columns - 0.5)
-        axes.set_ylim(rows - 0.5, -0.5)
-        axes.set_xticks([])
-        axes.set_yticks([])
-    _mark_defects(left, defect_map, width / columns)
-    _scale_bar(left, defect_map.header.scale.pixel_size_angstrom, image.shape)
-    _entropy(figure, right, defect_map, width / columns)
     context = defect_map.header.settled.context.in_words()
-    figure.suptitle(f"{title}: {context}" if title else context, fontsize=9, parse_math=False)
-    return figure_png(figure)
+    is_undecided = defect_map.is_flagged(ColumnFlag.UNDECIDED).any()
+    panels = _Panels(
+        image.shape,
+        defect_map.header.scale.pixel_size_angstrom,
+        f"{title}: {context}" if title else context,
+        (
+            "sublattice not decided: classes weigh both" if is_undecided else "defects",
+            "entropy; white where no lattice is claimed",
+        ),
+    )
+    low, high = np.nanpercentile(image.astype(np.float64), [0.3, 99.7])
+    # A pixel is a whole number of dots; where there are fewer dots than pixels, each is a mean of pixels.
+    smooth = "nearest" if panels.inch_per_px * DPI > 0.99 else "auto"
+    panels.axes[0].imshow(image, cmap="gray", vmin=low, vmax=high, interpolation=smooth, aspect="auto")
+    spacing_pt = defect_map.header.scale.lattice_px / math.sqrt(3) * panels.inch_per_px * 72
+    _mark_defects(panels, defect_map, spacing_pt)
+    _draw_entropy(panels, defect_map, spacing_pt)
+    return panels.sheet.png()
 
 
-def _panel(rows: int, columns: int) -> tuple[float, float]:
-    """Width and height of a frame's picture [inch]; a strip is made larger, to be seen."""
+def _inch_per_px(rows: int, columns: int) -> float:
+    """Edge of a pixel in print [inch], of whole dots if of any; strips are made larger, to be seen."""
     edge = _PANEL_INCH / max(rows, columns)
-    edge = max(edge, min(_LEAST_INCH / columns, _TALLEST_INCH / rows))
-    return edge * columns, edge * rows
+    dots = DPI * max(edge, min(_LEAST_INCH / columns, _TALLEST_INCH / rows))
+    return (dots if dots < 0.75 else max(1, round(dots))) / DPI
 
 
-def _mark_defects(axes: Any, defect_map: DefectMap, inch_per_px: float) -> None:
-    """Mark each defect by a ring around its column, with a legend that counts them."""
-    columns = defect_map.columns
-    spacing_pt = defect_map.header.scale.lattice_px / math.sqrt(3) * inch_per_px * 72
-    size = min(max((1.0 * spacing_pt) ** 2, 12.0), 600.0)
-    boundary, foreign = defect_map.is_flagged(ColumnFlag.BOUNDARY), defect_map.is_flagged(ColumnFlag.FOREIGN)
-    undecided = defect_map.is_flagged(ColumnFlag.UNDECIDED)
-    for kind, (colour, shape, name) in MARKS.items():
+def _mark_defects(panels: _Panels, defect_map: DefectMap, spacing_pt: float) -> None:
+    """Ring each defect and cross each flagged column, whole at the edges too; the legend counts them."""
+    from matplotlib.patheffects import withStroke
+
+    axes, columns = panels.axes[0], defect_map.columns
+    size = min((spacing_pt + _RING_PT) ** 2, _MOST_PT2)
+    style: dict[str, Any] = {
+        "linewidths": 0.9,
+        "clip_on": False,
+        "zorder": 3,
+        "path_effects": [withStroke(linewidth=1.7, foreground="black", alpha=0.7)],
+    }
+    foreign = defect_map.is_flagged(ColumnFlag.FOREIGN)
+    words = class_words(defect_map.header.settled.context.specimen.dopant)
+    for kind, (colour, shape) in _RINGS.items():
+        name = words.get(kind.name.lower())
+        if name is None:
+            continue
         is_kind = columns["cls"] == kind
         chosen, left_out = columns[is_kind & ~foreign], int((is_kind & foreign).sum())
-        if kind is ColumnClass.DOPANT:
-            dopant = defect_map.header.settled.context.specimen.dopant
-            if dopant is None:
-                continue
-            name = f"{dopant} dopant"
-        style: dict[str, Any] = {"facecolors": "none", "edgecolors": colour, "linewidths": 0.9}
         count = f"{len(chosen)} + {left_out} foreign" if left_out else f"{len(chosen)}"
-        axes.scatter(
-            chosen["col_px"], chosen["row_px"], s=size, marker=shape, label=f"{name} ({count})", **style
-        )
-    for mask, colour, name in ((boundary, _BOUNDARY, "grain boundary"), (foreign, _FOREIGN, "foreign")):
-        if mask.any():
-            some = columns[mask]
+        rings = {"facecolors": "none", "edgecolors": colour, "label": f"{name} ({count})"}
+        axes.scatter(chosen["col_px"], chosen["row_px"], s=size, marker=shape, **rings, **style)
+    for flag, (colour, shape, name) in _CROSSES.items():
+        some = columns[defect_map.is_flagged(flag)]
+        if len(some):
+            crosses = {"c": colour, "label": f"{name} ({len(some)})"}
             axes.scatter(
-                some["col_px"],
-                some["row_px"],
-                s=size / 6,
-                marker="x",
-                c=colour,
-                linewidths=0.7,
-                label=f"{name} ({len(some)})",
+                some["col_px"], some["row_px"], s=_CROSS_PART * size, marker=shape, **crosses, **style
             )
-    if undecided.any():
-        axes.text(
-            0.5,
-            0.97,
-            "sublattice not decided: classes weigh both",
-            color="white",
-            fontsize=8,
-            ha="center",
-            va="top",
-            transform=axes.transAxes,
-            bbox={"facecolor": "black", "alpha": 0.7},
-        )
-    is_wide = inch_per_px * (axes.get_xlim()[1] - axes.get_xlim()[0]) > _LEAST_INCH
     axes.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.01),
-        ncols=3 if is_wide else 1,
+        loc="upper left",
+        bbox_to_anchor=panels.sheet.at(panels.lefts[0], _MARGIN + _LEGEND),
+        bbox_transform=panels.sheet.figure.transFigure,
+        borderaxespad=0,
+        borderpad=0,
+        handletextpad=0.3,
+        columnspacing=1.5,
+        ncols=3 if panels.slot > 4.4 else 2,
         fontsize=7,
         frameon=False,
-        markerscale=0.8,
+        markerscale=min(1.0, 8 / math.sqrt(size)),
     )
 
 
-def _scale_bar(axes: Any, pixel_size_angstrom: float, shape: tuple[int, ...]) -> None:
-    """Bar of a round length, about a fifth of the frame's width."""
-    from matplotlib.patches import Rectangle
+def _draw_entropy(panels: _Panels, defect_map: DefectMap, spacing_pt: float) -> None:
+    """Draw every column in the colour of its entropy, the least sure above the others."""
+    from matplotlib.colors import LinearSegmentedColormap
 
-    wish_nm = shape[1] * pixel_size_angstrom / 10 / 5
-    power = 10 ** math.floor(math.log10(wish_nm))
-    length_nm = max(step for step in (1, 2, 5) if step * power <= wish_nm * 1.0001) * power
-    length = length_nm * 10 / pixel_size_angstrom
-    margin, thick = 0.035 * shape[1], max(1.5, 0.011 * shape[0])
-    top = shape[0] - margin - thick
-    corner, width, height = (margin * 0.5, top - 0.062 * shape[0]), length + margin, margin + 0.075 * shape[0]
-    axes.add_patch(Rectangle(corner, width, height, facecolor="black", alpha=0.65, linewidth=0))
-    axes.add_patch(Rectangle((margin, top), length, thick, facecolor="white", linewidth=0))
-    axes.text(
-        margin + length / 2,
-        top - 0.008 * shape[0],
-        f"{length_nm:g} nm",
-        color="white",
-        fontsize=9,
-        ha="center",
-        va="bottom",
-    )
-
-
-def _entropy(figure: Any, axes: Any, defect_map: DefectMap, inch_per_px: float) -> None:
-    """Every column in the colour of its entropy; where there is none, no lattice is claimed."""
-    columns = defect_map.columns
-    spacing_pt = defect_map.header.scale.lattice_px / math.sqrt(3) * inch_per_px * 72
-    order = np.argsort(columns["entropy_nats"], kind="stable")
-    shown = axes.scatter(
-        columns["col_px"][order],
-        columns["row_px"][order],
-        c=columns["entropy_nats"][order],
-        s=(0.72 * spacing_pt) ** 2,
+    columns = defect_map.columns[np.argsort(defect_map.columns["entropy_nats"], kind="stable")]
+    shown = panels.axes[1].scatter(
+        columns["col_px"],
+        columns["row_px"],
+        c=columns["entropy_nats"],
+        s=(0.75 * spacing_pt) ** 2,
         marker="o",
         linewidths=0,
-        cmap="viridis",
+        cmap=LinearSegmentedColormap.from_list("doubt", _DOUBT),
         vmin=0,
         vmax=math.log(2),
     )
-    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02, extend="max")
-    bar.set_label("entropy of the class [nats]", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    width = min(panels.slot, 4.0)
+    colours = panels.sheet.axes(panels.lefts[1] + panels.slot - width, _MARGIN + 0.36, width, 0.11)
+    bar = panels.sheet.figure.colorbar(shown, cax=colours, orientation="horizontal", extend="max")
+    bar.set_label("entropy of the class [nats]; 0.69: even odds of two", fontsize=7, labelpad=2)
+    bar.ax.tick_params(labelsize=7, pad=2, length=2)
 
 
-def patches_png(patches: dict[str, NDArray[np.float32]], counts: dict[str, int], host: str) -> bytes:
-    """Mean normalised surroundings of the columns of each class, side by side on one grey scale."""
-    from matplotlib.figure import Figure
+def patches_png(patches: dict[str, NDArray[np.float32]], counts: dict[str, int], header: MapHeader) -> bytes:
+    """Mean normalised surroundings of the columns of each class, side by side on one grey scale.
 
-    figure = Figure(figsize=(1.5 * len(CLASS_NAMES), 2.0), dpi=_DPI, layout="constrained")
-    known = list(patches.values())
-    low = min((float(patch.min()) for patch in known), default=0.0)
-    high = max((float(patch.max()) for patch in known), default=1.0)
-    edge = math.sqrt(3) * find_host(host).lattice_constant_angstrom / 2
-    for axes, name in zip(figure.subplots(1, len(CLASS_NAMES)), CLASS_NAMES, strict=True):
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_title(f"{name} ({counts.get(name, 0)})", fontsize=8)
+    Parameters
+    ----------
+    patches, counts : dict
+        From `models.mean_patches.mean_patches`.
+    header : MapHeader
+        Of the map: what its classes are called, and how many columns of each it has.
+    """
+    specimen = header.settled.context.specimen
+    words = class_words(specimen.dopant)
+    side = math.sqrt(3) * find_host(specimen.host).lattice_constant_angstrom
+    sheet = Sheet(
+        len(words) * (_PATCH + _MARGIN) + _MARGIN + 0.7, _PATCH + _BAR + _PATCH_TITLE + 0.5 * _MARGIN
+    )
+    low = min((float(patch.min()) for patch in patches.values()), default=0.0)
+    high = max((float(patch.max()) for patch in patches.values()), default=1.0)
+    bottom = _BAR + 0.5 * _MARGIN
+    shown = None
+    for number, (name, word) in enumerate(words.items()):
+        left = _MARGIN + number * (_PATCH + _MARGIN)
+        axes = sheet.axes(left, bottom, _PATCH, _PATCH)
+        total = getattr(header.counts, name)
+        told = f"mean of {counts[name]} of {total}" if name in patches else f"none of {total} averaged"
+        sheet.write(left, bottom + _PATCH + 0.05, f"{word}:\n{told}" if total else f"{word}:\nnone", 8)
         if name in patches:
-            extent = (-edge, edge, edge, -edge)
-            axes.imshow(patches[name], cmap="gray", vmin=low, vmax=high, extent=extent)
-        else:
-            axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=8, transform=axes.transAxes)
-    return figure_png(figure)
-
-
-def figure_png(figure: Any) -> bytes:
-    """A figure as a PNG file that does not name who made it when."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        # A file's name may be in letters that the font lacks: boxes in the title harm nobody.
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
-        figure.savefig(content, format="png", metadata={"Software": "columnist"})
-    return content.getvalue()
+            sheet.bar(left, bottom - 0.14, 2 / side * _PATCH, "2 Å")
+            shown = axes.imshow(patches[name], cmap="gray", vmin=low, vmax=high, aspect="auto")
+    if shown is not None:
+        left = _MARGIN + len(words) * (_PATCH + _MARGIN)
+        bar = sheet.figure.colorbar(shown, cax=sheet.axes(left, bottom, 0.1, _PATCH))
+        bar.set_label("intensity less local mean\n[local deviations]", fontsize=7)
+        bar.ax.tick_params(labelsize=7, pad=2, length=2)
+    return sheet.png()

@@ -195,10 +195,9 @@ def _analyse_image(
     if with_pictures:
         name = image_name(path, micrograph.label)
         patches, counts = mean_patches(image, result)
-        host = settled.context.specimen.host
         pictures = {
             "overlay": overlay_png(result, image, name),
-            "patches": patches_png(patches, counts, host),
+            "patches": patches_png(patches, counts, result.header),
         }
         shown_image = ReportImage(name, result.header, pictures["overlay"], pictures["patches"], notes)
         page = report_html(name, [shown_image])

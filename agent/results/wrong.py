@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.results.pictures import figure_png
+from agent.results.sheet import figure_png
 
 #: Patches below the frame, and half the edge of one in lattice constants.
 _PATCHES, _HALF = 10, 1.7
