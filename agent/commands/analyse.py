@@ -5,6 +5,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from agent.commands.options import make_folder
 from agent.results.names import JOINT_REPORT, ResultNames, check_results_of
 from agent.results.report import Failure, ReportImage, report_html
 from agent.results.runs import Done, Failed, analyse_file, describe, find_files, write_all
+from agent.results.words import share_words, time_words
 from agent.settings import Settings
 from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import FIELDS, TEXT_FIELDS, Facts
@@ -233,7 +235,7 @@ def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path, *, 
     ]
     failures = [Failure(f"{shown(one.file)} {one.label}".strip(), one.error) for one in failed]
     title = f"{len(done)} image{'' if len(done) == 1 else 's'}" + (", cut short" if is_cut_short else "")
-    page = report_html(title, images, failures)
+    page = report_html(title, images, failures, made_on=time_words(datetime.now(UTC)))
     write_all(out, {"report": (JOINT_REPORT, page.encode())})
 
 
@@ -256,14 +258,13 @@ def _tell(
     table.add_column("flags")
     for one in done:
         header = one.header
-        vac1 = header.concentrations[0]
         table.add_row(
             Text(one.name),
             str(header.columns),
             str(header.counts.vac1),
             str(header.counts.vac2),
             str(header.counts.dopant),
-            f"{100 * vac1.value:.2f} % ({100 * vac1.low:.2f} to {100 * vac1.high:.2f})",
+            "{} ({})".format(*share_words(header.concentrations[0])),
             f"{header.scale.pixel_size_angstrom:.4f}",
             f"{header.margin_nats:.1f}",
             ", ".join(flag.kind for flag in header.flags),

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from agent.results.flagged import FlaggedMaps
+from agent.results.words import class_words, share_words
 from drivers.contract.facts import FIELDS
 from drivers.contract.maps import MapHeader
 
@@ -46,8 +47,9 @@ def report_html(
     images: Sequence[ReportImage],
     failures: Sequence[Failure] = (),
     story: SessionStory | None = None,
+    made_on: str | None = None,
 ) -> str:
-    """Fill the template in."""
+    """Fill the template in; when it was made is told only if given."""
     from jinja2 import Environment
 
     template = (files("agent.results") / "report.html.j2").read_text(encoding="utf-8")
@@ -57,17 +59,22 @@ def report_html(
         images=[_described(image) for image in images],
         failures=list(failures),
         story=story,
+        made_on=made_on,
         course=_encoded(story.course) if story else None,
     )
 
 
 def _described(image: ReportImage) -> dict[str, Any]:
     """What the template shows of one image."""
-    facts = image.header.settled.facts
+    facts, dopant = image.header.settled.facts, image.header.settled.context.specimen.dopant
     known = [(field, getattr(facts, field)) for field in FIELDS]
     return {
         "name": image.name,
         "header": image.header,
+        "defects": [
+            (class_words(dopant).get(one.defect, one.defect), one, *share_words(one))
+            for one in image.header.concentrations
+        ],
         "notes": (*image.header.settled.facts.notes, *image.notes),
         "overlay": _encoded(image.overlay),
         "patches": _encoded(image.patches),

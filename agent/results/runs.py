@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.results.names import ENDINGS, ResultNames, is_own, own_others
@@ -14,6 +15,7 @@ from agent.results.nexus import nexus_bytes
 from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import ReportImage, report_html
 from agent.results.tables import csv_text
+from agent.results.words import time_words
 from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import Facts
 from drivers.contract.maps import FrameReference, MapHeader, digest_pixels
@@ -200,7 +202,7 @@ def _analyse_image(
             "patches": patches_png(patches, counts, result.header),
         }
         shown_image = ReportImage(name, result.header, pictures["overlay"], pictures["patches"], notes)
-        page = report_html(name, [shown_image])
+        page = report_html(name, [shown_image], made_on=time_words(datetime.now(UTC)))
         contents |= pictures | {"report": page.encode()}
     named = {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()}
     outputs = write_all(out, named, stale=own_others(out, stem, contents))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import h5py
@@ -44,6 +45,9 @@ def test_one_image_gives_every_result_and_json(image, tmp_path, capsys):
     vac1 = summary["concentrations"]["vac1"]
     assert vac1["low"] < 0.05 < vac1["high"]
     assert summary["sources"]["host"] == "command line: --host"
+    assert re.search(
+        r"<td>made on</td><td>20\d\d-\d\d-\d\d \d\d:\d\d UTC</td>", (out / "frame.html").read_text()
+    )
 
 
 def test_a_bad_file_does_not_stop_the_rest_of_a_folder(image, tmp_path, capsys):
