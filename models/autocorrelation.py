@@ -1,5 +1,6 @@
 """The autocorrelation of a frame, and its radial profile."""
 
+import math
 from functools import lru_cache
 
 import torch
@@ -9,6 +10,9 @@ from models.frames import frequencies, inverse_rfft2
 
 #: Intensities are clipped this many median absolute deviations from the median.
 _CLIP = 6.0
+
+#: So many pixels tell the median and its deviation.
+_SAMPLE = 2**13
 
 #: Structures above about this size [px] (contamination, a wedge) are damped before correlating.
 _BACKGROUND_PX = 60.0
@@ -58,7 +62,8 @@ def _clip(image: Tensor) -> Tensor:
     Where more than half of the pixels are alike, as those that no electron has reached in a faint frame of
     counts, the median deviation is nothing: that of the others counts.
     """
-    some = image[::3, ::3].flatten()
+    step = max(1, math.isqrt(image.numel() // _SAMPLE))
+    some = image[::step, ::step].flatten()
     middle = some.median()
     deviation = (some - middle).abs().median()
     if float(deviation) == 0:

@@ -95,7 +95,7 @@ def saturated_part(pixels: NDArray[np.generic]) -> float:
     highest = pixels.max()
     if not np.isfinite(highest) or highest == pixels.min():
         return 0.0  # of what is no image `models.frames` says what is wrong
-    part = float((pixels == highest).mean())
+    part = np.count_nonzero(pixels == highest) / pixels.size
     values = len(np.unique(pixels[::4, ::4])) if part > _SATURATED_SOME else _FEW_VALUES
     if part > _SATURATED_MOST:
         recorded = pixels[recorded_part(pixels)]
@@ -111,7 +111,7 @@ def saturated_part(pixels: NDArray[np.generic]) -> float:
 
 def clipped_part(pixels: NDArray[np.generic]) -> float:
     """Part of the pixels that have the lowest value, if it is not by nature that many have."""
-    part = float((pixels == pixels.min()).mean())
+    part = np.count_nonzero(pixels == pixels.min()) / pixels.size
     if part <= _CLIPPED_SOME:
         return 0.0
     return part if len(np.unique(pixels[::4, ::4])) >= _MANY_VALUES else 0.0

@@ -84,7 +84,7 @@ def mend(pixels: NDArray[Any]) -> Mended:
     if pixels.ndim != 2 or pixels.dtype.kind not in "uif" or min(pixels.shape) < 3:
         return Mended(pixels)
     flags = []
-    if pixels.dtype.kind == "f" and np.isnan(pixels).any():
+    if np.isnan(pixels.max()):  # as it is if any pixel is
         row, column = np.nonzero(np.isnan(pixels))
         filled = _filled(pixels, row, column)
         if filled is None:

@@ -309,8 +309,9 @@ def _levels(sites: Sites, bright: NDArray[np.float32]) -> NDArray[np.float32]:
     level = np.full((len(sites.vectors), 2), np.inf, dtype=np.float32)
     for grain, sublattice in np.ndindex(level.shape):
         of = bright[(sites.grain == grain) & (sites.sublattice == sublattice)]
-        if np.isfinite(of).any():
-            level[grain, sublattice] = np.nanmedian(of)
+        of = of[~np.isnan(of)]
+        if len(of):
+            level[grain, sublattice] = np.median(of)
     return level
 
 
