@@ -54,7 +54,7 @@ _BINS = np.arange(_LOWEST, _HIGHEST, _BIN)
 _ROUNDS = 3
 
 #: Share of the tail and of each defect to start from, and rounds of expectation maximisation for each depth.
-START_RARE, _SHARE_ROUNDS = 0.05, 10
+_START_RARE, _SHARE_ROUNDS = 0.05, 10
 
 #: Density of the columns that may be of no class: one in a hundred, anywhere.
 STRAY = np.float32(0.01 / (_HIGHEST - _LOWEST))
@@ -287,8 +287,8 @@ def _fit_shares(
     counts = np.bincount(number, minlength=len(_BINS)).astype(np.float64)
     bins, counts = _BINS[counts > 0], counts[counts > 0]
     density = _density(bins, np.exp(log_depths), spread, defects)  # (D, K, B)
-    share = np.full(density.shape[:2], START_RARE, np.float32)
-    share[:, 0] = 1 - START_RARE * (1 + len(defects))
+    share = np.full(density.shape[:2], _START_RARE, np.float32)
+    share[:, 0] = 1 - _START_RARE * (1 + len(defects))
     part = (counts / max(len(depth), 1)).astype(np.float32)
     for _ in range(_SHARE_ROUNDS):
         total = np.matmul(share[:, None], density)[:, 0] + STRAY

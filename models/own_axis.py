@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.alignment import START_RARE, STRAY, TAIL_WIDTH
+from models.alignment import STRAY, TAIL_WIDTH
 from models.calibration import USUAL_SPREAD
 from models.normalise import gaussian_matrix
 from models.templates import Templates
@@ -31,6 +31,10 @@ _CENTRE_REACH, _SPREAD_REACH, _FROM_FRAME = 2.0, 3.0, 15.0
 
 #: Times that spreads and shares are found from one another, and after how many of these axes are found anew.
 _ROUNDS, _TURNS = 5, 2
+
+#: Shares of the tail and of each defect to start from.  So few rounds take little off a share that is too
+#: large, and a tail that is takes columns from the defects.
+_START_TAIL, _START_DEFECT = 0.02, 0.05
 
 #: The shipped covariance counts for this part in a frame's own one, and the template of a defect for so many
 #: columns in the frame's own defect.  Where other software has filtered the frame, hardly anything is left of
@@ -172,8 +176,8 @@ def fit_sublattice(
         untold = np.array([0.0, USUAL_SPREAD, np.nan])[:, None] + np.zeros_like(lies[0])
         return np.stack([lies[0], *untold, lies[1], np.full_like(lies[0], _SHARE)]), None
     by_templates, first, axis = lies[0, used].copy(), expected.first, expected.axis
-    rare = 3 if expected.second is not None else 2
-    shares = np.array([1 - rare * START_RARE] + rare * [START_RARE])
+    defects = (2 if expected.second is not None else 1) * [_START_DEFECT]
+    shares = np.array([1 - _START_TAIL - sum(defects), _START_TAIL, *defects])
     depth, second = lies[:, used]
     centre, spread = np.zeros_like(depth), np.full_like(depth, _usual_spread(depth))
     parts = np.zeros((len(shares), lies.shape[1]))

@@ -62,6 +62,19 @@ def test_a_network_that_is_sure_does_not_decide_alone():
     assert odds[1] < odds[2] < 0.25 * 7.0
 
 
+def test_a_tail_is_found_where_it_is():
+    contrast, templates = frame(0.1, count=4000)
+    whole = templates.whole[templates.common, 0].float()
+    heavy = contrast.clone()
+    heavy[::10, :6] = whole + 2.5 * (heavy[::10, :6] - whole)
+    everywhere = torch.ones(4000, dtype=torch.bool)
+    plain, tailed = (
+        float(measure(one, everywhere, grid(4000), templates).tail.max()) for one in (contrast, heavy)
+    )
+    assert plain < 0.015
+    assert tailed > 0.04
+
+
 def two_sides(probes, seed, *, spread, offset, probe):
     """Centres, spreads and a vacancy's odds at two probes: in the left part of a frame, and in the rest.
 
