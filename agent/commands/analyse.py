@@ -3,11 +3,9 @@
 import argparse
 import json
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,14 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.commands.options import make_folder
+from agent.results.given import Given, read_config
 from agent.results.names import JOINT_REPORT, ResultNames, check_results_of
 from agent.results.report import Failure, ReportImage, report_html
 from agent.results.runs import Done, Failed, analyse_file, describe, find_files, write_all
 from agent.results.words import share_words, time_words
-from agent.settings import Settings
-from drivers.contract.errors import InputError, shown
-from drivers.contract.facts import FIELDS, TEXT_FIELDS, Facts
-from drivers.file_context import OPTIONS, facts_given
+from drivers.contract.errors import shown
+from drivers.contract.facts import FIELDS, TEXT_FIELDS
+from drivers.file_context import OPTIONS
 from models.analysis import DEFAULT_MODEL, Analyser, load_analyser
 from models.networks.catalogue import NETWORKS
 
@@ -43,17 +41,6 @@ _HELP = {
     "beam_current_pa": "beam current [pA], to be written with the map",
 }
 
-CONFIG_EXAMPLE = """\
-[context]
-host = "WSe2"
-dopant = "Ti"
-energy_kev = 80
-detector = "HAADF"
-
-[analysis]
-model = "mlp-simple"
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `columnist analyse`."""
@@ -69,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=_HELP[field],
         )
     parser.add_argument(
-        "--config", type=Path, help="TOML file with [context] and [analysis]; options go before it"
+        "--config",
+        type=Path,
+        help="TOML file with [context], [images.LABEL] and [analysis]; options go before it",
     )
     parser.add_argument("--out", type=Path, default=Path("maps"), help="folder to write to (default: maps)")
     parser.add_argument("--model", choices=list(NETWORKS), help=f"shipped network (default: {DEFAULT_MODEL})")
@@ -85,10 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     Interrupted, it tells what is done before it passes that on.
     """
     config = read_config(arguments.config) if arguments.config else {}
-    options = {field: getattr(arguments, field) for field in FIELDS}
-    given = [facts_given(options, "command line")]
-    if config.get("context"):
-        given.append(facts_given(config["context"], str(arguments.config)))
+    given = Given.of({field: getattr(arguments, field) for field in FIELDS}, config, str(arguments.config))
     settings = dict(config.get("analysis", {}))
     check_results_of(arguments.out, None)
     found = find_files(arguments.files)
@@ -128,55 +114,15 @@ def run(arguments: argparse.Namespace) -> int:
     _tell(done, failed, arguments, is_cut_short=cut_short is not None)
     if cut_short is not None:
         raise cut_short
+    for line in given.unused({one.label for one in done} | {one.label for one in failed}):
+        _say(line)
     return 0 if not failed else 1 if done else 2
-
-
-def read_config(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a config file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or holds anything but the tables and keys that are known.
-    """
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(
-            f"{path}: expected a TOML file, found {error}; for example\n{CONFIG_EXAMPLE}"
-        ) from error
-    known: Mapping[str, Sequence[str]] = {"context": FIELDS, "analysis": ("model", "device")}
-    foreign = [table for table in tree if table in Settings.model_fields and table not in known]
-    if foreign:
-        raise InputError(
-            f"{path}: found [{foreign[0]}]: this is a file of the daemon's settings, as `columnist config "
-            "init` writes it for `columnist run`; expected [context] and [analysis] alone, for example\n"
-            f"{CONFIG_EXAMPLE}"
-        )
-    if "frame" in tree:
-        raise InputError(
-            f"{path}: found [[frame]]: this describes micrographs for `columnist serve replay` "
-            f"(docs/bridge.md); expected [context] and [analysis] alone, for example\n{CONFIG_EXAMPLE}"
-        )
-    for table, content in tree.items():
-        if table not in known or not isinstance(content, dict):
-            raise InputError(
-                f"{path}: expected tables [context] and [analysis], found {table!r}; for example\n"
-                f"{CONFIG_EXAMPLE}"
-            )
-        strange = [key for key in content if key not in known[table]]
-        if strange:
-            raise InputError(f"{path}: [{table}] knows {', '.join(known[table])}; found {', '.join(strange)}")
-    for key, value in tree.get("analysis", {}).items():
-        if not isinstance(value, str):
-            raise InputError(f"{path}: expected a text for {key}, found {value!r}")
-    return tree
 
 
 def _outcomes(
     paths: Sequence[Path],
     names: ResultNames,
-    given: Sequence[Facts],
+    given: Given,
     analyser: Analyser,
     arguments: argparse.Namespace,
 ) -> Iterator[Done | Failed]:
@@ -195,7 +141,7 @@ def _outcomes(
             for outcome in analyse_file(
                 path,
                 names,
-                given,
+                given.for_image,
                 analyser,
                 arguments.out,
                 with_pictures=not arguments.tables_only,

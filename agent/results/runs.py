@@ -102,7 +102,7 @@ def find_files(paths: Sequence[Path]) -> Found:
 def analyse_file(
     path: Path,
     names: ResultNames,
-    given: Sequence[Facts],
+    given: Callable[[str], Sequence[Facts]],
     analyser: Analyser,
     out: Path,
     *,
@@ -118,8 +118,8 @@ def analyse_file(
     path : Path
     names : ResultNames
         Gives what is written its names.
-    given : sequence of Facts
-        Go before what the file says; the first counts most.
+    given : callable
+        Facts for an image of a label, which go before what the file says; the first counts most.
     analyser : Analyser
     out : Path
         Folder, which exists.
@@ -144,7 +144,8 @@ def analyse_file(
         try:
             stem = names.stem(path, micrograph.label)
             earlier = _earlier(out, stem)
-            yield _analyse_image(path, stem, micrograph, given, analyser, out, with_pictures, file.refused)
+            facts = given(micrograph.label)
+            yield _analyse_image(path, stem, micrograph, facts, analyser, out, with_pictures, file.refused)
         except ImportError:
             raise
         except Exception as error:

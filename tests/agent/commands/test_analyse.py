@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import tifffile
 from rsciio.hspy import file_writer
 
 from agent.__main__ import main
@@ -150,6 +151,27 @@ def test_options_go_before_the_config_file(image, tmp_path, capsys):
     (summary,) = json.loads(capsys.readouterr().out)["images"]
     assert summary["context"]["specimen"]["host"] == "WSe2"
     assert summary["sources"]["dopant"] == f"{config}: dopant"
+
+
+def test_each_image_of_a_file_may_have_a_context_of_its_own(image, tmp_path, capsys):
+    both = np.stack([image, image])
+    tifffile.imwrite(
+        tmp_path / "two.tif", both, imagej=True, metadata={"axes": "CYX", "Labels": ["In", "Out"]}
+    )
+    config = tmp_path / "own.toml"
+    config.write_text(
+        '[context]\nhost = "WSe2"\ndopant = "Ti"\nenergy_kev = 80\ndetector = "HAADF"\n'
+        '[images."In*"]\ndetector = "MAADF"\n[images.None]\nenergy_kev = 60\n'
+    )
+    words = [str(tmp_path / "two.tif"), "--config", str(config), "--out", str(tmp_path / "out"), "--json"]
+    assert main(["analyse", *words, "--tables-only"]) == 0
+    captured = capsys.readouterr()
+    told = {one["label"]: one["sources"]["detector"] for one in json.loads(captured.out)["images"]}
+    assert told == {"In": f'{config} [images."In*"]: detector', "Out": f"{config}: detector"}
+    assert 'own.toml: [images."None"] fits no image; labels are: In, Out' in captured.err
+    config.write_text("[images.In]\nvoltage = 80\n")
+    assert main(["analyse", *words]) == 2
+    assert "own.toml: [images.LABEL] knows host, " in capsys.readouterr().err
 
 
 def test_the_folder_of_the_images_may_be_that_of_the_results(image, tmp_path, capsys):
