@@ -34,7 +34,7 @@ _ROUNDS, _TURNS = 5, 2
 
 #: Shares of the tail and of each defect to start from.  So few rounds take little off a share that is too
 #: large, and a tail that is takes columns from the defects.
-_START_TAIL, _START_DEFECT = 0.02, 0.05
+_START_TAIL, _START_DEFECT = 0.04, 0.05
 
 #: The shipped covariance counts for this part in a frame's own one, and the template of a defect for so many
 #: columns in the frame's own defect.  Where other software has filtered the frame, hardly anything is left of

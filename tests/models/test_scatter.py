@@ -71,8 +71,7 @@ def test_a_tail_is_found_where_it_is():
     plain, tailed = (
         float(measure(one, everywhere, grid(4000), templates).tail.max()) for one in (contrast, heavy)
     )
-    assert plain < 0.015
-    assert tailed > 0.04
+    assert 2.5 * plain < tailed < 0.1
 
 
 def two_sides(probes, seed, *, spread, offset, probe):
