@@ -32,7 +32,7 @@ class Insight:
     def separation(self, context: Context, law: FusionLaw) -> NDArray[np.float64]:
         """Squared separations (3,) of a source at an endless dose; one not seen follows those that were."""
         expected = np.array(law.separation(context))
-        own = self.logs.get(Source(context.detector.name, context.energy_kev), (np.nan,) * 3)
+        own = self.logs.get(Source.of(context), (np.nan,) * 3)
         seen = np.array(list(self.logs.values())).reshape(-1, len(PAIRS))
         known = np.isfinite(seen)
         mean = np.where(known, seen, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)

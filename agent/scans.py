@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from drivers.contract.context import Context
 from models.fusion import ON_METAL
+from models.nearest import nearest_energy_kev
 
 #: Two detectors' columns of one scan are the same if nearer than this part of the distance of neighbours.
 _SAME = 0.3
@@ -16,10 +17,15 @@ _SAME = 0.3
 
 @dataclass(frozen=True)
 class Source:
-    """One detector at one beam energy."""
+    """One detector at one beam energy; near a reference energy, at that, for so it was read."""
 
     detector: str
     energy_kev: float
+
+    @classmethod
+    def of(cls, context: Context) -> "Source":
+        """Name the source of what is read under a context."""
+        return cls(context.detector.name, nearest_energy_kev(context.energy_kev))
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Layer:
     @property
     def source(self) -> Source:
         """Detector and energy."""
-        return Source(self.context.detector.name, self.context.energy_kev)
+        return Source.of(self.context)
 
 
 @dataclass(frozen=True)

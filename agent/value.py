@@ -76,7 +76,7 @@ class Candidate:
     @property
     def sources(self) -> tuple[Source, ...]:
         """Detectors and energies."""
-        return tuple(Source(c.detector.name, c.energy_kev) for c in self.contexts)
+        return tuple(Source.of(context) for context in self.contexts)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def column_gains(
         return np.zeros((len(candidates), len(register)))
     insight = insight or Insight()
     contexts = list(register.contexts)
-    known = [Source(c.detector.name, c.energy_kev) for c in contexts]
+    known = [Source.of(context) for context in contexts]
     for candidate in candidates:
         for context, source in zip(candidate.contexts, candidate.sources, strict=True):
             if source not in known:

@@ -23,6 +23,7 @@ from drivers.contract.instrument import (
     SwitchEnergy,
 )
 from models.fusion import FusionLaw
+from models.nearest import nearest_energy_kev
 
 #: Doses that are weighed, over that of the last frame.
 _DOSES = (0.5, 1.0, 2.0, 4.0)
@@ -230,7 +231,7 @@ def _settings(
             settings.append((switch, detectors, energy_kev, capabilities.detector_switch_s))
     if SwitchEnergy.model_fields["kind"].default in capabilities.commands:
         for energy in energies_kev:
-            if abs(energy - energy_kev) > 1e-6 and state.detectors:
+            if nearest_energy_kev(energy) != nearest_energy_kev(energy_kev) and state.detectors:
                 change = SwitchEnergy(energy_kev=energy)
                 settings.append((change, state.detectors, energy, capabilities.energy_switch_s))
     return settings

@@ -9,6 +9,7 @@ from drivers.contract.context import DETECTORS, ENERGIES_KEV, Context, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.materials import dopants_of, doped_pairs
 from models.encoding import encode_context
+from models.nearest import nearest_detector, nearest_energy_kev
 
 
 @cache
@@ -49,9 +50,8 @@ def context_number(context: Context) -> int:
     return number
 
 
-#: How far a context may lie from a reference context that stands in for it: energy [keV], convergence [mrad],
-#: and the detector's angles (relative).  Training varied the angles by 3 %, one standard deviation.
-_ENERGY_KEV, _CONVERGENCE_MRAD, _ANGLES = 2.0, 3.0, 0.1
+#: How far a convergence may lie from that of the reference contexts, which stands in for it [mrad].
+_CONVERGENCE_MRAD = 3.0
 
 
 def stand_in(context: Context) -> tuple[Context, tuple[str, ...]]:
@@ -68,29 +68,22 @@ def stand_in(context: Context) -> tuple[Context, tuple[str, ...]]:
     specimen, said = context.specimen, []
     if specimen.dopant is None:
         specimen = Specimen(host=specimen.host, dopant=dopants_of(specimen.host)[0])
-    energy = min(ENERGIES_KEV, key=lambda known: abs(known - context.energy_kev))
-    if abs(energy - context.energy_kev) > _ENERGY_KEV:
-        energy = context.energy_kev  # type: ignore[assignment]
-    elif energy != context.energy_kev:
-        said.append(f"{context.energy_kev:g} keV as {energy} keV")
+    energy = nearest_energy_kev(context.energy_kev)
+    if energy != context.energy_kev:
+        said.append(f"{context.energy_kev:g} keV as {energy:g} keV")
     convergence = reference_contexts()[0].convergence_mrad
     if abs(context.convergence_mrad - convergence) > _CONVERGENCE_MRAD:
         convergence = context.convergence_mrad
     elif convergence != context.convergence_mrad:
         said.append(f"{context.convergence_mrad:g} mrad convergence as {convergence:g} mrad")
-    detector = context.detector
-    for known in DETECTORS.values():
-        pairs = ((detector.inner_mrad, known.inner_mrad), (detector.outer_mrad, known.outer_mrad))
-        if detector != known and all(abs(seen / angle - 1) <= _ANGLES for seen, angle in pairs):
-            if pairs[0][0] != pairs[0][1] or pairs[1][0] != pairs[1][1]:
-                said.append(
-                    f"{detector.name} {detector.inner_mrad:g}-{detector.outer_mrad:g} mrad as {known.name} "
-                    f"{known.inner_mrad:g}-{known.outer_mrad:g} mrad"
-                )
-            detector = known
-    found = Context(
-        specimen=specimen, energy_kev=float(energy), detector=detector, convergence_mrad=convergence
-    )
+    own = context.detector
+    detector = nearest_detector(own) or own
+    if (own.inner_mrad, own.outer_mrad) != (detector.inner_mrad, detector.outer_mrad):
+        said.append(
+            f"{own.name} {own.inner_mrad:g}-{own.outer_mrad:g} mrad as {detector.name} "
+            f"{detector.inner_mrad:g}-{detector.outer_mrad:g} mrad"
+        )
+    found = Context(specimen=specimen, energy_kev=energy, detector=detector, convergence_mrad=convergence)
     context_number(found)
     return found, tuple(said)
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from drivers.contract.context import DETECTORS, ColumnClass, Context
 from drivers.contract.errors import InputError
+from models.nearest import nearest_energy_kev
 
 #: Pairs of classes that have to be told apart: X2 and VAC1, VAC1 and VAC2, METAL and DOPANT.
 PAIRS: tuple[tuple[ColumnClass, ColumnClass], ...] = (
@@ -116,13 +117,14 @@ class FusionLaw:
 def context_key(context: Context) -> str:
     """Name of a context, as `models.contexts.context_name`; without a dopant, that of the host alone.
 
-    An annulus of one's own goes by the reference detector whose inner angle is nearest.
+    An energy near a reference energy goes by it, as `models.contexts.stand_in` reads it; an annulus of one's
+    own by the reference detector whose inner angle is nearest.
     """
     specimen, detector = context.specimen, context.detector
     material = specimen.host if specimen.dopant is None else f"{specimen.host}-{specimen.dopant}"
     nearest = min(DETECTORS.values(), key=lambda known: abs(known.inner_mrad - detector.inner_mrad))
     name = detector.name if detector.name in DETECTORS else nearest.name
-    return f"{material} {context.energy_kev:g} keV {name}"
+    return f"{material} {nearest_energy_kev(context.energy_kev):g} keV {name}"
 
 
 def likelihoods(

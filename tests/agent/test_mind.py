@@ -34,7 +34,7 @@ def look(make, make_specimen, contexts):
     """Maps of a made-up specimen, as the analysis would make them."""
     specimen, numbers = make_specimen(4, 130.0), itertools.count()
 
-    def taken(detector="HAADF", number=0, dose=1e4, **facts):
+    def taken(detector="HAADF", number=0, dose=1e4, energy_kev=80.0, **facts):
         context = getattr(contexts, detector.lower())
         scan, _ = specimen.look((0.0, 0.0), EDGE, context, dose)
         columns = make.columns_of(len(scan.is_metal))
@@ -48,7 +48,7 @@ def look(make, make_specimen, contexts):
         header = make.map_header(0.1, detector, len(columns)).model_copy(
             update={
                 "prior": tuple(prior / prior.sum()),
-                "settled": as_settled(context),
+                "settled": as_settled(context.rebuilt(energy_kev=energy_kev)),
                 "frame": FrameReference(shape=(16, 16), sha256=f"{next(numbers):064x}"),
             }
         )
@@ -81,6 +81,19 @@ def test_a_map_is_entered_and_leads_to_a_wish_with_its_promise(make, look, law):
     assert promise.concerns[0].gain_nats == max(one.gain_nats for one in promise.concerns)
     assert f"{promise.columns} columns are in doubt" in told.wish.reason
     assert len(mind.register) == told.columns
+
+
+@pytest.mark.parametrize("energy_kev", [79.5, 80.02, 81.0])
+def test_an_energy_is_the_reference_energy_that_its_map_was_read_under(make, look, law, energy_kev):
+    means = means_of(law, energies_kev=(80.0,))
+    mind, told = consider(Mind(), *look(energy_kev=energy_kev), situation(make), means)
+    assert told.is_entered, told.doubts
+    assert told.wish is not None
+    assert told.wish.command.kind != "switch_energy"
+    mind, told = consider(mind, *look(number=1), situation(make), means)
+    assert told.is_entered, told.doubts
+    assert len(mind.register.sources) == 1
+    assert mind.register.dose_e_per_a2.max() == 2e4
 
 
 def test_the_same_maps_give_the_same_assessments_to_the_bit(make, look, law):

@@ -3,7 +3,7 @@ import torch
 
 from drivers.contract.context import HAADF, Context, Detector, Specimen
 from drivers.contract.errors import InputError
-from models.contexts import context_name, context_number, context_table, reference_contexts
+from models.contexts import context_name, context_number, context_table, reference_contexts, stand_in
 from models.encoding import CONTEXT_FEATURES
 
 
@@ -36,3 +36,20 @@ UNKNOWN = {
 def test_an_unknown_context_is_refused_and_what_is_known_is_named(changes, told):
     with pytest.raises(InputError, match=told):
         context_number(context(**changes))
+
+
+def test_what_lies_near_a_reference_context_is_read_under_it_and_said():
+    own = Detector(name="ADF", inner_mrad=32.0, outer_mrad=120.0)
+    found, said = stand_in(context(energy_kev=80.02, detector=own, convergence_mrad=30.0))
+    assert context_name(found) == "WSe2-Ti 80 keV MAADF"
+    assert said == (
+        "80.02 keV as 80 keV",
+        "30 mrad convergence as 31 mrad",
+        "ADF 32-120 mrad as MAADF 30-120 mrad",
+    )
+    assert stand_in(context()) == (context(), ())
+    named_otherwise = Detector(name="ADF1", inner_mrad=HAADF.inner_mrad, outer_mrad=HAADF.outer_mrad)
+    assert stand_in(context(detector=named_otherwise)) == (context(), ())
+    for far in ({"energy_kev": 82.1}, {"detector": Detector(name="BF", inner_mrad=0.0, outer_mrad=20.0)}):
+        with pytest.raises(InputError):
+            stand_in(context(**far))
