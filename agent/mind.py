@@ -130,9 +130,15 @@ def consider(
                 mind,
                 remark="this frame was seen before, pixel for pixel: it says nothing new",
             )
-        return _enter(mind, whole, defect_map, header, situation, means)
+        mind, assessment, outlook = _enter(mind, whole, defect_map, header, situation, means)
     except _UNUSABLE as error:
         return mind, Assessment(is_entered=False, doubts=(str(error),), remark="the map could not be entered")
+    if outlook is None:
+        return mind, assessment
+    try:
+        return _conclude(mind, assessment, outlook, means)
+    except _UNUSABLE as error:  # what the map told stands
+        return mind, _with(assessment, mind, remark=f"nothing could be chosen: {error}")
 
 
 def reconsider(mind: Mind, situation: Situation, means: Means) -> Assessment:
@@ -195,8 +201,8 @@ def _enter(
     header: FrameHeader,
     situation: Situation,
     means: Means,
-) -> tuple[Mind, Assessment]:
-    """Enter a whole scan, and say what follows."""
+) -> tuple[Mind, Assessment, Outlook | None]:
+    """Enter a whole scan; what can be chosen by afterwards is None where nothing is to be chosen."""
     law, before = means.law, mind.register
     known = believe(before, law)
     register, entry = enter(before, scan, law, _steadiness(means))
@@ -213,7 +219,7 @@ def _enter(
         mean_entropy_nats=float(belief.entropy_nats[view].mean()) if len(view) else None,
     )
     if not entry.is_entered:
-        return mind, _with(assessment, mind, remark="the map could not be entered")
+        return mind, _with(assessment, mind, remark="the map could not be entered"), None
     mind = replace(
         mind,
         register=register,
@@ -229,7 +235,7 @@ def _enter(
         score = score.scored(situation.promised_nats, realised)
     assessment = _with(assessment, mind, realised_nats=realised, score=score)
     if situation.instrument is None or means.capabilities is None:
-        return mind, _with(assessment, mind, remark="the instrument has not said how it stands")
+        return mind, _with(assessment, mind, remark="the instrument has not said how it stands"), None
     outlook = Outlook(
         register=register,
         belief=belief,
@@ -245,18 +251,23 @@ def _enter(
         least_dose_e_per_a2=mind.least_dose_e_per_a2,
         read_whole=mind.read_whole,
     )
+    return mind, assessment, outlook
+
+
+def _conclude(mind: Mind, assessment: Assessment, outlook: Outlook, means: Means) -> tuple[Mind, Assessment]:
+    """Say how far the goals are after a map was entered, and what to ask for."""
     goals, verdict = goals_of(means.rules.goals), None
     if goals:
-        knowledge = _knowledge(outlook, view, means)
+        knowledge = _knowledge(outlook, means)
         verdict = judge(goals, knowledge)
         outlook = replace(outlook, needed_nats=needed_nats(goals, knowledge))
     mind = replace(mind, outlook=outlook)
     if verdict is not None and verdict.status != "not_yet":
         remark = "the goal is reached" if verdict.status == "reached" else "the goal cannot be reached"
         return mind, _with(assessment, mind, verdict=verdict, remark=remark)
-    if not situation.is_asking:
+    if not outlook.situation.is_asking:
         return mind, _with(assessment, mind, verdict=verdict, remark="nothing may be asked for now")
-    wish, remark = next_wish(outlook, means.rules, law)
+    wish, remark = next_wish(outlook, means.rules, means.law)
     return mind, _with(assessment, mind, verdict=verdict, wish=wish, remark=remark)
 
 
@@ -297,15 +308,17 @@ def _realised(entry: Entry, known: Belief, belief: Belief) -> float:
     return float((known.entropy_nats[rows] - belief.entropy_nats[rows]).sum())
 
 
-def _knowledge(outlook: Outlook, view: NDArray[np.int64], means: Means) -> Knowledge:
+def _knowledge(outlook: Outlook, means: Means) -> Knowledge:
     """What is known of the columns in view, for goals."""
     limits, goals = means.rules.limits, means.rules.goals
     register, belief = outlook.register, outlook.belief
-    unseen = is_inside(register.position_angstrom, outlook.box) & ~register.is_seen
+    inside = is_inside(register.position_angstrom, outlook.box)
+    view, unseen = np.flatnonzero(inside & register.is_seen), inside & ~register.is_seen
     defects = [ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT]
     taken = register.taken_e_per_a2[view]
     allowed = [one for one in outlook.capabilities.detectors if one.name in limits.detectors]
     contexts = [outlook.context.rebuilt(detector=one) for one in allowed]
+    contexts = [context for context in contexts if means.law.is_known(context)]
     most = min(limits.dose_e_per_a2 or _ENDLESS, goals.dose_e_per_a2 or _ENDLESS)
     left = max(most - float(np.median(taken)), 0.0) if len(taken) else most
     best = attainable_entropy(

@@ -170,6 +170,8 @@ def list_offers(
         contexts = tuple(
             Context(specimen=specimen, energy_kev=energy, detector=detector) for detector in detectors
         )
+        if not all(law.is_known(context) for context in contexts):
+            continue  # no map could be read there
         plain = Candidate(contexts, dose, field_box, 0.0)
         windows: list[Window | None] = [None]
         if capabilities.can_scan_windows and is_known:

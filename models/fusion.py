@@ -100,6 +100,10 @@ class FusionLaw:
         dose = math.log10(max(dose_e_per_a2, 1e-3))
         return np.array([np.exp(np.interp(dose, self.log10_doses, np.log(row))) for row in rows])
 
+    def is_known(self, context: Context) -> bool:
+        """Whether `separations` hold a context."""
+        return context_key(context) in self.separations
+
     def separation(self, context: Context) -> tuple[float, float, float]:
         """Look up `separations` of a context.
 

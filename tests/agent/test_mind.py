@@ -12,6 +12,7 @@ from agent.mind import Means, Mind, consider, reconsider
 from agent.requests import Repeat
 from agent.settings import GoalSettings, LimitSettings, PolicySettings, Rules
 from drivers.contract.context import HAADF, MAADF
+from drivers.contract.errors import InputError
 from drivers.contract.header import Simultaneous
 from drivers.contract.instrument import AcquireImage, Capabilities
 from drivers.contract.maps import DefectMap, FrameReference
@@ -253,6 +254,26 @@ def test_an_energy_is_wished_for_only_where_it_is_allowed(make, look, law):
     assert told.wish.command.kind == "switch_energy"
     assert told.wish.promise.energy_kev == 60.0
     assert told.wish.then is not None
+
+
+def test_an_energy_that_no_map_can_be_read_at_is_not_wished_for(make, look, law):
+    can = CAN.model_copy(update={"energies_kev": (40.0, 80.0)})
+    mind, told = consider(Mind(), *look(), situation(make), means_of(law, can=can, energies_kev=(40.0, 80.0)))
+    assert told.is_entered, told.doubts
+    assert told.wish is not None
+    assert len(mind.register) > 1000
+
+
+def test_a_map_is_kept_where_nothing_can_be_chosen(make, look, law, monkeypatch):
+    def fails(*_):
+        raise InputError("a choice of no kind")
+
+    monkeypatch.setattr("agent.mind.next_wish", fails)
+    mind, told = consider(Mind(), *look(), situation(make), means_of(law))
+    assert told.is_entered
+    assert "a choice of no kind" in told.remark
+    assert len(mind.register) == told.columns > 1000
+    assert reconsider(mind, situation(make), means_of(law)).wish is None
 
 
 def test_a_map_that_cannot_be_used_is_left_out_with_its_reason(make, look, law):
