@@ -70,6 +70,8 @@ class Offer:
     switch : SwitchDetector, SwitchEnergy or None
         What has to be done first.
     acquire : AcquireImage
+    factor : float
+        Its dose over that of the last frame.
     is_dose_known : bool
         Whether the dose is the instrument's word; else it is the law's half dose.
     """
@@ -77,12 +79,16 @@ class Offer:
     candidate: Candidate
     switch: SwitchDetector | SwitchEnergy | None
     acquire: AcquireImage
+    factor: float
     is_dose_known: bool = True
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The offer that is asked for, and what the whole field once more, as it was, would be worth."""
+    """The offer that is asked for, and what the whole field once more, as it was, would be worth.
+
+    `again` is None where that is no offer.
+    """
 
     offer: Offer
     worth: Worth
@@ -205,9 +211,8 @@ def list_offers(
                 scan_s=(rows * cols * dwell_us + rows * capabilities.flyback_us) * 1e-6,
                 settling_s=settling_s,
             )
-            offers.append(
-                Offer(candidate, switch, AcquireImage(dwell_us=dwell_us or None, window=window), is_known)
-            )
+            acquire = AcquireImage(dwell_us=dwell_us or None, window=window)
+            offers.append(Offer(candidate, switch, acquire, factor, is_known))
     return offers
 
 
@@ -275,12 +280,12 @@ def choose(
         rival = max(staying, key=rate)
         if rate(best) < preferences.advantage * rate(rival):
             best = rival
-    whole = [
+    again = (
         worth
         for offer, worth in zip(offers, worths, strict=True)
-        if offer.switch is None and offer.acquire.window is None
-    ]
-    return Choice(*best, again=whole[min(1, len(whole) - 1)] if whole else None)
+        if offer.switch is None and offer.acquire.window is None and offer.factor == 1.0
+    )
+    return Choice(*best, again=next(again, None))
 
 
 def _detector_sets(

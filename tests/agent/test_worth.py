@@ -119,6 +119,14 @@ def test_it_asks_for_the_other_detector_when_one_has_said_what_it_can(known, off
     assert "the whole field once more as before would tell" in choice.reason
 
 
+@pytest.mark.parametrize("least", [0.0, 1e4, 2e4])
+def test_the_field_once_more_as_before_is_at_the_dose_of_before(known, offers, law, least):
+    register, belief = known()
+    listed = [offer for offer in offers(register, belief) if offer.candidate.dose_e_per_a2 >= least]
+    again = choose(listed, register, belief, law, Preferences(least_gain_nats=0.1)).again
+    assert (again and again.candidate.dose_e_per_a2) == (None if least > 1e4 else 1e4)
+
+
 def test_a_switch_must_be_worth_it(known, offers, law):
     register, belief = known()
     listed = offers(register, belief)
