@@ -15,6 +15,9 @@ from drivers.contract.context import ColumnClass, Message
 #: Half a 95 % interval is this many standard deviations.
 _HALF_INTERVAL = 1.96
 
+#: A number of columns is out of reach if it is more than so many standard deviations above what is expected.
+_SPREADS = 2.0
+
 Status = Literal["reached", "not_yet", "cannot_be"]
 
 _CLASS_OF: dict[Defect, ColumnClass] = {
@@ -116,6 +119,9 @@ class Knowledge:
     attainable_nats : ndarray of shape (C,), optional
         Entropy that would be expected to be left after all that the instrument can do within the limits
         (`agent.value.attainable_entropy`); None where that is not known.
+    chances : ndarray of shape (C,), optional
+        That each column would then be known as well as a goal of columns asks
+        (`agent.value.attainable_chances`); None where that is not known.
     unseen_defects, unseen_nats : float
         Expected of the columns in view that no scan has shown yet, and their entropy.
     """
@@ -125,6 +131,7 @@ class Knowledge:
     is_metal: NDArray[np.bool_]
     dose_e_per_a2: NDArray[np.floating]
     attainable_nats: NDArray[np.floating] | None = None
+    chances: NDArray[np.floating] | None = None
     unseen_defects: float = 0.0
     unseen_nats: float = 0.0
 
@@ -217,12 +224,12 @@ def _stand_columns(goal: ColumnsGoal, knowledge: Knowledge) -> Standing:
         f"{known} of {count} columns are known to {goal.most_entropy_nats:g} nats, {needed} are asked for"
     )
     status: Status = "reached" if known >= needed else "not_yet"
-    if status == "not_yet" and knowledge.attainable_nats is not None:
-        best = np.minimum(knowledge.attainable_nats, knowledge.entropy_nats)
-        within = int((best <= goal.most_entropy_nats).sum())
-        if within < needed:
+    if status == "not_yet" and knowledge.chances is not None:
+        within = float(knowledge.chances.sum())
+        spread = math.sqrt(float((knowledge.chances * (1 - knowledge.chances)).sum()))
+        if within + _SPREADS * spread < needed:
             status = "cannot_be"
-            sentence += f"; with all that the limits allow, {within} are expected"
+            sentence += f"; with all that the limits allow, {within:.0f} are expected"
     return Standing(goal=goal, status=status, value=known / count, sentence=sentence)
 
 

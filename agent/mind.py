@@ -21,7 +21,7 @@ from agent.register import Register, empty_register
 from agent.scans import Scan, Source, join_scans, muted
 from agent.settings import Rules
 from agent.sightings import field_box, read_map
-from agent.value import attainable_entropy
+from agent.value import attainable_chances, attainable_entropy, spent_evenly
 from agent.wishes import Outlook, next_wish
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
@@ -321,15 +321,20 @@ def _knowledge(outlook: Outlook, means: Means) -> Knowledge:
     contexts = [context for context in contexts if means.law.is_known(context)]
     most = min(limits.dose_e_per_a2 or _ENDLESS, goals.dose_e_per_a2 or _ENDLESS)
     left = max(most - float(np.median(taken)), 0.0) if len(taken) else most
-    best = attainable_entropy(
-        register, belief, contexts or [outlook.context], left, means.law, insight=outlook.insight
-    )
+    spent = spent_evenly(contexts or [outlook.context], left, outlook.capabilities.max_simultaneous)
+    best = attainable_entropy(register, belief, spent, means.law, insight=outlook.insight)
+    chances = None
+    if goals.entropy_nats is not None:
+        chances = attainable_chances(
+            register, belief, spent, goals.entropy_nats, means.law, insight=outlook.insight
+        )[view]
     return Knowledge(
         belief.probability[view],
         belief.entropy_nats[view],
         register.is_metal[view],
         taken,
         best[view],
+        chances,
         unseen_defects=float(belief.probability[unseen][:, defects].sum()),
         unseen_nats=float(belief.entropy_nats[unseen].sum()),
     )

@@ -7,13 +7,14 @@ information is an integral over one number.  Columns alike in posterior and expo
 that 8,000 columns and 20 candidates need some milliseconds.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
-from scipy.special import xlogy
+from scipy.special import logsumexp, ndtri, xlogy
 
 from agent.assessment import Score
 from agent.belief import Belief
@@ -27,6 +28,9 @@ from models.fusion import FusionLaw, joint_separation, said
 _NODES, _WEIGHTS = hermegauss(20)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
+#: Numbers of a normal distribution, each as likely as the other: what chances are counted over.
+_LIKELY = ndtri((np.arange(100) + 0.5) / 100)
+
 #: Columns are alike if the logarithms of their odds and doses fall into the same bins of these widths.
 _ODDS_BIN, _DOSE_BIN = 0.5, 0.1
 _MOST_ODDS = 12.0
@@ -39,6 +43,10 @@ _IN_DOUBT_NATS = 0.01
 
 _CHALCOGEN = (ColumnClass.X2, ColumnClass.VAC1, ColumnClass.VAC2)
 _METAL = (ColumnClass.METAL, ColumnClass.DOPANT)
+
+
+#: Sources that a scan is read by, and its dose [e/Å²].
+_Exposure = tuple[tuple[Source, ...], float]
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,11 @@ class Candidate:
     def sources(self) -> tuple[Source, ...]:
         """Detectors and energies."""
         return tuple(Source.of(context) for context in self.contexts)
+
+    @property
+    def exposure(self) -> _Exposure:
+        """What decides how much it tells of a column in its box."""
+        return self.sources, self.dose_e_per_a2
 
 
 @dataclass(frozen=True)
@@ -171,8 +184,30 @@ def column_gains(
     insight: Insight | None = None,
 ) -> NDArray[np.float64]:
     """Expected information [nats] of each candidate about each column, if it is scanned, (candidates, C)."""
-    if not len(register) or not candidates:
-        return np.zeros((len(candidates), len(register)))
+    unsure = np.flatnonzero(belief.entropy_nats > _LEAST_NATS)  # the others have nothing to tell
+    gains = np.zeros((len(candidates), len(register)))
+    if not len(unsure):
+        return gains
+    states = _sort_columns(register, belief, unsure)
+    told = {
+        # Of alike columns each is told the same part of its entropy.
+        key: np.minimum(_expected_information(states, step) / np.maximum(states.entropy_nats, 1e-30), 1.0)
+        for key, step in _steps(register, belief, states, candidates, law, insight).items()
+    }
+    for number, candidate in enumerate(candidates):
+        gains[number, unsure] = told[candidate.exposure][states.of_column] * belief.entropy_nats[unsure]
+    return gains
+
+
+def _steps(
+    register: Register,
+    belief: Belief,
+    states: _States,
+    candidates: Sequence[Candidate],
+    law: FusionLaw,
+    insight: Insight | None,
+) -> dict[_Exposure, NDArray[np.float64]]:
+    """Squared separations (U, 2) that candidates add; another box changes nothing about a column."""
     insight = insight or Insight()
     contexts = list(register.contexts)
     known = [Source.of(context) for context in contexts]
@@ -181,32 +216,21 @@ def column_gains(
             if source not in known:
                 contexts.append(context)
                 known.append(source)
-    unsure = np.flatnonzero(belief.entropy_nats > _LEAST_NATS)  # the others have nothing to tell
-    gains = np.zeros((len(candidates), len(register)))
-    if not len(unsure):
-        return gains
-    states = _sort_columns(register, belief, unsure)
     separation = np.array([insight.separation(context, law) for context in contexts])  # (K, 3)
     dose, offered = (
         np.pad(part, ((0, 0), (0, len(contexts) - part.shape[1]))) for part in (states.dose, states.offered)
     )
     before = _reached(dose, separation, states.is_metal, belief.correlation, law)
-    alike: dict[tuple[tuple[Source, ...], float], NDArray[np.float64]] = {}
-    for number, candidate in enumerate(candidates):
-        key = (candidate.sources, candidate.dose_e_per_a2)
-        if key not in alike:  # another box changes nothing about a column
-            more, next_dose = dose.copy(), candidate.dose_e_per_a2
-            for place in (known.index(source) for source in candidate.sources):
-                # A source that was silent on a column before may be so again (foreign, undecided, not found).
-                spoken = (dose[:, place] + next_dose) / (offered[:, place] + next_dose + 1e-9)
-                more[:, place] += next_dose * np.minimum(spoken, 1.0)
-            reached = _reached(more, separation, states.is_metal, belief.correlation, law)
-            step = np.maximum(reached - before, 0.0)
-            # Of alike columns each is told the same part of its entropy.
-            part = _expected_information(states, step) / np.maximum(states.entropy_nats, 1e-30)
-            alike[key] = np.minimum(part, 1.0)[states.of_column] * belief.entropy_nats[unsure]
-        gains[number, unsure] = alike[key]
-    return gains
+    steps: dict[_Exposure, NDArray[np.float64]] = {}
+    for sources, next_dose in {candidate.exposure for candidate in candidates}:
+        more = dose.copy()
+        for place in (known.index(source) for source in sources):
+            # A source that was silent on a column before may be so again (foreign, undecided, not found).
+            spoken = (dose[:, place] + next_dose) / (offered[:, place] + next_dose + 1e-9)
+            more[:, place] += next_dose * np.minimum(spoken, 1.0)
+        reached = _reached(more, separation, states.is_metal, belief.correlation, law)
+        steps[sources, next_dose] = np.maximum(reached - before, 0.0)
+    return steps
 
 
 def _sort_columns(register: Register, belief: Belief, chosen: NDArray[np.int64]) -> _States:
@@ -268,13 +292,21 @@ def _reached(
 def _expected_information(states: _States, step: NDArray[np.float64]) -> NDArray[np.float64]:
     """Expected information [nats] of a measurement that adds squared separations (U, 2), shape (U,)."""
     gain = np.zeros(len(step))
+    for rows, share, place in _sublattices(states, step):
+        gain[rows] = _information(share, place)
+    return gain
+
+
+def _sublattices(
+    states: _States, step: NDArray[np.float64]
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]]:
+    """States (U,) of each sublattice; shares of its classes, and their places in the next measurement."""
     for rows, classes in ((states.is_metal, _METAL), (~states.is_metal, _CHALCOGEN)):
         share = states.probability[rows][:, list(classes)]
         share = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-12)
         place = np.zeros_like(share)
         place[:, 1:] = np.cumsum(np.sqrt(step[rows][:, : len(classes) - 1]), axis=1)
-        gain[rows] = _information(share, place)
-    return gain
+        yield rows, share, place
 
 
 def _information(share: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -288,27 +320,73 @@ def _information(share: NDArray[np.float64], place: NDArray[np.float64]) -> NDAr
     share, place, logs = share[busy], place[busy], logs[busy]
     total = np.zeros(len(busy))
     for truth in range(share.shape[1]):
-        apart = place[:, truth, None] - place  # (U, L)
-        ratio = -apart[:, :, None] * _NODES - (apart**2 / 2)[:, :, None]  # log likelihoods over the truth's
-        largest = (logs[:, :, None] + ratio).max(axis=1)
-        evidence = largest + np.log(np.exp(logs[:, :, None] + ratio - largest[:, None]).sum(axis=1))
+        joint = _joint(logs, place, truth, _NODES)
+        largest = joint.max(axis=1)
+        evidence = largest + np.log(np.exp(joint - largest[:, None]).sum(axis=1))
         total -= share[:, truth] * (evidence * _WEIGHTS).sum(axis=1)
     gain[busy] = np.maximum(total, 0.0)
     return gain
 
 
+def _joint(
+    logs: NDArray[np.float64], place: NDArray[np.float64], truth: int, noise: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Logarithms (U, L, N) of share times likelihood over the truth's, for each noise (N) of the number."""
+    apart = place[:, truth, None] - place  # (U, L)
+    return np.asarray(logs[:, :, None] - apart[:, :, None] * noise - (apart**2 / 2)[:, :, None])
+
+
+def chances_known(
+    share: NDArray[np.float64], place: NDArray[np.float64], most_entropy_nats: float
+) -> NDArray[np.float64]:
+    """Chance (U,) that a number of unit scatter leaves at most an entropy of classes; as `_information`."""
+    chance = np.zeros(len(share))
+    logs = np.log(np.maximum(share, 1e-30))
+    for truth in range(share.shape[1]):
+        joint = _joint(logs, place, truth, _LIKELY)
+        joint -= logsumexp(joint, axis=1, keepdims=True)
+        entropy = -(np.exp(joint) * joint).sum(axis=1)  # (U, N)
+        chance += share[:, truth] * (entropy <= most_entropy_nats).mean(axis=1)
+    return chance
+
+
+def spent_evenly(contexts: Sequence[Context], dose_e_per_a2: float, at_once: int) -> Candidate:
+    """All that a dose can do: shared evenly among scans that read so many of the detectors at once."""
+    everywhere: Box = (-np.inf, -np.inf, np.inf, np.inf)
+    scans = math.ceil(len(contexts) / max(at_once, 1))
+    return Candidate(tuple(contexts), dose_e_per_a2 / max(scans, 1), everywhere, 0.0)
+
+
 def attainable_entropy(
+    register: Register, belief: Belief, spent: Candidate, law: FusionLaw, *, insight: Insight | None = None
+) -> NDArray[np.float64]:
+    """Entropy (C,) expected to be left once a dose is spent (`spent_evenly`)."""
+    gain = column_gains(register, belief, [spent], law, insight=insight)[0]
+    return np.asarray(np.maximum(belief.entropy_nats - gain, 0.0))
+
+
+def attainable_chances(
     register: Register,
     belief: Belief,
-    contexts: Sequence[Context],
-    dose_left_e_per_a2: float,
+    spent: Candidate,
+    most_entropy_nats: float,
     law: FusionLaw,
     *,
     insight: Insight | None = None,
 ) -> NDArray[np.float64]:
-    """Entropy (C,) expected to be left once a dose is spent, shared evenly among sources read in turn."""
-    everywhere: Box = (-np.inf, -np.inf, np.inf, np.inf)
-    each = dose_left_e_per_a2 / max(len(contexts), 1)
-    best = Candidate(tuple(contexts), each, everywhere, 0.0)
-    gain = column_gains(register, belief, [best], law, insight=insight)[0]
-    return np.asarray(np.maximum(belief.entropy_nats - gain, 0.0))
+    """Chance (C,) that a column's entropy is at most this once a dose is spent (`spent_evenly`).
+
+    That is not whether its expected entropy is: most columns end below theirs, a few far above.  One that is
+    known so well already may be left alone.
+    """
+    chances = np.ones(len(register))
+    unknown = np.flatnonzero(belief.entropy_nats > most_entropy_nats)
+    if not len(unknown):
+        return chances
+    states = _sort_columns(register, belief, unknown)
+    step = _steps(register, belief, states, [spent], law, insight)[spent.exposure]
+    of_state = np.zeros(len(step))
+    for rows, share, place in _sublattices(states, step):
+        of_state[rows] = chances_known(share, place, most_entropy_nats)
+    chances[unknown] = of_state[states.of_column]
+    return chances

@@ -42,13 +42,23 @@ def test_columns_are_counted_against_the_goal():
 
 
 def test_what_the_limits_do_not_allow_cannot_be():
-    entropy = np.full(100, 0.3)
-    out_of_reach = np.where(np.arange(100) < 99, 0.01, 0.2)
-    verdict = judge([ColumnsGoal()], knowledge(entropy, out_of_reach))
+    held = knowledge(np.full(100, 0.3))
+    out_of_reach = replace(held, chances=np.where(np.arange(100) < 99, 1.0, 0.0))
+    verdict = judge([ColumnsGoal()], out_of_reach)
     assert verdict.status == "cannot_be"
     assert "99 are expected" in verdict.standings[0].sentence
-    assert judge([ColumnsGoal()], knowledge(entropy, np.full(100, 0.01))).status == "not_yet"
-    assert judge([ColumnsGoal(fraction=0.99)], knowledge(entropy, out_of_reach)).status == "not_yet"
+    assert judge([ColumnsGoal()], replace(held, chances=np.ones(100))).status == "not_yet"
+    assert judge([ColumnsGoal(fraction=0.99)], out_of_reach).status == "not_yet"
+    mean = MeanGoal(most_entropy_nats=0.05)
+    assert judge([mean], replace(held, attainable_nats=np.full(100, 0.06))).status == "cannot_be"
+    assert judge([mean], replace(held, attainable_nats=np.full(100, 0.04))).status == "not_yet"
+
+
+def test_a_goal_of_columns_is_given_up_only_if_chance_will_not_bring_it():
+    """Of 100 columns of a chance of 0.72 each, 72 are expected, give or take 4.5."""
+    held = replace(knowledge(np.full(100, 0.3), np.full(100, 0.083)), chances=np.full(100, 0.72))
+    for fraction, status in ((0.7, "not_yet"), (0.8, "not_yet"), (0.82, "cannot_be")):
+        assert judge([ColumnsGoal(fraction=fraction)], held).status == status
 
 
 def test_a_concentration_needs_sites_enough_however_well_they_are_known():

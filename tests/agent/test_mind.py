@@ -168,6 +168,25 @@ def test_goals_that_are_reached_or_cannot_be_end_the_asking(make, look, law):
     assert "are expected" in told.verdict.standings[0].sentence
 
 
+def test_a_goal_of_columns_is_not_given_up_that_the_dose_left_reaches(make, look, law):
+    """Many columns become known although what is expected to be left of them is more than is asked for."""
+    goal = GoalSettings(entropy_nats=0.05, fraction=0.94, dose_e_per_a2=1.4e4)
+    mind, told = consider(Mind(), *look(dose=2e3), situation(make), means_of(law, goal, detectors=("HAADF",)))
+    assert told.verdict.status == "not_yet", told.verdict.standings[0].sentence
+    _, told = consider(mind, *look(number=1, dose=1.2e4), situation(make), means_of(law, goal))
+    assert told.verdict.status == "reached"
+
+
+def test_detectors_that_read_at_once_can_reach_what_they_could_not_in_turn(make, look, law):
+    goal = GoalSettings(mean_entropy_nats=0.015, dose_e_per_a2=8e3)
+    found = []
+    for count in (1, 2):
+        can = CAN.model_copy(update={"max_simultaneous": count})
+        _, told = consider(Mind(), *look(dose=2e3), situation(make), means_of(law, goal, can))
+        found.append(told.verdict.status)
+    assert found == ["cannot_be", "not_yet"]
+
+
 def test_nothing_is_wished_beyond_the_limits(make, look, law):
     _, told = consider(Mind(), *look(), situation(make), means_of(law, dose_e_per_a2=1.2e4))
     assert told.wish is None

@@ -11,7 +11,15 @@ from agent.evidence import enter
 from agent.insight import Insight, learn_insight
 from agent.register import empty_register
 from agent.scans import Source
-from agent.value import Candidate, attainable_entropy, column_gains, weigh
+from agent.value import (
+    Candidate,
+    attainable_chances,
+    attainable_entropy,
+    chances_known,
+    column_gains,
+    spent_evenly,
+    weigh,
+)
 from benchmarks.rig.squares import propose_boxes
 
 EVERYWHERE = (-1e3, -1e3, 1e3, 1e3)
@@ -234,9 +242,58 @@ def test_nothing_known_and_nothing_asked_are_no_errors(known, law, contexts):
     assert weigh(register, sure, [candidate], law)[0].gain_nats == 0.0
 
 
+def test_detectors_that_read_at_once_need_not_share_the_dose(known, law, contexts):
+    """Each of two takes all of it; of three, two of which read at once, one scan in two reads each."""
+    one, other = contexts.haadf, contexts.maadf
+    assert spent_evenly((one, other), 1e4, 1).dose_e_per_a2 == 5e3
+    assert spent_evenly((one, other), 1e4, 2).dose_e_per_a2 == 1e4
+    assert spent_evenly((one, other, one), 1e4, 2).dose_e_per_a2 == 5e3
+    register, belief = known
+    in_turn, at_once = (
+        attainable_entropy(register, belief, spent_evenly((one, other), 2e4, count), law) for count in (1, 2)
+    )
+    assert at_once.sum() < 0.9 * in_turn.sum()
+
+
+def test_the_chance_that_a_column_becomes_known_is_no_matter_of_its_mean_entropy(law):
+    """One of two classes of shares 0.8 and 0.2 that 12 squared standard deviations tell apart."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(200_000) < 0.2
+    measured = truth * 12**0.5 + rng.normal(size=len(truth))
+    odds = np.log(0.25) + 12**0.5 * measured - 6.0
+    chance = 1 / (1 + np.exp(-odds))
+    entropy = -(chance * np.log(chance) + (1 - chance) * np.log1p(-chance))
+    share, place = np.array([[0.8, 0.2]]), np.array([[0.0, 12**0.5]])
+    assert entropy.mean() > 0.08
+    assert chances_known(share, place, 0.05)[0] == pytest.approx((entropy <= 0.05).mean(), abs=0.01)
+    assert chances_known(share, 0 * place, 0.05)[0] == 0.0
+    assert chances_known(share, 0 * place, 0.51)[0] == 1.0
+
+
+def test_as_many_columns_become_known_as_are_expected_to(make_specimen, law, contexts):
+    expected = found = 0.0
+    for seed in range(3):
+        specimen = make_specimen(seed, 120.0)
+        scan, _ = specimen.look((0.0, 0.0), 100.0, contexts.haadf, 2e3)
+        register, _ = enter(empty_register(), scan, law, Steadiness())
+        belief = believe(register, law)
+        candidate = Candidate((contexts.haadf,), 8e3, EVERYWHERE, 1.0)
+        open_columns = belief.entropy_nats > 0.05
+        expected += attainable_chances(register, belief, candidate, 0.05, law)[open_columns].sum()
+        scan, _ = specimen.look((0.0, 0.0), 100.0, contexts.haadf, 8e3, taken_s=1.0)
+        after = believe(enter(register, scan, law, Steadiness())[0], law).entropy_nats[: len(register)]
+        found += (after[open_columns] <= 0.05).sum()
+    assert found > 500
+    assert expected == pytest.approx(found, rel=0.1)
+    nothing = replace(candidate, dose_e_per_a2=0.0)
+    np.testing.assert_array_equal(
+        attainable_chances(register, belief, nothing, 0.05, law), belief.entropy_nats <= 0.05
+    )
+
+
 def test_entropy_that_can_be_attained_falls_with_the_dose_that_is_left(known, law, contexts):
     register, belief = known
-    sources = (contexts.haadf, contexts.maadf)
-    left = [attainable_entropy(register, belief, sources, dose, law).sum() for dose in (0.0, 1e3, 1e4, 1e6)]
+    spent = [spent_evenly((contexts.haadf, contexts.maadf), dose, 1) for dose in (0.0, 1e3, 1e4, 1e6)]
+    left = [attainable_entropy(register, belief, candidate, law).sum() for candidate in spent]
     assert left[0] == pytest.approx(belief.entropy_nats.sum())
     assert (np.diff(left) < 0).all()
