@@ -236,7 +236,9 @@ def _enter_rows(
     new = int(np.isnan(register_.seen_s[rows]).sum())
     position, seen_s = register_.position_angstrom.copy(), register_.seen_s.copy()
     taken, dose = register_.taken_e_per_a2.copy(), max(layer.dose_e_per_a2 for layer in scan.layers)
-    taken[rows] += dose
+    gone_over = is_inside(register_.position_angstrom, extent_of(scan))
+    gone_over[rows] = True
+    taken[gone_over] += dose
     # A faint look shows a column to a fraction of its width: places are averaged by dose.
     part = np.where(np.isnan(seen_s[rows]), 1.0, np.maximum(dose / taken[rows], _LEAST_PART))[:, None]
     position[rows] += part * (scan.positions_angstrom[seen] - position[rows])

@@ -107,6 +107,29 @@ def test_two_detectors_read_at_once_are_one_observation(make_specimen, law, cont
         join_scans([])
 
 
+def test_a_column_takes_the_dose_of_a_scan_whose_map_lacks_it(make_specimen, law, contexts):
+    specimen = make_specimen(3, 70.0)
+    scan, _ = specimen.look((0.0, 0.0), 60.0, contexts.haadf, 1e4)
+    register, first = enter(empty_register(), scan, law, STEADY)
+    again, _ = specimen.look((0.0, 0.0), 60.0, contexts.haadf, 1e4, taken_s=1.0)
+    found = np.abs(again.positions_angstrom).max(axis=1) > 5.0
+    layer = again.layers[0]
+    holed = replace(
+        again,
+        positions_angstrom=again.positions_angstrom[found],
+        is_metal=again.is_metal[found],
+        grain=again.grain[found],
+        layers=(
+            replace(layer, log_likelihood=layer.log_likelihood[found], is_usable=layer.is_usable[found]),
+        ),
+    )
+    register, entry = enter(register, holed, law, STEADY)
+    missed = np.setdiff1d(first.row, entry.row)
+    assert len(missed) > 10
+    np.testing.assert_allclose(register.dose_e_per_a2[0, missed], 1e4)
+    np.testing.assert_allclose(register.taken_e_per_a2[missed], 2e4)
+
+
 def test_detectors_that_stray_together_are_believed_less(make_specimen, law, contexts):
     """Under carbon both detectors are off by the same: agreement of the two proves little."""
     doubts, errors = {}, {}
