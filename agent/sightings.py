@@ -38,7 +38,7 @@ def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw, flyback
     layer = Layer(
         context=context,
         dose_e_per_a2=header.dose_e_per_a2 or law.half_dose_e_per_a2,
-        log_likelihood=calibrate(logs, is_metal, context.detector.name, header.dose_e_per_a2 or None, law),
+        log_likelihood=calibrate(logs, is_metal, context.detector, header.dose_e_per_a2 or None, law),
         is_usable=~mute,
     )
     row_us = 0.0 if header.dwell_us is None else header.shape[1] * header.dwell_us + flyback_us

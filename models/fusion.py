@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.contract.context import DETECTORS, ColumnClass, Context
+from drivers.contract.context import ColumnClass, Context, Detector
 from drivers.contract.errors import InputError
-from models.nearest import nearest_energy_kev
+from models.nearest import nearest_detector, nearest_energy_kev
 
 #: Pairs of classes that have to be told apart: X2 and VAC1, VAC1 and VAC2, METAL and DOPANT.
 PAIRS: tuple[tuple[ColumnClass, ColumnClass], ...] = (
@@ -90,13 +90,17 @@ class FusionLaw:
     separations: dict[str, tuple[float, float, float]]
     transfer: float
 
-    def scale(self, detector: str, dose_e_per_a2: float) -> NDArray[np.float64]:
+    def scale(self, detector: Detector, dose_e_per_a2: float) -> NDArray[np.float64]:
         """Factor of a frame's log likelihoods for chalcogen and metal columns, shape (2,).
 
-        A detector that the law was not made for gets the mean of those that it was.
+        Raises
+        ------
+        InputError
+            If the law was not made for the detector.
         """
-        known = self.scales.get(detector)
-        rows = np.mean(list(self.scales.values()), axis=0) if known is None else known
+        rows = self.scales.get(_detector_name(detector))
+        if rows is None:
+            raise InputError(f"no figures for {_detector_name(detector)}; known are {', '.join(self.scales)}")
         dose = math.log10(max(dose_e_per_a2, 1e-3))
         return np.array([np.exp(np.interp(dose, self.log10_doses, np.log(row))) for row in rows])
 
@@ -121,14 +125,17 @@ class FusionLaw:
 def context_key(context: Context) -> str:
     """Name of a context, as `models.contexts.context_name`; without a dopant, that of the host alone.
 
-    An energy near a reference energy goes by it, as `models.contexts.stand_in` reads it; an annulus of one's
-    own by the reference detector whose inner angle is nearest.
+    An energy or a detector near one of the reference goes by it, as `models.contexts.stand_in` reads it.
     """
-    specimen, detector = context.specimen, context.detector
+    specimen, detector = context.specimen, _detector_name(context.detector)
     material = specimen.host if specimen.dopant is None else f"{specimen.host}-{specimen.dopant}"
-    nearest = min(DETECTORS.values(), key=lambda known: abs(known.inner_mrad - detector.inner_mrad))
-    name = detector.name if detector.name in DETECTORS else nearest.name
-    return f"{material} {nearest_energy_kev(context.energy_kev):g} keV {name}"
+    return f"{material} {nearest_energy_kev(context.energy_kev):g} keV {detector}"
+
+
+def _detector_name(detector: Detector) -> str:
+    """Name of the reference detector that a detector is read as; its own angles where there is none."""
+    known = nearest_detector(detector)
+    return f"{detector.inner_mrad:g}-{detector.outer_mrad:g} mrad" if known is None else known.name
 
 
 def likelihoods(
@@ -148,7 +155,7 @@ def likelihoods(
 def calibrate(
     log_likelihood: NDArray[np.float64],
     is_metal: NDArray[np.bool_],
-    detector: str,
+    detector: Detector,
     dose_e_per_a2: float | None,
     law: FusionLaw,
 ) -> NDArray[np.float64]:

@@ -267,10 +267,10 @@ def _weighted(
 
 def calibrated(table: Table, law: FusionLaw) -> Table:
     """Table whose log likelihoods are as sure as they should be by the law."""
-    logs = table.logs.copy()
+    logs, detectors = table.logs.copy(), list(DETECTORS.values())
     for slot in range(logs.shape[1]):
         doses, place = np.unique(table.dose[:, slot], return_inverse=True)
-        scales = np.array([law.scale(list(DETECTORS)[slot % 2], float(dose)) for dose in doses])
+        scales = np.array([law.scale(detectors[slot % 2], float(dose)) for dose in doses])
         factor = scales[place, table.is_metal.astype(np.int64)]
         logs[:, slot] = np.where(np.isfinite(logs[:, slot]), logs[:, slot] * factor[:, None], logs[:, slot])
     return replace(table, logs=logs)

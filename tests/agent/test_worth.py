@@ -5,7 +5,7 @@ from agent.drift import Steadiness
 from agent.evidence import enter
 from agent.register import empty_register
 from agent.worth import Preferences, choose, list_offers
-from drivers.contract.context import HAADF, MAADF
+from drivers.contract.context import HAADF, MAADF, Detector
 from drivers.contract.instrument import Capabilities
 
 FIELD = (-50.0, -50.0, 50.0, 50.0)
@@ -33,11 +33,12 @@ def known(make_specimen, law, contexts):
 
 @pytest.fixture
 def offers(make, law, contexts):
-    def listed(register, belief, capabilities=CAN, allowed=("HAADF", "MAADF"), without=(), **facts):
-        facts = {"dwell_us": 4.0, "dose_e_per_a2": 1e4} | facts
+    def listed(register, belief, capabilities=CAN, allowed=("HAADF", "MAADF"), without=(), **more):
+        present, energies = more.pop("present", (HAADF,)), more.pop("energies_kev", ())
+        facts = {"dwell_us": 4.0, "dose_e_per_a2": 1e4} | more
         return list_offers(
             capabilities,
-            make.state_of(),
+            make.state_of(detectors=present),
             make.header_of(1, **facts),
             FIELD,
             contexts.haadf.specimen,
@@ -46,6 +47,7 @@ def offers(make, law, contexts):
             belief,
             law,
             allowed=allowed,
+            energies_kev=energies,
             without=without,
         )
 
@@ -108,6 +110,22 @@ def test_what_is_not_allowed_or_not_known_is_not_offered(known, offers):
         offer.acquire.window is None
         for offer in offers(register, belief, CAN.model_copy(update={"can_scan_windows": False}))
     )
+
+
+BF = Detector(name="BF", inner_mrad=0.0, outer_mrad=20.0)
+
+
+@pytest.mark.parametrize(
+    ("commands", "present"),
+    [(CAN.commands, (HAADF,)), (CAN.commands, (HAADF, BF)), (("acquire_image",), (HAADF, BF))],
+    ids=["switches", "beside-another", "cannot-switch"],
+)
+def test_a_detector_whose_maps_cannot_be_read_is_not_asked_for(known, offers, commands, present):
+    register, belief = known()
+    can = CAN.model_copy(update={"detectors": (HAADF, MAADF, BF), "commands": commands})
+    listed = offers(register, belief, can, allowed=("HAADF", "MAADF", "BF"), present=present)
+    sets = {tuple(source.detector for source in offer.candidate.sources) for offer in listed}
+    assert sets == {("HAADF",)} | ({("HAADF", "MAADF")} if len(commands) > 1 else set())
 
 
 def test_it_asks_for_the_other_detector_when_one_has_said_what_it_can(known, offers, law):
