@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from drivers.contract.header import FrameFacts, StagePosition, Window
+from drivers.contract.header import FrameFacts, FrameHeader, StagePosition, Window
 from drivers.contract.instrument import AcquireImage, InstrumentState
 
 #: Electrons that a picoampere brings in a microsecond.
@@ -102,6 +102,12 @@ def exposure_of_frame(facts: FrameFacts, shape: tuple[int, int]) -> Exposure | N
     if dose is None:
         return None
     return Exposure(_box(facts.stage, grid, pixel, facts.window), dose)
+
+
+def dose_of(header: FrameHeader) -> float | None:
+    """Dose of a frame [e/Å²], said by its header or, as the ledger has it, by its current; None if neither."""
+    exposure = exposure_of_frame(header, header.shape)
+    return header.dose_e_per_a2 or (None if exposure is None else exposure.dose_e_per_a2) or None
 
 
 def exposure_of_command(command: AcquireImage, state: InstrumentState) -> Exposure | None:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.boxes import Box
+from agent.ledger import dose_of
 from agent.scans import Layer, Scan
 from drivers.contract.header import FrameHeader
 from drivers.contract.maps import ColumnFlag, DefectMap, Sublattice
@@ -34,11 +35,12 @@ def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw, flyback
     logs = likelihoods(
         columns["p"].astype(np.float64), np.array(defect_map.header.prior, np.float64), is_metal
     )
+    dose = dose_of(header)
     mute = defect_map.is_flagged(ColumnFlag.UNDECIDED) | defect_map.is_flagged(ColumnFlag.FOREIGN)
     layer = Layer(
         context=context,
-        dose_e_per_a2=header.dose_e_per_a2 or law.half_dose_e_per_a2,
-        log_likelihood=calibrate(logs, is_metal, context.detector, header.dose_e_per_a2 or None, law),
+        dose_e_per_a2=dose or law.half_dose_e_per_a2,
+        log_likelihood=calibrate(logs, is_metal, context.detector, dose, law),
         is_usable=~mute,
     )
     row_us = 0.0 if header.dwell_us is None else header.shape[1] * header.dwell_us + flyback_us

@@ -11,6 +11,7 @@ from agent.assessment import Score
 from agent.belief import Belief
 from agent.boxes import RIM_ANGSTROM, Box, densest_boxes, inner, is_inside
 from agent.insight import Insight
+from agent.ledger import dose_of
 from agent.register import Register
 from agent.value import Candidate, Worth, column_gains, weigh
 from drivers.contract.context import Context, Detector, Specimen
@@ -164,7 +165,7 @@ def list_offers(
     """
     if AcquireImage.model_fields["kind"].default not in capabilities.commands:
         return []
-    dose = header.dose_e_per_a2
+    dose = dose_of(header)
     if (header.dwell_us is None or not dose) and not state.is_scanning:
         return []
     dose, is_known = dose or law.half_dose_e_per_a2, header.dwell_us is not None and bool(dose)

@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from agent.assessment import Situation
 from agent.belief import believe
+from agent.ledger import exposure_of_frame
 from agent.mind import Means, Mind, consider, reconsider
 from agent.requests import Repeat
 from agent.settings import GoalSettings, LimitSettings, PolicySettings, Rules
@@ -95,6 +96,16 @@ def test_an_energy_is_the_reference_energy_that_its_map_was_read_under(make, loo
     assert told.is_entered, told.doubts
     assert len(mind.register.sources) == 1
     assert mind.register.dose_e_per_a2.max() == 2e4
+
+
+def test_a_dose_is_known_where_current_dwell_and_pixel_tell_it(make, look, law):
+    facts = {"dose_e_per_a2": None, "beam_current_pa": 10.0, "pixel_size_angstrom": PIXEL}
+    frame = look(**facts)
+    dose = exposure_of_frame(frame[1], frame[1].shape).dose_e_per_a2
+    mind, told = consider(Mind(), *frame, situation(make), means_of(law))
+    assert mind.register.dose_e_per_a2.max() == pytest.approx(dose)
+    assert told.wish is not None, told.remark
+    assert told.wish.promise.dose_e_per_a2 / dose in (1.0, 2.0, 4.0)
 
 
 def test_the_same_maps_give_the_same_assessments_to_the_bit(make, look, law):
