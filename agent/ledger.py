@@ -105,7 +105,7 @@ def exposure_of_frame(facts: FrameFacts, shape: tuple[int, int]) -> Exposure | N
 
 
 def dose_of(header: FrameHeader) -> float | None:
-    """Dose of a frame [e/Å²], said by its header or, as the ledger has it, by its current; None if neither."""
+    """Dose of a frame [e/Å²], as its header or its current says; None if neither does."""
     exposure = exposure_of_frame(header, header.shape)
     return header.dose_e_per_a2 or (None if exposure is None else exposure.dose_e_per_a2) or None
 

@@ -97,8 +97,10 @@ class Scan:
 def join_layers(first: Scan, second: Scan) -> Scan:
     """Make one scan of two detectors' maps of one pass of the beam.
 
-    The columns are the first's; where the second has none, it says nothing.
+    The columns are the first's; where the second has none, it says nothing.  A map without columns is none.
     """
+    if not len(first.grain) or not len(second.grain):
+        return first if len(first.grain) else second
     tree = cKDTree(first.positions_angstrom)
     pitch = float(np.median(tree.query(first.positions_angstrom, k=2)[0][:, 1]))
     distance, nearest = cKDTree(second.positions_angstrom).query(first.positions_angstrom)

@@ -237,7 +237,8 @@ def _settings(
         else:
             switch = SwitchDetector(detectors=names)
             settings.append((switch, detectors, energy_kev, capabilities.detector_switch_s))
-    if SwitchEnergy.model_fields["kind"].default in capabilities.commands:
+    is_allowed = all(detector.name in allowed for detector in state.detectors)
+    if SwitchEnergy.model_fields["kind"].default in capabilities.commands and is_allowed:
         for energy in energies_kev:
             if nearest_energy_kev(energy) != nearest_energy_kev(energy_kev) and present:
                 change = SwitchEnergy(energy_kev=energy)

@@ -107,6 +107,15 @@ def test_two_detectors_read_at_once_are_one_observation(make_specimen, law, cont
         join_scans([])
 
 
+def test_an_empty_map_says_nothing_beside_another_detector_s(make_specimen, contexts):
+    specimen = make_specimen(3, 70.0)
+    full, _ = specimen.look((0.0, 0.0), 60.0, contexts.haadf, 1e4)
+    empty, _ = specimen.look((500.0, 0.0), 60.0, contexts.maadf, 1e4)
+    assert len(empty.grain) == 0
+    assert join_scans([full, empty]) is full
+    assert join_scans([empty, full]) is full
+
+
 def test_a_column_takes_the_dose_of_a_scan_whose_map_lacks_it(make_specimen, law, contexts):
     specimen = make_specimen(3, 70.0)
     scan, _ = specimen.look((0.0, 0.0), 60.0, contexts.haadf, 1e4)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from agent.belief import believe
@@ -35,6 +37,7 @@ def known(make_specimen, law, contexts):
 def offers(make, law, contexts):
     def listed(register, belief, capabilities=CAN, allowed=("HAADF", "MAADF"), without=(), **more):
         present, energies = more.pop("present", (HAADF,)), more.pop("energies_kev", ())
+        own_law = more.pop("law", law)
         facts = {"dwell_us": 4.0, "dose_e_per_a2": 1e4} | more
         return list_offers(
             capabilities,
@@ -45,7 +48,7 @@ def offers(make, law, contexts):
             80.0,
             register,
             belief,
-            law,
+            own_law,
             allowed=allowed,
             energies_kev=energies,
             without=without,
@@ -126,6 +129,18 @@ def test_a_detector_whose_maps_cannot_be_read_is_not_asked_for(known, offers, co
     listed = offers(register, belief, can, allowed=("HAADF", "MAADF", "BF"), present=present)
     sets = {tuple(source.detector for source in offer.candidate.sources) for offer in listed}
     assert sets == {("HAADF",)} | ({("HAADF", "MAADF")} if len(commands) > 1 else set())
+
+
+@pytest.mark.parametrize(("allowed", "offered"), [(("HAADF", "MAADF"), True), (("MAADF",), False)])
+def test_an_energy_is_not_offered_where_a_detector_reads_that_is_not_allowed(
+    known, offers, law, allowed, offered
+):
+    can = CAN.model_copy(update={"commands": (*CAN.commands, "switch_energy")})
+    there = {name.replace("80 keV", "60 keV"): row for name, row in law.separations.items()}
+    wide = replace(law, separations=law.separations | there)
+    listed = offers(*known(), can, law=wide, allowed=allowed, energies_kev=(60.0,))
+    kinds = {offer.switch.kind for offer in listed if offer.switch is not None}
+    assert kinds == {"switch_detector"} | ({"switch_energy"} if offered else set())
 
 
 def test_it_asks_for_the_other_detector_when_one_has_said_what_it_can(known, offers, law):
