@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, assert_never
 
 import numpy as np
@@ -11,6 +11,8 @@ from pydantic import Field
 
 from agent.settings import Defect, GoalSettings
 from drivers.contract.context import ColumnClass, Message
+from models.concentrations import share_quantiles
+from models.fusion import START_SHARES
 
 #: Half a 95 % interval is this many standard deviations.
 _HALF_INTERVAL = 1.96
@@ -122,6 +124,8 @@ class Knowledge:
     chances : ndarray of shape (C,), optional
         That each column would then be known as well as a goal of columns asks
         (`agent.value.attainable_chances`); None where that is not known.
+    shares : ndarray of shape (5,)
+        Of the classes within their sublattice, that the probabilities rest on.
     unseen_defects, unseen_nats : float
         Expected of the columns in view that no scan has shown yet, and their entropy.
     """
@@ -132,6 +136,7 @@ class Knowledge:
     dose_e_per_a2: NDArray[np.floating]
     attainable_nats: NDArray[np.floating] | None = None
     chances: NDArray[np.floating] | None = None
+    shares: NDArray[np.floating] = field(default_factory=START_SHARES.copy)
     unseen_defects: float = 0.0
     unseen_nats: float = 0.0
 
@@ -260,27 +265,28 @@ def _stand_find(goal: FindGoal, knowledge: Knowledge) -> Standing:
 
 
 def _stand_concentration(goal: ConcentrationGoal, knowledge: Knowledge) -> Standing:
-    """Half the 95 % interval of a concentration over its value: what counting leaves and what doubt adds."""
+    """Half the 95 % interval of a concentration over its value, both as a map has them.
+
+    What all columns of a frame may be off by alike is taken for that of all evidence: it may be less.
+    """
     number = _CLASS_OF[goal.defect]
     of_sublattice = knowledge.is_metal == (number == ColumnClass.DOPANT)
-    share = np.asarray(knowledge.probability[of_sublattice, number], np.float64)
-    sites, count = len(share), float(share.sum())
-    if sites == 0 or count <= 0:
+    chance = np.asarray(knowledge.probability[of_sublattice, number], np.float64)
+    sites = len(chance)
+    if sites == 0 or chance.sum() <= 0:
         return Standing(
             goal=goal, status="not_yet", value=None, sentence=f"no site of a {goal.defect} has been seen yet"
         )
-    fraction = count / sites
-    counting = sites * fraction * (1 - fraction)
-    doubt = float((share * (1 - share)).sum())
-    width = _HALF_INTERVAL * math.sqrt(counting + doubt) / count
+    low, fraction, high = share_quantiles(chance, float(knowledge.shares[number]))
+    width = (high - low) / 2 / fraction
     sentence = (
         f"{goal.defect}: {fraction:.3%} of {sites} sites, known to {width:.1%} of that (95 %), "
         f"{goal.relative:.1%} are asked for"
     )
     if width <= goal.relative:
         return Standing(goal=goal, status="reached", value=width, sentence=sentence)
-    if _HALF_INTERVAL * math.sqrt(counting) / count > goal.relative:
-        needed = math.ceil((_HALF_INTERVAL / goal.relative) ** 2 * (1 - fraction) / fraction)
+    needed = math.ceil((_HALF_INTERVAL / goal.relative) ** 2 * (1 - fraction) / fraction)
+    if needed > sites:
         sentence += (
             f"; these columns are too few however well they are known: about {needed} sites are needed"
         )

@@ -335,6 +335,7 @@ def _knowledge(outlook: Outlook, means: Means) -> Knowledge:
         taken,
         best[view],
         chances,
+        belief.shares,
         unseen_defects=float(belief.probability[unseen][:, defects].sum()),
         unseen_nats=float(belief.entropy_nats[unseen].sum()),
     )

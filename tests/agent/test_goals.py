@@ -1,8 +1,10 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from scipy.stats import beta
 
 from agent.goals import (
     ColumnsGoal,
@@ -15,6 +17,7 @@ from agent.goals import (
     judge,
     needed_nats,
 )
+from models.concentrations import share_quantiles
 
 
 def knowledge(entropy, attainable=None, dose=1e4, dopants=0.0, doubt=0.0):
@@ -64,9 +67,11 @@ def test_a_goal_of_columns_is_given_up_only_if_chance_will_not_bring_it():
 def test_a_concentration_needs_sites_enough_however_well_they_are_known():
     few = judge([ConcentrationGoal(defect="dopant", relative=0.1)], knowledge(np.zeros(400), dopants=0.05))
     assert few.status == "cannot_be"
-    # 10 dopants of 200: 1.96 sqrt(9.5) / 10 = 60 %; 10 % needs (1.96 / 0.1)^2 * 19 = 7,299 sites.
-    assert few.standings[0].value == pytest.approx(0.604, abs=0.001)
-    assert "about 7300 sites" in few.standings[0].sentence
+    # 10 dopants of 200: Jeffreys' interval; 10 % needs (1.96 / 0.1)^2 (1 - x) / x sites.
+    low, value, high = beta.ppf([0.025, 0.5, 0.975], 10.5, 190.5)
+    assert few.standings[0].value == pytest.approx((high - low) / 2 / value, abs=0.001)
+    sites = int(re.search(r"about (\d+) sites", few.standings[0].sentence)[1])
+    assert sites == pytest.approx(19.6**2 * (1 - value) / value, rel=0.001)
     many = judge(
         [ConcentrationGoal(defect="dopant", relative=0.1)], knowledge(np.zeros(16_000), dopants=0.05)
     )
@@ -75,9 +80,26 @@ def test_a_concentration_needs_sites_enough_however_well_they_are_known():
 
 def test_doubt_about_columns_widens_a_concentration():
     goal = ConcentrationGoal(defect="dopant", relative=0.1)
-    unsure = judge([goal], knowledge(np.zeros(12_000), dopants=0.05, doubt=0.02))
+    shares = np.array([1.0, 0.0, 0.0, 0.93, 0.07])
+    unsure = judge([goal], replace(knowledge(np.zeros(16_000), dopants=0.05, doubt=0.02), shares=shares))
     assert unsure.status == "not_yet"
     assert judge([goal], knowledge(np.zeros(16_000))).standings[0].value is None
+
+
+def test_a_concentration_is_known_as_well_as_a_map_says_of_its_own():
+    """Also that all columns' likelihoods may be off alike (decision 0086)."""
+    rng = np.random.default_rng(0)
+    odds = np.log(0.05 / 0.95) + np.where(rng.random(4000) < 0.05, 4.0, -4.0) + 8**0.5 * rng.normal(size=4000)
+    chance = 1 / (1 + np.exp(-odds))
+    probability = np.zeros((4000, 5))
+    probability[:, 3], probability[:, 4] = 1 - chance, chance
+    shares = np.array([1.0, 0.0, 0.0, 0.95, 0.05])
+    none = np.zeros(4000)
+    held = Knowledge(probability, none, none == 0, none, shares=shares)
+    low, value, high = share_quantiles(chance, 0.05)
+    standing = judge([ConcentrationGoal(defect="dopant")], held).standings[0]
+    assert standing.value == pytest.approx((high - low) / 2 / value)
+    assert f"{value:.3%} of 4000 sites" in standing.sentence
 
 
 def test_a_spent_dose_ends_what_is_not_reached():
