@@ -8,17 +8,7 @@ from scipy.special import logsumexp
 
 from agent.register import Register
 from agent.scans import Scan, silence
-from drivers.contract.context import ColumnClass
-from models.fusion import (
-    ON_METAL,
-    START_SHARES,
-    FusionLaw,
-    SourceErrors,
-    is_taken_for_whole,
-    said,
-    source_errors,
-    source_weights,
-)
+from models.fusion import ON_METAL, START_SHARES, FusionLaw, fuse, said, source_weights
 
 #: The shares that the specimen is expected to have count as much as this many columns of a sublattice.
 _SHARE_COLUMNS = 20.0
@@ -49,32 +39,9 @@ class Belief:
     log_likelihood: NDArray[np.float64]
 
 
-def _fuse(register_: Register, law: FusionLaw) -> tuple[NDArray[np.float64], float]:
-    """Log likelihoods (C, 5) of all evidence by the law, and the correlation that they rest on."""
-    first = _weighted(register_, law, SourceErrors.of_law(len(register_.sources), law))
-    if len(register_.sources) < 2:
-        return first, law.correlation
-    is_whole = is_taken_for_whole(first)
-    sums, dose = register_.sums[:, is_whole].astype(np.float64), register_.dose_e_per_a2[:, is_whole]
-    ratio = (sums[:, :, ColumnClass.VAC1] - sums[:, :, ColumnClass.X2]) / (dose + law.half_dose_e_per_a2)
-    errors = source_errors(np.where(dose > 0, ratio, np.nan).T, said(dose, law).T, law)
-    return _weighted(register_, law, errors), errors.correlation
-
-
-def _weighted(register_: Register, law: FusionLaw, errors: SourceErrors) -> NDArray[np.float64]:
-    """Sum over the sources, each weighted for what is its own, (C, 5)."""
-    if not register_.sources:
-        return silence(register_.is_metal)
-    dose = register_.dose_e_per_a2
-    weights = errors.weights(said(dose, law).T, register_.is_metal).T  # (K, C)
-    per_source = weights / (dose + law.half_dose_e_per_a2)
-    logs = np.einsum("kc,kcl->cl", per_source, register_.sums.astype(np.float64))
-    return np.where(register_.is_metal[:, None] == ON_METAL, logs, -np.inf)
-
-
 def believe(register_: Register, law: FusionLaw) -> Belief:
     """Posteriors of all columns, under shares learnt from all of them (expectation maximisation)."""
-    logs, correlation = _fuse(register_, law)
+    logs, correlation = fuse(register_.sums, register_.dose_e_per_a2, register_.is_metal, law)
     shares = START_SHARES.copy()
     for metal in (False, True):
         chosen, classes = register_.is_metal == metal, np.flatnonzero(metal == ON_METAL)

@@ -272,6 +272,51 @@ def source_errors(ratio: NDArray[np.floating], part: NDArray[np.floating], law: 
     return SourceErrors(strength, float(np.clip(correlation, 0.0, _MOST_CORRELATION)))
 
 
+def weighted_sum(
+    sums: NDArray[np.floating],
+    dose: NDArray[np.floating],
+    is_metal: NDArray[np.bool_],
+    law: FusionLaw,
+    errors: SourceErrors,
+) -> NDArray[np.float64]:
+    """Log likelihoods (C, 5) of K sources together, each weighted for what is its own; as `fuse`."""
+    weights = errors.weights(said(dose, law).T, is_metal).T  # (K, C)
+    per_source = weights / (dose + law.half_dose_e_per_a2)
+    logs = np.einsum("kc,kcl->cl", per_source, sums.astype(np.float64))
+    return np.where(is_metal[:, None] == ON_METAL, logs, -np.inf)
+
+
+def fuse(
+    sums: NDArray[np.floating], dose: NDArray[np.floating], is_metal: NDArray[np.bool_], law: FusionLaw
+) -> tuple[NDArray[np.float64], float]:
+    """Fuse all evidence by the law; fitted and applied here.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (K, C, 5)
+        Of every source, the sum of its frames' log likelihoods, each times its dose and half dose; finite.
+    dose : ndarray of shape (K, C)
+        Of these frames together [e/Å²].
+    is_metal : ndarray of shape (C,)
+    law : FusionLaw
+
+    Returns
+    -------
+    log_likelihood : ndarray of shape (C, 5)
+        -inf for the other sublattice's classes.
+    correlation : float
+        Of what two sources are off by, as the columns show it.
+    """
+    first = weighted_sum(sums, dose, is_metal, law, SourceErrors.of_law(len(sums), law))
+    if len(sums) < 2:
+        return first, law.correlation
+    is_whole = is_taken_for_whole(first)
+    whole, spent = sums[:, is_whole].astype(np.float64), dose[:, is_whole]
+    ratio = (whole[:, :, ColumnClass.VAC1] - whole[:, :, ColumnClass.X2]) / (spent + law.half_dose_e_per_a2)
+    errors = source_errors(np.where(spent > 0, ratio, np.nan).T, said(spent, law).T, law)
+    return weighted_sum(sums, dose, is_metal, law, errors), errors.correlation
+
+
 def joint_separation(separation: NDArray[np.floating], correlation: float) -> NDArray[np.float64]:
     """Squared separation (...) that sources of squared separations (..., K) reach together."""
     return np.asarray((source_weights(separation, correlation) * separation).sum(axis=-1))

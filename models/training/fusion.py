@@ -10,7 +10,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
 from torch import Tensor
 
-from drivers.contract.context import DETECTORS, ColumnClass, Context
+from drivers.contract.context import DETECTORS, Context
 from drivers.contract.errors import InputError
 from models.channel import separation_seen
 from models.checkpoint import Weights
@@ -22,10 +22,10 @@ from models.fusion import (
     FusionLaw,
     SourceErrors,
     context_key,
-    is_taken_for_whole,
+    fuse,
     likelihoods,
     said,
-    source_errors,
+    weighted_sum,
 )
 from models.posterior import predict_logits
 from models.scatter import Scatter, pool_scatter
@@ -199,7 +199,8 @@ def _loss_of(table: Table, choices: list[list[int]], law: FusionLaw) -> float:
     for slots in choices:
         seen = table.take(_all_seen(table, slots))
         if len(seen.label):
-            fused = _weighted(seen.is_metal, _by_source(seen, slots, law), law)
+            sums, dose = _by_source(seen, slots, law)
+            fused = weighted_sum(sums, dose, seen.is_metal, law, SourceErrors.of_law(len(sums), law))
             losses.append(cross_entropy(fused, seen.label))
     return float(np.mean(losses))
 
@@ -209,37 +210,24 @@ def _all_seen(table: Table, slots: list[int]) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(table.dose[:, slots]).any(axis=1))
 
 
-@dataclass(frozen=True)
-class _Sources:
-    """What each of K sources says of C columns: log likelihoods (C, K, 5), part said of all (C, K)."""
-
-    logs: NDArray[np.float64]
-    part: NDArray[np.float64]
-
-
 def fuse_slots(table: Table, slots: list[int], law: FusionLaw) -> NDArray[np.float64]:
     """What slots of a calibrated table say together of each column by the law, (C, 5).
 
     Slots of one context are frames of one source; every slot must have seen every column.  How far sources
     stray together is learnt from each series, as `agent.belief` learns it from a session.
     """
-    sources = _by_source(table, slots, law)
-    fused = _weighted(table.is_metal, sources, law)
-    if sources.part.shape[1] < 2:
-        return fused
-    is_whole = is_taken_for_whole(fused)
-    with np.errstate(invalid="ignore"):
-        ratio = sources.logs[:, :, ColumnClass.VAC1] - sources.logs[:, :, ColumnClass.X2]
+    sums, dose = _by_source(table, slots, law)
+    fused = np.empty((len(table.label), 5))
     for series in np.unique(table.series):
         own = table.series == series
-        errors = source_errors(ratio[own & is_whole], sources.part[own & is_whole], law)
-        some = _Sources(sources.logs[own], sources.part[own])
-        fused[own] = _weighted(table.is_metal[own], some, law, errors)
+        fused[own], _ = fuse(sums[:, own], dose[:, own], table.is_metal[own], law)
     return fused
 
 
-def _by_source(table: Table, slots: list[int], law: FusionLaw) -> _Sources:
-    """Frames of one source taken together."""
+def _by_source(
+    table: Table, slots: list[int], law: FusionLaw
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sums (K, C, 5) and doses (K, C) of the frames of each source (`models.fusion.fuse`)."""
     total: dict[tuple[int, int], list[int]] = {}
     for slot in slots:
         # A series changes its energy with its last scan.
@@ -247,22 +235,10 @@ def _by_source(table: Table, slots: list[int], law: FusionLaw) -> _Sources:
     sums, doses = [], []
     for members in total.values():
         dose = table.dose[:, members]
-        weight = (dose + law.half_dose_e_per_a2) / (dose.sum(axis=1, keepdims=True) + law.half_dose_e_per_a2)
-        with np.errstate(invalid="ignore"):
-            sums.append((table.logs[:, members] * weight[:, :, None]).sum(axis=1))
+        logs = np.nan_to_num(table.logs[:, members], nan=np.nan, neginf=0.0)
+        sums.append((logs * (dose + law.half_dose_e_per_a2)[:, :, None]).sum(axis=1))
         doses.append(dose.sum(axis=1))
-    return _Sources(np.stack(sums, axis=1), said(np.stack(doses, axis=1), law))
-
-
-def _weighted(
-    is_metal: NDArray[np.bool_], sources: _Sources, law: FusionLaw, errors: SourceErrors | None = None
-) -> NDArray[np.float64]:
-    """Sum over sources, weighted for what is each one's own, (C, 5); errors are the law's if not given."""
-    errors = errors or SourceErrors.of_law(sources.part.shape[1], law)
-    weights = errors.weights(sources.part, is_metal)
-    with np.errstate(invalid="ignore"):
-        fused = (sources.logs * weights[:, :, None]).sum(axis=1)
-    return np.where(is_metal[:, None] == ON_METAL, fused, -np.inf)
+    return np.stack(sums), np.stack(doses)
 
 
 def calibrated(table: Table, law: FusionLaw) -> Table:
