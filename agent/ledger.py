@@ -11,9 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from drivers.contract.header import FrameFacts, FrameHeader, StagePosition, Window
 from drivers.contract.instrument import AcquireImage, InstrumentState
-
-#: Electrons that a picoampere brings in a microsecond.
-ELECTRONS_PER_PA_US = 6.241509
+from drivers.contract.quantities import ELECTRONS_PER_PA_US
 
 #: How far a scan may go astray unseen: drift since the last map, and what the scan coils are off by [Å].
 SLACK_ANGSTROM = 5.0

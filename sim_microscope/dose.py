@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-#: Electrons that one picoampere brings in a microsecond: 1e-18 C over the elementary charge (SI, exact).
-ELECTRONS_PER_PA_US = 1e-18 / 1.602176634e-19
+from drivers.contract.quantities import ELECTRONS_PER_PA_US
 
 #: Edge of a tile of the map [Å].
 TILE_ANGSTROM = 10.0

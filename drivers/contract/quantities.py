@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+#: Electrons that a picoampere brings in a microsecond: 1e-18 C over the elementary charge (SI, exact).
+ELECTRONS_PER_PA_US = 1e-18 / 1.602176634e-19
+
 #: Bytes of pixels that a frame may hold at most: 8192 x 8192 of float32.
 MAX_FRAME_BYTES = 256 * 2**20
 
