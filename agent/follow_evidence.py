@@ -13,6 +13,7 @@ from agent.requests import Figure, Request, Status, Wish, moved_to, request_of
 from agent.state import State
 from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import AcquireImage, SwitchDetector, SwitchEnergy
+from models.nearest import nearest_energy_kev, readable
 
 Step = tuple[State, tuple[Action, ...]]
 
@@ -142,7 +143,7 @@ def _ask_first(state: State, now_s: float) -> Step:
     if told is None or can is None or acquire.kind not in can.commands:
         return state, ()
     state = replace(state, evidence=replace(state.evidence, is_stale=False))
-    names = [one.name for one in can.detectors if one.name in state.rules.limits.detectors]
+    names = [one.name for one in readable(can.detectors) if one.name in state.rules.limits.detectors]
     names = names[: can.max_simultaneous]
     figures = () if told.dwell_us is None else (Figure(name="dwell", value=told.dwell_us, unit="us"),)
     reason = "Nothing is known of this field and nothing is scanned: one frame as the instrument stands."
@@ -169,7 +170,9 @@ def _switched_for(state: State, header: FrameHeader) -> str | None:
         case SwitchDetector(detectors=names):
             return request.id if header.detector is not None and header.detector.name in names else None
         case SwitchEnergy(energy_kev=energy):
-            return request.id if header.energy_kev == energy else None
+            measured = header.energy_kev
+            is_there = measured is not None and nearest_energy_kev(measured) == nearest_energy_kev(energy)
+            return request.id if is_there else None
         case _:
             return None
 

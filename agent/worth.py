@@ -24,7 +24,7 @@ from drivers.contract.instrument import (
     SwitchEnergy,
 )
 from models.fusion import FusionLaw
-from models.nearest import nearest_detector, nearest_energy_kev
+from models.nearest import nearest_energy_kev, readable
 
 #: Doses that are weighed, over that of the last frame.
 _DOSES = (0.5, 1.0, 2.0, 4.0)
@@ -228,7 +228,7 @@ def _settings(
     energies_kev: Sequence[float],
 ) -> list[_Setting]:
     """What has to be switched, detectors, energy and settling time of all that can be scanned with."""
-    present = _readable(state.detectors)
+    present = readable(state.detectors)
     settings: list[_Setting] = []
     for detectors in _detector_sets(capabilities, state, allowed):
         names = tuple(detector.name for detector in detectors)
@@ -297,13 +297,13 @@ def _detector_sets(
 
     Fewer detectors tell less for the same dose: they are no offer where they would have to be switched to.
     """
-    known = [detector for detector in _readable(capabilities.detectors) if detector.name in allowed]
+    known = [detector for detector in readable(capabilities.detectors) if detector.name in allowed]
     sets = [
         chosen
         for count in range(1, min(capabilities.max_simultaneous, len(known)) + 1)
         for chosen in itertools.combinations(known, count)
     ]
-    present = {detector.name for detector in _readable(state.detectors)}
+    present = {detector.name for detector in readable(state.detectors)}
     names = [{detector.name for detector in chosen} for chosen in sets]
     if SwitchDetector.model_fields["kind"].default not in capabilities.commands:
         return [chosen for chosen, name in zip(sets, names, strict=True) if name == present]
@@ -312,11 +312,6 @@ def _detector_sets(
         for chosen, name in zip(sets, names, strict=True)
         if name == present or not any(name < other for other in names)
     ]
-
-
-def _readable(detectors: Sequence[Detector]) -> tuple[Detector, ...]:
-    """Detectors whose frames a map can be made of; others that read beside them take nothing from these."""
-    return tuple(detector for detector in detectors if nearest_detector(detector) is not None)
 
 
 def window_of(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:

@@ -1,5 +1,7 @@
 """Which reference energy and detector stand in for those that a frame was taken with; without torch."""
 
+from collections.abc import Iterable
+
 from drivers.contract.context import DETECTORS, ENERGIES_KEV, Detector
 
 #: How far an energy [keV], and a detector's angles (relative), may lie from those that stand in for them.
@@ -20,3 +22,8 @@ def nearest_detector(detector: Detector) -> Detector | None:
         if all(abs(own / angle - 1) <= _ANGLES for own, angle in pairs):
             return known
     return None
+
+
+def readable(detectors: Iterable[Detector]) -> tuple[Detector, ...]:
+    """Detectors whose frames maps can be made of."""
+    return tuple(detector for detector in detectors if nearest_detector(detector) is not None)

@@ -327,6 +327,17 @@ def test_frames_are_quarantined_while_the_energy_changes(make, begun):
     assert "analyse_frame" in make.kinds(actions)
 
 
+@pytest.mark.parametrize("measured_kev", [60.0, 60.02])
+def test_a_live_frame_at_the_new_energy_is_what_its_request_asked_for(make, begun, measured_kev):
+    rules = make.rules_of(energy_without_asking=True)
+    state, _ = begun(make.wish_of(SwitchEnergy(energy_kev=60.0)), rules=rules)
+    now = make.state_of(20.0, energy_kev=60.0)
+    frame = make.seen(12, energy_kev=measured_kev)
+    _, actions = make.run_through([make.ended(21.0, state=now), frame, make.frame_mapped(12)], state)
+    (weighing,) = [action for action in actions if action.kind == "weigh_evidence"]
+    assert weighing.situation.request == "r1"
+
+
 def test_the_ledger_counts_all_frames_and_stops_what_would_pass_the_limit(make):
     rules = make.rules_of(dose_e_per_a2=10_150.0)
     silent = [make.opened(rules), make.link_made(state=make.state_of(**make.SCAN)), make.frame_seen(0)]

@@ -11,6 +11,7 @@ from agent.events import (
     SessionResumed,
     Ticked,
 )
+from drivers.contract.context import HAADF, MAADF, Detector
 
 
 def resumed(at_s=1.0, position=9, bytes_cut=0):
@@ -73,6 +74,18 @@ def test_cut_anywhere_no_request_is_sent_twice_and_no_frame_analysed_twice(make,
     analysed = [each.frame for each in actions if each.kind == "analyse_frame"]
     assert len(sent) == len(set(sent))
     assert len(analysed) == len(set(analysed))
+
+
+def test_a_first_frame_is_asked_for_on_detectors_whose_maps_can_be_read(make):
+    bright_field = Detector(name="BF", inner_mrad=0.0, outer_mrad=20.0)
+    can = make.CAPABILITIES.model_copy(
+        update={"detectors": (bright_field, HAADF, MAADF), "max_simultaneous": 2}
+    )
+    rules = make.rules_of("advise", detectors=("BF", "HAADF", "MAADF"))
+    events = [make.opened(rules), make.link_made(capabilities=can)]
+    _, actions = make.run_through([*events, Ticked(at_s=102.0), Ticked(at_s=103.0)])
+    (asked,) = [a.request for a in actions if a.kind == "announce_request"]
+    assert asked.wish.command.detectors == ("HAADF", "MAADF")
 
 
 def test_where_nothing_is_scanned_a_first_frame_is_asked_for_again(make):
