@@ -210,9 +210,9 @@ def _turn(
     """
     axis = expected.axis
     for group in (columns.loud, columns.quiet):
-        own = columns.regular_of(group)
-        if own.start == own.stop:
+        if group.start == group.stop:
             continue
+        own = columns.regular_of(group)
         if own.stop - own.start < _LEAST_COLUMNS:
             own = columns.regular
         axis = _own_axis(columns.moments[:, own], parts[:, own], first, expected)

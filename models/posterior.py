@@ -21,8 +21,8 @@ from models.fusion import ON_METAL, START_SHARES
 #: Shares of the classes that a network's loss is weighted to: X2, VAC1, VAC2, METAL, DOPANT.
 TRAINING_PRIOR = (0.2, 0.2, 0.2, 0.2, 0.2)
 
-#: The start counts as much as this many columns of a sublattice: a frame of few columns stays near it, and a
-#: class that a frame lacks keeps a share above zero.
+#: The start counts as much as this many columns, of both sublattices: a frame of few stays near it, and
+#: a class that a frame lacks keeps a share above zero.
 PRIOR_COLUMNS = 20.0
 
 _MOST_ROUNDS, _CONVERGED = 200, 1e-6

@@ -46,7 +46,7 @@ class Templates:
     second : Tensor of shape (P, 6)
         Of the double vacancy, less the whole chalcogen column's.
     scatter : Tensor of shape (2, 6, 6)
-        Covariance of the columns of each sublattice about their class, over frames of all doses.
+        Covariance of the columns of each sublattice about their class, over frames of 1e5 e/Å².
     common : int
         Place of the source size that aligned moments are brought to.
     """

@@ -1,5 +1,6 @@
 """Beam energy and focus of the simulated microscope: how they change, and how long they take to settle."""
 
+import math
 from dataclasses import dataclass
 
 from sim_microscope.settings import SimulatorSettings
@@ -63,7 +64,6 @@ class BeamOptics:
         remaining = 0.0
         if self.settles_in_s(now_s) > 0:
             since = max(0.0, now_s - self._began_s - settings.energy_ramp_s)
-            remaining = settings.energy_defocus_angstrom * 2.718281828 ** (
-                -_DECAYS * since / settings.energy_settle_s
-            )
+            part = since / settings.energy_settle_s if since else 0.0  # before, nothing has come back
+            remaining = settings.energy_defocus_angstrom * math.exp(-_DECAYS * part)
         return settings.defocus_angstrom + self._height_angstrom - self._focus_angstrom + remaining

@@ -184,7 +184,7 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng([plan.seed, number])
     parts: list[dict[str, NDArray[Any]]] = []
     counts = dict.fromkeys(("frames", "refused", "misread", "missed", "spurious", "matched"), 0)
-    columns = 0
+    columns = in_a_row = 0
     while columns < plan.columns_a_context or len(parts) < plan.frames_a_context:
         index = counts["frames"]
         counts["frames"] += 1
@@ -196,9 +196,11 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
         except InputError as error:
             counts["refused"] += 1
             counts["misread"] += isinstance(error, MisreadError)
-            if counts["refused"] > _MOST_REFUSED and counts["refused"] == counts["frames"]:
+            in_a_row += 1
+            if in_a_row > _MOST_REFUSED:
                 raise
             continue
+        in_a_row = 0
         counts["missed"] += labelled.missed
         counts["spurious"] += labelled.spurious
         counts["matched"] += len(labelled.label)

@@ -74,6 +74,17 @@ def test_a_tail_is_found_where_it_is():
     assert 2.5 * plain < tailed < 0.1
 
 
+def test_columns_that_scatter_much_and_teach_nothing_are_measured_along_the_same_axis():
+    """As rims below carbon: nothing there is regular, and nothing is taken for deep for that."""
+    contrast, templates = frame(0.15, count=4000)
+    rng = torch.Generator().manual_seed(6)
+    contrast[:, :6] += 0.5 * torch.randn(4000, 1, generator=rng)  # what all moments share is no defect
+    is_loud = torch.arange(4000) < 300
+    scatter = find_scatter(contrast, ~is_loud, grid(4000), templates, ~is_loud)
+    aside = (scatter.depth - scatter.centre) / scatter.spread
+    assert float(aside[is_loud].std()) == pytest.approx(float(aside[~is_loud].std()), rel=0.2)
+
+
 def two_sides(probes, seed, *, spread, offset, probe):
     """Centres, spreads and a vacancy's odds at two probes: in the left part of a frame, and in the rest.
 

@@ -222,6 +222,13 @@ def test_an_energy_change_takes_its_time_and_is_read_back():
     assert instrument.state(20.0).defocus_nm == 0
 
 
+def test_an_energy_that_settles_at_once_is_read_back_while_it_changes():
+    instrument = make(energy_ramp_s=4.0, energy_settle_s=0.0)
+    instrument.execute(SwitchEnergy(energy_kev=60.0), 10.0)
+    assert instrument.state(12.0).is_settling
+    assert instrument.state(14.0).defocus_nm == 0
+
+
 def test_frames_are_out_of_focus_while_the_energy_settles_and_say_so():
     instrument = make(beam_current_pa=500.0, energy_shift_nm=0.0)
     instrument.execute(SwitchEnergy(energy_kev=60.0), 0.0)
