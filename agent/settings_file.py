@@ -129,8 +129,9 @@ def _check_kind(path: Path, data: Mapping[str, Any]) -> None:
     analysis = data.get("analysis")
     if "frame" in data:
         found = "[[frame]]: this describes micrographs (docs/bridge.md), and is read where those are played"
-    elif isinstance(analysis, dict) and "model" in analysis:
-        found = "analysis.model: this is a file for `columnist analyse --config`"
+    elif "images" in data or (isinstance(analysis, dict) and "model" in analysis):
+        key = "[images]" if "images" in data else "analysis.model"
+        found = f"{key}: this is a file for `columnist analyse --config`"
     else:
         return
     raise InputError(

@@ -30,7 +30,7 @@ _DEFECTS = (ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT)
 def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
     parser = argparse.ArgumentParser(prog="columnist bench maps")
     parser.add_argument("--frames", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=5, help="seed 4 was looked at")
+    parser.add_argument("--seed", type=int, default=5, help="of the frames; 4 was looked at")
     parser.add_argument(
         "--dose", type=float, nargs=2, default=(1e4, 1e5), metavar=("LOW", "HIGH"), help="[e/Å²]"
     )

@@ -200,7 +200,7 @@ def _context(known: Mapping[str, Any]) -> Context:
     except ValidationError as error:
         fields = ("energy_kev", "inner_mrad", "outer_mrad", "convergence_mrad")
         given = ", ".join(f"{field} {known[field].value:g} ({known[field].source})" for field in fields)
-        reasons = "; ".join(str(item["msg"]) for item in error.errors())
+        reasons = "; ".join(str(item["msg"]).removeprefix("Value error, ") for item in error.errors())
         raise InputError(
             f"expected a possible context, found {given}: {reasons}; override what is wrong"
         ) from error
@@ -233,12 +233,11 @@ def _missing(
         options = " and ".join(OPTIONS[field] for field in angles)
         lines.append(
             f"the detector's {which} {words}{named} (detector {', '.join(DETECTORS)} or INNER-OUTER in mrad, "
-            f"or {' and '.join(angles)}; {OPTIONS['detector']}, or {options} of `analyse`)"
+            f"or {' and '.join(angles)}; {OPTIONS['detector']}, or {options} of `analyse`"
+            f"{', or [images.LABEL] of its --config if a file has several' if detector else ''})"
         )
     notes = [note for source in sources for note in source.notes]
-    return (
-        "missing: " + "; ".join(lines) + ("." if not notes else f". Found but not used: {'; '.join(notes)}")
-    )
+    return "missing: " + "; ".join(lines) + (f". Found but not used: {'; '.join(notes)}" if notes else "")
 
 
 def _given(field: str, value: object, source: str) -> Sourced[str] | Sourced[float]:

@@ -307,8 +307,7 @@ class InstrumentThread:
 
     def _reject(self, error: Exception) -> None:
         """Announce a frame that cannot be used in its place in the sequence, so that there is no gap."""
-        remedy = error.remedy if isinstance(error, WireError) else "mend what the driver hands over"
-        reason = shown(error.reason) if isinstance(error, WireError) else _describe(error)
+        reason, remedy = _reason_and_remedy(error)
         rejected = Rejected(
             session=self._session,
             sequence=self._sequence,
@@ -347,6 +346,16 @@ class InstrumentThread:
             self._microscope.close()
         except Exception as error:  # whatever a vendor's API throws: nothing more can be done
             self._report(Trouble(f"the instrument could not be closed: {_describe(error)}"[:500]))
+
+
+def _reason_and_remedy(error: Exception) -> tuple[str, str]:
+    """What is wrong with a frame, and how to mend it: errors in input say both."""
+    if isinstance(error, WireError):
+        return shown(error.reason), error.remedy
+    reason, mark, remedy = shown(error).rpartition("; ")
+    if mark and isinstance(error, InputError):
+        return reason, remedy
+    return _describe(error), "mend what the driver hands over"
 
 
 def _describe(error: Exception) -> str:

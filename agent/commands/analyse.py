@@ -82,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     names = ResultNames(found.paths, arguments.out, joint=is_joint)
     if found.own:
         _say(f"left out {found.own} pictures and maps of earlier runs")
-    for failure in found.failed:
-        _say(_named(failure))
+    for line in (*map(_named, found.failed), *given.hidden):
+        _say(line)
     analyser = load_analyser(
         arguments.model or settings.get("model", DEFAULT_MODEL),
         weights=arguments.weights,
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     _tell(done, failed, arguments, is_cut_short=cut_short is not None)
     if cut_short is not None:
         raise cut_short
-    for line in given.unused({one.label for one in done} | {one.label for one in failed}):
+    for line in given.unused({one.label for one in done} | {one.label for one in failed if one.label}):
         _say(line)
     return 0 if not failed else 1 if done else 2
 

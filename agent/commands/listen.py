@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     publish = read_settings(arguments).publish
     maps = arguments.at or publish.maps
     snapshot = arguments.snapshot or (publish.snapshot if arguments.at is None else None)
-    print(f"listening at {maps}, which says nothing until an agent runs there", file=sys.stderr, flush=True)
+    print(f"listening at {maps}; nothing comes unless an agent runs there", file=sys.stderr, flush=True)
     shown = 0
     keys = read_keys(Path(arguments.keys)) if arguments.keys else None
     with zmq.Context() as context, Listener(context, maps, snapshot, arguments.topics, keys) as listener:

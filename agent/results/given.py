@@ -116,8 +116,24 @@ class Given:
         own = [facts for pattern, facts in self.images.items() if fnmatchcase(label, pattern)]
         return [self.options, *own, self.context]
 
+    @property
+    def hidden(self) -> list[str]:
+        """A line on every value for some images in whose place an option is taken."""
+        return [
+            f"{self.origin}: {_heading(pattern)} says {field} {own.value}; {taken.value} is taken instead "
+            f"({taken.source})"
+            for pattern, facts in self.images.items()
+            for field in FIELDS
+            if (own := getattr(facts, field)) is not None
+            and (taken := getattr(self.options, field)) is not None
+            and own.value != taken.value
+            and own.source.endswith(f": {field}")  # angles that a detector brings are told with it
+        ]
+
     def unused(self, labels: Set[str]) -> list[str]:
         """A line on every table of labels that none of the images' labels fits."""
+        if not labels:
+            return []  # nothing could be read
         seen = ", ".join(sorted(labels - {""})) or "none, as each file holds a single image"
         return [
             f"{self.origin}: {_heading(pattern)} fits no image; labels are: {seen}"

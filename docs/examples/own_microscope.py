@@ -1,6 +1,10 @@
-"""A bridge for one's own instrument: `python own_microscope.py`, then `columnist run` beside it."""
+"""A bridge for one's own instrument: `python own_microscope.py`, then `columnist run` beside it.
+
+What the vendor's stand-in images has no lattice, so that no map comes of it.
+"""
 
 import time
+from contextlib import suppress
 
 import vendor  # the vendor's API; docs/examples/vendor.py stands in for it
 
@@ -15,6 +19,7 @@ from drivers.contract.instrument import (
     UnblankBeam,
 )
 from drivers.contract.units import to_angstrom, to_kev, to_us
+from drivers.interrupts import hearing_stops
 from drivers.microscope import Exposure
 
 DETECTORS = {"HAADF": HAADF, "MAADF": MAADF}
@@ -56,4 +61,5 @@ class OwnMicroscope:
 
 
 if __name__ == "__main__":
-    Bridge(OwnMicroscope()).run()
+    with hearing_stops(), suppress(KeyboardInterrupt):  # Ctrl-C and SIGTERM: the bridge blanks the beam
+        Bridge(OwnMicroscope()).run()

@@ -169,6 +169,11 @@ def test_each_image_of_a_file_may_have_a_context_of_its_own(image, tmp_path, cap
     told = {one["label"]: one["sources"]["detector"] for one in json.loads(captured.out)["images"]}
     assert told == {"In": f'{config} [images."In*"]: detector', "Out": f"{config}: detector"}
     assert 'own.toml: [images."None"] fits no image; labels are: In, Out' in captured.err
+    assert main(["analyse", *words, "--tables-only", "--detector", "HAADF"]) == 0
+    hidden = 'own.toml: [images."In*"] says detector MAADF; HAADF is taken instead (command line: --detector)'
+    assert hidden in capsys.readouterr().err
+    assert main(["analyse", str(tmp_path / "none.tif"), *words[1:]]) == 2
+    assert "fits no image" not in capsys.readouterr().err
     config.write_text("[images.In]\nvoltage = 80\n")
     assert main(["analyse", *words]) == 2
     assert "own.toml: [images.LABEL] knows host, " in capsys.readouterr().err

@@ -95,7 +95,7 @@ def test_an_answer_to_a_request_that_does_not_wait_is_an_error(capsys, monkeypat
 
 def test_listening_to_nobody_says_where_and_ends_when_told_to(capsys):
     assert main(["listen", "--at", "tcp://127.0.0.1:9", "--timeout", "0.05"]) == 1
-    assert "listening at tcp://127.0.0.1:9, which says nothing until an agent" in capsys.readouterr().err
+    assert "listening at tcp://127.0.0.1:9; nothing comes unless an agent" in capsys.readouterr().err
 
 
 def test_messages_that_were_missed_are_told_beside_the_lines_of_json(capsys, monkeypatch):
