@@ -1,7 +1,5 @@
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -168,23 +166,3 @@ def test_bad_input_is_answered_in_one_line_and_writes_nothing(words, told, tmp_p
 def test_an_error_names_the_whole_command(tmp_path, capsys):
     assert main(["evaluate", "labelled", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith("columnist evaluate labelled: ")
-
-
-class Dropped:
-    """Is asked to stop while Python drops it, where what is raised is lost."""
-
-    def __del__(self):
-        signal.raise_signal(signal.SIGTERM)
-
-
-def test_a_stop_that_python_drops_is_heard_all_the_same(monkeypatch, capsys):
-    def run(arguments):
-        Dropped()
-        time.sleep(5)
-        return 0
-
-    monkeypatch.setattr("agent.commands.doctor.run", run)
-    before = sys.unraisablehook
-    assert main(["doctor"]) == 130
-    assert "interrupted; what was finished is kept" in capsys.readouterr().err
-    assert sys.unraisablehook is before
