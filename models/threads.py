@@ -9,8 +9,9 @@ import torch
 
 Result = TypeVar("Result")
 
-#: Frames of fewer pixels are read by one thread, a second one doing what need not wait for it.  Sharing each
-#: of a thousand short steps takes longer than it saves (docs/decisions/0045-one-thread-for-small-frames.md).
+#: Frames of fewer pixels, and all where there are but two threads, are read by one, a second one doing what
+#: need not wait for it.  Sharing each of a thousand short steps takes longer than it saves
+#: (docs/decisions/0045-one-thread-for-small-frames.md).
 _SMALL_FRAME = 2**19
 
 
@@ -41,11 +42,11 @@ class Helper:
 def threads_for(pixels: int, device: torch.device | str = "cpu") -> Iterator[Helper]:
     """Work on a frame of so many pixels: with one thread and a helper if it is small, else with all threads.
 
-    On a GPU every frame is small: what is left for the processor are short steps.  Whoever had one thread
-    before, has one now, and the helper is none.
+    For two threads, and on a GPU, which leaves short steps to the processor, every frame is small.  Whoever
+    had one thread before, has one now, and the helper is none.
     """
     before = torch.get_num_threads()
-    is_large = pixels >= _SMALL_FRAME and torch.device(device).type == "cpu"
+    is_large = before > 2 and pixels >= _SMALL_FRAME and torch.device(device).type == "cpu"
     if before == 1 or is_large:
         yield Helper()
         return

@@ -25,13 +25,17 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("pixels", "is_beside"), [(256**2, True), (1024**2, False)])
-def test_small_frames_alone_have_a_helper(two_threads, pixels, is_beside):
+@pytest.mark.parametrize(
+    ("pixels", "threads", "is_beside"),
+    [(256**2, 2, True), (1024**2, 2, True), (256**2, 4, True), (1024**2, 4, False)],
+)
+def test_small_frames_and_all_of_two_threads_have_a_helper(two_threads, pixels, threads, is_beside):
+    torch.set_num_threads(threads)
     with threads_for(pixels) as helper:
         assert (helper.start(threading.get_ident)() != threading.get_ident()) == is_beside
         assert (torch.get_num_threads() == 1) == is_beside
         assert helper.start(torch.get_num_threads)() == torch.get_num_threads()
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == threads
 
 
 def test_on_a_gpu_every_frame_is_small(two_threads):
