@@ -270,12 +270,18 @@ def _density(
     """
     centres = np.asarray(scale)[..., None] * np.array([0.0, 0.0, *defects])
     narrowness = 1 / (spread * np.array([1.0, TAIL_WIDTH, *[1.0] * len(defects)])[:, None])
-    distance: NDArray[np.float32] = depth.astype(np.float32) - centres[..., None].astype(np.float32)
-    distance *= narrowness.astype(np.float32)
+    distance = depth.astype(np.float32) - centres[..., None].astype(np.float32)
+    return normal_density(distance, narrowness.astype(np.float32))
+
+
+def normal_density(distance: NDArray[np.float32], narrowness: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Normal densities at distances from the mean, which are written over; narrowness is 1 over deviation."""
+    distance *= narrowness
     distance *= distance
     distance *= np.float32(-0.5)
     np.exp(distance, out=distance)
-    distance *= (narrowness / math.sqrt(2 * math.pi)).astype(np.float32)
+    distance *= narrowness
+    distance *= np.float32(1 / math.sqrt(2 * math.pi))
     return distance
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.alignment import STRAY, TAIL_WIDTH
+from models.alignment import STRAY, TAIL_WIDTH, normal_density
 from models.calibration import USUAL_SPREAD
 from models.normalise import gaussian_matrix
 from models.templates import Templates
@@ -324,14 +324,8 @@ def densities(
     """
     centre = np.zeros((4, len(depth)), np.float32)
     centre[2], centre[3] = 1.0, second
-    narrowness = 1 / (_WIDTHS * spread.astype(np.float32))
-    distance = np.asarray((depth.astype(np.float32) - centre) * narrowness, np.float32)
-    distance *= distance
-    distance *= np.float32(-0.5)
-    np.exp(distance, out=distance)
-    distance *= narrowness
-    distance *= np.float32(1 / math.sqrt(2 * math.pi))
-    return distance
+    narrowness = np.float32(1) / (_WIDTHS * spread.astype(np.float32))
+    return normal_density(depth.astype(np.float32) - centre, narrowness)
 
 
 @dataclass(frozen=True)

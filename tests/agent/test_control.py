@@ -82,6 +82,17 @@ async def test_the_status_asks_nobody():
     assert answer["frames"]["seen"] == 0
 
 
+def talk(address, *texts):
+    """Answers to messages as they are written, sent one after another."""
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.connect(address)
+        answers = []
+        for text in texts:
+            socket.send(text)
+            answers.append(json.loads(socket.recv()))
+        return answers
+
+
 STATUS = {
     "spaces": b'{ "kind" : "status" }',
     "no spaces": b'{"kind":"status"}',
@@ -93,14 +104,8 @@ STATUS = {
 @pytest.mark.parametrize("text", STATUS.values(), ids=STATUS)
 async def test_the_status_is_known_however_it_is_written(text):
     async with agent(State(), nobody_asks) as address:
-
-        def talk():
-            with zmq.Context() as context, context.socket(zmq.REQ) as socket:
-                socket.connect(address)
-                socket.send(text)
-                return json.loads(socket.recv())
-
-        assert (await asyncio.to_thread(talk))["ok"]
+        (answer,) = await asyncio.to_thread(talk, address, text)
+    assert answer["ok"]
 
 
 BAD = {
@@ -116,16 +121,7 @@ BAD = {
 @pytest.mark.parametrize("text", BAD.values(), ids=BAD)
 async def test_what_is_no_order_is_answered_with_what_is_wrong_and_the_next_is_taken(text):
     async with agent(State(), nobody_asks) as address:
-
-        def talk():
-            with zmq.Context() as context, context.socket(zmq.REQ) as socket:
-                socket.connect(address)
-                socket.send(text)
-                first = json.loads(socket.recv())
-                socket.send(b'{"kind": "status"}')
-                return first, json.loads(socket.recv())
-
-        first, second = await asyncio.to_thread(talk)
+        first, second = await asyncio.to_thread(talk, address, text, b'{"kind": "status"}')
     assert not first["ok"]
     assert first["problem"]
     assert second["ok"]
