@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivers.contract.context import ColumnClass
-from drivers.contract.maps import ColumnFlag, MapFlag, Scale
+from drivers.contract.maps import ColumnFlag, FlagKind, MapFlag, Scale
 from drivers.contract.materials import HOSTS
 from models.classify import Classification
 from models.jumps import Jumps
@@ -72,114 +72,72 @@ def doubts(
     shape: tuple[int, int],
 ) -> tuple[MapFlag, ...]:
     """What the reader of the map should know; `unread` are places of spots on no lattice, (K, 2) [px]."""
-    flags = []
-    if evidence.contradiction is not None:
-        flags.append(MapFlag(kind="context_contradicted", message=evidence.contradiction))
-    if evidence.hinge is not None:
-        flags.append(MapFlag(kind="detector_decides", message=evidence.hinge))
-    if evidence.host_doubt is not None:
-        flags.append(MapFlag(kind="host_doubtful", message=evidence.host_doubt))
+    reading = result.reading
+    told: list[tuple[FlagKind, str | None]] = [
+        ("context_contradicted", evidence.contradiction),
+        ("detector_decides", evidence.hinge),
+        ("host_doubtful", evidence.host_doubt),
+        ("undecided", _undecided(result)),
+        ("unread", _unread(unread)),
+        ("layered", _layered(reading.jumps)),
+        ("uneven", _uneven("row", *reading.jumps.rows)),
+        ("uneven", _uneven("column", *reading.jumps.columns)),
+        ("padded", _padded(reading, shape)),
+        _filtered(reading) or ("defects_unlike", _too_shallow_or_deep(result.depth)),
+        ("defects_unlike", _between(columns, result)),
+        ("many_foreign", _beyond(columns, result)),
+        ("many_foreign", _foreign(columns)),
+    ]
+    return tuple(MapFlag(kind=kind, message=message) for kind, message in told if message)
+
+
+def _undecided(result: Classification) -> str | None:
+    """What to tell of grains of which it is not decided which sublattice is the metal."""
     undecided = [k for k, decided in enumerate(result.decision.is_decided.tolist()) if not decided]
-    if undecided:
-        flags.append(
-            MapFlag(
-                kind="undecided",
-                message="which sublattice is the metal is not decided in grain "
-                f"{', '.join(map(str, undecided))}; its probabilities weigh both",
-            )
-        )
-    if len(unread) >= _LEAST_UNREAD:
-        (top, left), (bottom, right) = unread.amin(0).round().tolist(), unread.amax(0).round().tolist()
-        flags.append(
-            MapFlag(
-                kind="unread",
-                message=f"{len(unread)} spots as bright as columns lie on no lattice that was found, in rows "
-                f"{top:.0f} to {bottom:.0f} and columns {left:.0f} to {right:.0f}: a grain or an island was "
-                "left out, or something lies on the specimen; look at the picture there, and take a field "
-                "that the grain fills",
-            )
-        )
-    flags += _jump_flags(result.reading.jumps)
-    padded = _padded(result.reading, shape)
-    if padded:
-        flags.append(MapFlag(kind="padded", message=padded))
-    denoised = result.reading.patch_filter
-    if denoised is not None:
-        flags.append(
-            MapFlag(
-                kind="denoised",
-                message=f"the frame was denoised by {len(denoised.components)} components of patches of "
-                f"{denoised.edge} px, which draws rare columns towards common ones; intensities are measured "
-                "with that undone as far as can be told, so give the frame as recorded if there is one",
-            )
-        )
-    elif result.reading.masked:
-        flags.append(
-            MapFlag(
-                kind="filtered",
-                message="frequencies between the lattice's spots are missing, as a mask on spots, background "
-                "subtraction or a Wiener filter leaves it: columns look like the mean of those around, and "
-                "vacancies and dopants go unseen, however sure the map is; give the frame as recorded",
-            )
-        )
-    elif not _SHALLOW < result.depth < _DEEP:
-        flags.append(MapFlag(kind="defects_unlike", message=_depth_text(result.depth)))
-    between, dopants = int(result.between.sum()), int((columns["cls"] == ColumnClass.DOPANT).sum())
-    if between >= max(_LEAST_BETWEEN, _PART_BETWEEN * dopants):
-        flags.append(
-            MapFlag(
-                kind="defects_unlike",
-                message=f"{between} metal columns stand between metal and dopant, far from both: another "
-                "dopant than was said, or a signal that is not linear, as of an export with gamma or of a "
-                "detector near saturation; do not trust the number of dopants",
-            )
-        )
-    sound = (columns["flags"] & int(ColumnFlag.BOUNDARY | ColumnFlag.EDGE | ColumnFlag.RIM)) == 0
-    beyond = sound & (result.beyond.numpy() > FOREIGN)
-    defects = sound & (beyond | ~np.isin(columns["cls"], (ColumnClass.X2, ColumnClass.METAL)))
-    if beyond.sum() >= max(_LEAST_BEYOND, _PART_BEYOND * defects.sum()):
-        flags.append(
-            MapFlag(
-                kind="many_foreign",
-                message=f"{beyond.sum()} of {defects.sum()} columns that are not whole lie beyond every "
-                "class: metal that is missing, atoms too many, or another dopant, host or detector than "
-                "was said",
-            )
-        )
-    foreign = float((columns["foreign"] > FOREIGN).mean())
-    if foreign > _MANY_FOREIGN:
-        flags.append(
-            MapFlag(
-                kind="many_foreign",
-                message=f"{100 * foreign:.0f} % of the columns are unlike any of training; "
-                "check host, energy and detector, focus and contamination",
-            )
-        )
-    return tuple(flags)
+    if not undecided:
+        return None
+    return (
+        f"which sublattice is the metal is not decided in grain {', '.join(map(str, undecided))}; its "
+        "probabilities weigh both"
+    )
 
 
-def _jump_flags(jumps: Jumps) -> list[MapFlag]:
-    """What to tell of grains too bright to be of one layer, and of lines where the contrast changes."""
-    flags = []
-    if jumps.layers:
-        pairs = ", ".join(f"{bright} beside {dim}" for dim, bright, _ in jumps.layers)
-        most = max(step for _, _, step in jumps.layers)
-        message = (
-            f"grains ({pairs}) differ in mean brightness by up to {most:.1f} times what common columns stand "
-            "out by, which grains of one layer do not: the brighter one has a second layer, or lies under "
-            "contamination, and what is said of its columns is wrong; take a field of the monolayer"
-        )
-        flags.append(MapFlag(kind="layered", message=message))
-    for what, (place, change) in (("row", jumps.rows), ("column", jumps.columns)):
-        if change:
-            message = (
-                f"from about pixel {what} {place:.0f} on columns stand out {math.exp(change):.2f} times as "
-                "far as before, all along the line: gain, dwell time or current changed, or fewer of summed "
-                "frames reach there; defects beside it may be none, so scan again, divide by the number of "
-                "frames, or crop"
-            )
-            flags.append(MapFlag(kind="uneven", message=message))
-    return flags
+def _unread(places: Tensor) -> str | None:
+    """What to tell of spots on no lattice, at places (K, 2) [px]."""
+    if len(places) < _LEAST_UNREAD:
+        return None
+    (top, left), (bottom, right) = places.amin(0).round().tolist(), places.amax(0).round().tolist()
+    return (
+        f"{len(places)} spots as bright as columns lie on no lattice that was found, in rows "
+        f"{top:.0f} to {bottom:.0f} and columns {left:.0f} to {right:.0f}: a grain or an island was "
+        "left out, or something lies on the specimen; look at the picture there, and take a field "
+        "that the grain fills"
+    )
+
+
+def _layered(jumps: Jumps) -> str | None:
+    """What to tell of grains too bright to be of one layer."""
+    if not jumps.layers:
+        return None
+    pairs = ", ".join(f"{bright} beside {dim}" for dim, bright, _ in jumps.layers)
+    most = max(step for _, _, step in jumps.layers)
+    return (
+        f"grains ({pairs}) differ in mean brightness by up to {most:.1f} times what common columns stand "
+        "out by, which grains of one layer do not: the brighter one has a second layer, or lies under "
+        "contamination, and what is said of its columns is wrong; take a field of the monolayer"
+    )
+
+
+def _uneven(what: str, place: float, change: float) -> str | None:
+    """What to tell of a line of pixels, a row or a column, from which on the contrast is another."""
+    if not change:
+        return None
+    return (
+        f"from about pixel {what} {place:.0f} on columns stand out {math.exp(change):.2f} times as "
+        "far as before, all along the line: gain, dwell time or current changed, or fewer of summed "
+        "frames reach there; defects beside it may be none, so scan again, divide by the number of "
+        "frames, or crop"
+    )
 
 
 def _padded(reading: Reading, shape: tuple[int, int]) -> str:
@@ -209,8 +167,27 @@ def _padded(reading: Reading, shape: tuple[int, int]) -> str:
     return "; ".join(told) + ": give the frame as recorded, without padding" if told else ""
 
 
-def _depth_text(depth: float) -> str:
+def _filtered(reading: Reading) -> tuple[FlagKind, str] | None:
+    """What to tell of a frame that other software has filtered."""
+    if reading.patch_filter is not None:
+        return "denoised", (
+            f"the frame was denoised by {len(reading.patch_filter.components)} components of patches of "
+            f"{reading.patch_filter.edge} px, which draws rare columns towards common ones; intensities are "
+            "measured with that undone as far as can be told, so give the frame as recorded if there is one"
+        )
+    if reading.masked:
+        return "filtered", (
+            "frequencies between the lattice's spots are missing, as a mask on spots, background "
+            "subtraction or a Wiener filter leaves it: columns look like the mean of those around, and "
+            "vacancies and dopants go unseen, however sure the map is; give the frame as recorded"
+        )
+    return None
+
+
+def _too_shallow_or_deep(depth: float) -> str | None:
     """What to tell of a frame whose defects are less or more deep than they should be."""
+    if _SHALLOW < depth < _DEEP:
+        return None
     reasons = (
         "another dopant, host or detector than was said, or grains whose sublattices were exchanged"
         if depth < 1
@@ -219,6 +196,43 @@ def _depth_text(depth: float) -> str:
     return (
         f"columns that are not whole lie {depth:.2f} times as far from whole ones as their classes should: "
         f"{reasons}; do not trust the numbers of defects until that is clear"
+    )
+
+
+def _between(columns: NDArray[np.void], result: Classification) -> str | None:
+    """What to tell of metal columns that are neither metal nor dopant."""
+    between, dopants = int(result.between.sum()), int((columns["cls"] == ColumnClass.DOPANT).sum())
+    if between < max(_LEAST_BETWEEN, _PART_BETWEEN * dopants):
+        return None
+    return (
+        f"{between} metal columns stand between metal and dopant, far from both: another "
+        "dopant than was said, or a signal that is not linear, as of an export with gamma or of a "
+        "detector near saturation; do not trust the number of dopants"
+    )
+
+
+def _beyond(columns: NDArray[np.void], result: Classification) -> str | None:
+    """What to tell of columns beyond every class."""
+    sound = (columns["flags"] & int(ColumnFlag.BOUNDARY | ColumnFlag.EDGE | ColumnFlag.RIM)) == 0
+    beyond = sound & (result.beyond.numpy() > FOREIGN)
+    defects = sound & (beyond | ~np.isin(columns["cls"], (ColumnClass.X2, ColumnClass.METAL)))
+    if beyond.sum() < max(_LEAST_BEYOND, _PART_BEYOND * defects.sum()):
+        return None
+    return (
+        f"{beyond.sum()} of {defects.sum()} columns that are not whole lie beyond every "
+        "class: metal that is missing, atoms too many, or another dopant, host or detector than "
+        "was said"
+    )
+
+
+def _foreign(columns: NDArray[np.void]) -> str | None:
+    """What to tell of a map many of whose columns are like none of training."""
+    foreign = float((columns["foreign"] > FOREIGN).mean())
+    if foreign <= _MANY_FOREIGN:
+        return None
+    return (
+        f"{100 * foreign:.0f} % of the columns are unlike any of training; "
+        "check host, energy and detector, focus and contamination"
     )
 
 
