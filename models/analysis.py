@@ -26,36 +26,24 @@ from drivers.contract.maps import (
     Grain,
     MapHeader,
     ModelReference,
-    Scale,
     Sublattice,
     digest_pixels,
 )
-from drivers.contract.materials import HOSTS, find_host
 from models.checkpoint import Weights, load_shipped, load_weights
 from models.classify import Classification, Geometry, classify_columns
 from models.concentrations import concentrations
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
 from models.frames import as_array
-from models.map_flags import FOREIGN, doubts, scale_flags, stand_in_flags
+from models.map_flags import FOREIGN, doubts, stand_in_flags
 from models.mending import Mended, mend
+from models.pixel_size import measure_scale, scale_flags
 from models.plausibility import weigh_contexts
 from models.reading import read_columns
 from models.threads import Helper, threads_for
 
 #: The weights that are taken unless others are asked for.
 DEFAULT_MODEL = "mlp-simple"
-
-#: Declared over measured pixel size, either way, beyond which this is not the host's lattice.  The hosts'
-#: lattice constants differ by 17 % at most, and calibrations are wrong by some 4 %.
-_OTHER_LATTICE = 1.2
-
-#: Units that may be taken for Å, by the power of ten that a pixel size is then wrong by.
-_TAKEN_FOR_ANGSTROM = {-10: "m", -4: "µm", -1: "nm", 2: "pm"}
-
-#: A lattice that is a hexagonal one stretched by more than this in one direction is another lattice; a square
-#: one is stretched by 1.73, the labelled scans by 1.01 to 1.03.
-_LARGEST_STRETCH = 1.5
 
 
 @dataclass(frozen=True)
@@ -211,7 +199,7 @@ def _analyse(
     grains = reading.grains  # by now they know what they say under the declared context
     weighed = helper.start(lambda: weigh_contexts(grains, context, is_doped=is_doped))
     unread = helper.start(lambda: reading.unread)
-    scale = _scale(result, settled)
+    scale = measure_scale(reading, settled)
     columns = _columns(result, scale.pixel_size_angstrom)
     found = _concentrations(columns, result, is_doped)
     evidence = weighed()
@@ -307,49 +295,6 @@ def _concentrations(columns: NDArray[np.void], result: Classification, is_doped:
         sound["sublattice"] == Sublattice.METAL,
         is_doped=is_doped,
     )
-
-
-def _scale(result: Classification, settled: Settled) -> Scale:
-    """Pixel size from the lattice, beside the declared one."""
-    lattice = result.reading.lattice
-    host = find_host(settled.context.specimen.host)
-    declared = settled.facts.pixel_size_angstrom
-    size = host.lattice_constant_angstrom / lattice.lattice_px
-    if declared is not None and not 1 / _OTHER_LATTICE < declared.value / size < _OTHER_LATTICE:
-        seen = declared.value * lattice.lattice_px
-        raise InputError(
-            f"{host.name} cannot be this lattice: its lattice constant is {host.lattice_constant_angstrom:g} "
-            f"Å, the image's is {seen:.3g} Å by the pixel size {declared.value:.4g} Å ({declared.source}); "
-            f"{_other_scale(declared.value, declared.value / size)}"
-        )
-    least, most = torch.linalg.eigvalsh(result.reading.disc.double()).tolist()
-    if most > _LARGEST_STRETCH * least:
-        raise InputError(
-            f"expected the hexagonal lattice of {host.name}, found one stretched {most / least:.2f}-fold in "
-            "one direction (a square lattice is, 1.73-fold); check what is imaged, and that rows and "
-            "columns of the scan are as far apart and at right angles"
-        )
-    return Scale(
-        lattice_px=lattice.lattice_px,
-        pixel_size_angstrom=size,
-        declared_pixel_size_angstrom=declared.value if declared else None,
-        shear=max(1.0, most / least),
-    )
-
-
-def _other_scale(declared_angstrom: float, ratio: float) -> str:
-    """How to mend a pixel size that is so many times the lattice's: by another unit, if that is the slip."""
-    power = round(math.log10(ratio))
-    if power == 0 or not 1 / _OTHER_LATTICE < ratio / 10.0**power < _OTHER_LATTICE:
-        return (
-            f"name another host ({', '.join(HOSTS)}), or override a wrong calibration by pixel_size_angstrom "
-            "(--pixel-size-angstrom of `analyse`)"
-        )
-    unit = _TAKEN_FOR_ANGSTROM.get(power)
-    off = f"{10.0 ** abs(power):g} times too {'large' if power > 0 else 'small'}"
-    cause = f"as if it were in {unit}" if unit else "as if its decimal point had slipped"
-    right = f"pixel_size_angstrom {declared_angstrom / 10.0**power:.4g}"
-    return f"it is about {off}, {cause}: give it in Å, {right} (--pixel-size-angstrom of `analyse`)"
 
 
 def _grains(result: Classification) -> tuple[Grain, ...]:

@@ -7,18 +7,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from drivers.contract.context import ColumnClass
-from drivers.contract.maps import ColumnFlag, FlagKind, MapFlag, Scale
-from drivers.contract.materials import HOSTS
+from drivers.contract.maps import ColumnFlag, FlagKind, MapFlag
 from models.classify import Classification
 from models.jumps import Jumps
 from models.plausibility import ContextEvidence
 from models.reading import Reading
-
-#: A pixel size that is declared and differs by more than this from the lattice's is reported.
-_SCALE_TOLERANCE = 0.02
-
-#: A lattice constant that differs by less than this from a host's is told as that host's.
-_SAME_LATTICE = 0.01
 
 #: Foreignness above which a column is like nothing in training (`models.foreignness`).
 FOREIGN = 2.0
@@ -39,29 +32,6 @@ _LEAST_BEYOND, _PART_BEYOND = 5, 0.05
 
 #: So many metal columns between metal and dopant, and this part of the dopants' number, are no accident.
 _LEAST_BETWEEN, _PART_BETWEEN = 4, 0.2
-
-
-def scale_flags(scale: Scale, host: str) -> tuple[MapFlag, ...]:
-    """Say it if the declared pixel size is not the lattice's, and which hosts' it would be."""
-    declared = scale.declared_pixel_size_angstrom
-    if declared is None or abs(declared / scale.pixel_size_angstrom - 1) <= _SCALE_TOLERANCE:
-        return ()
-    seen = declared * scale.lattice_px
-    fitting = [
-        name
-        for name, other in HOSTS.items()
-        if name != host and abs(other.lattice_constant_angstrom / seen - 1) <= _SAME_LATTICE
-    ]
-    who = f"that of {' or '.join(fitting)}" if fitting else "that of no host that is known"
-    return (
-        MapFlag(
-            kind="scale_mismatch",
-            message=f"the declared pixel size {declared:.4g} Å differs by "
-            f"{100 * (declared / scale.pixel_size_angstrom - 1):+.1f} % from the lattice's "
-            f"{scale.pixel_size_angstrom:.4g} Å, which is believed because the host is said to be {host}; "
-            f"by the declared one the lattice constant is {seen:.3g} Å, {who}: check the host too",
-        ),
-    )
 
 
 def doubts(
