@@ -1,7 +1,6 @@
 """The whole way from an array and its context to a defect map; what the daemon and the command line call."""
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,29 +12,30 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from drivers.contract.context import ColumnClass, Context
+from drivers.contract.context import Context
 from drivers.contract.errors import InputError
 from drivers.contract.facts import Facts, Settled, Sourced
 from drivers.contract.maps import (
-    COLUMN_DTYPE,
-    ClassCounts,
-    ColumnFlag,
     DefectMap,
     DetectorEvidence,
     FrameReference,
-    Grain,
     MapHeader,
     ModelReference,
-    Sublattice,
     digest_pixels,
 )
 from models.checkpoint import Weights, load_shipped, load_weights
-from models.classify import Classification, Geometry, classify_columns
-from models.concentrations import concentrations
+from models.classify import Geometry, classify_columns
 from models.contexts import stand_in
 from models.foreignness import Familiar, load_shipped_familiar
 from models.frames import as_array
-from models.map_flags import FOREIGN, doubts, stand_in_flags
+from models.map_flags import doubts, stand_in_flags
+from models.map_records import (
+    column_records,
+    count_classes,
+    grain_records,
+    masked_fraction,
+    sound_concentrations,
+)
 from models.mending import Mended, mend
 from models.pixel_size import measure_scale, scale_flags
 from models.plausibility import weigh_contexts
@@ -182,7 +182,7 @@ def _analyse(
     settled = context if isinstance(context, Settled) else as_settled(context)
     context, approximated = stand_in(settled.context)
     is_doped = settled.context.specimen.dopant is not None
-    pixels = mended.pixels
+    pixels, shape = mended.pixels, _shape(mended.pixels)
     lattice, shown = (None, None) if geometry is None else (geometry.lattice, geometry.decision)
     reading = read_columns(
         pixels, analyser.device, with_borders=mended.is_laid, lattice=lattice, helper=helper
@@ -200,20 +200,22 @@ def _analyse(
     weighed = helper.start(lambda: weigh_contexts(grains, context, is_doped=is_doped))
     unread = helper.start(lambda: reading.unread)
     scale = measure_scale(reading, settled)
-    columns = _columns(result, scale.pixel_size_angstrom)
-    found = _concentrations(columns, result, is_doped)
+    columns = column_records(result, scale.pixel_size_angstrom)
+    prior = result.posterior.prior
+    found = sound_concentrations(columns, prior, is_doped=is_doped)
     evidence = weighed()
     evidence.check_host()
-    masked = _masked_fraction(result, _shape(pixels))
+    masked = masked_fraction(reading.lattice, shape)
+    x2, vac1, vac2, metal, dopant = prior.tolist()
     header = MapHeader(
         frame=reference(),
         settled=settled,
         model=analyser.reference,
         scale=scale,
-        grains=_grains(result),
-        prior=_five(result.posterior.prior.tolist()),
+        grains=grain_records(result),
+        prior=(x2, vac1, vac2, metal, dopant),
         columns=len(columns),
-        counts=_counts(columns),
+        counts=count_classes(columns),
         concentrations=found,
         mean_entropy_nats=float(columns["entropy_nats"].mean(dtype=np.float64)),
         masked_fraction=masked,
@@ -222,7 +224,7 @@ def _analyse(
             for name, value in evidence.log_odds.items()
         ),
         flags=scale_flags(scale, settled.context.specimen.host)
-        + doubts(columns, result, evidence, unread(), _shape(pixels))
+        + doubts(columns, result, evidence, unread(), shape)
         + mended.flags
         + stand_in_flags(approximated)
         + mended.cut_off.flags(masked),
@@ -230,15 +232,15 @@ def _analyse(
     return DefectMap(header, columns), result.geometry
 
 
-def as_settled(context: Context, origin: str = "caller") -> Settled:
-    """Give a context the facts that say that all of it came from one place."""
+def as_settled(context: Context) -> Settled:
+    """Give a context the facts that say that all of it came from the caller."""
     specimen, detector = context.specimen, context.detector
 
     def text(value: str) -> Sourced[str]:
-        return Sourced[str](value=value, source=origin)
+        return Sourced[str](value=value, source="caller")
 
     def number(value: float) -> Sourced[float]:
-        return Sourced[float](value=value, source=origin)
+        return Sourced[float](value=value, source="caller")
 
     facts = Facts(
         host=text(specimen.host),
@@ -252,86 +254,5 @@ def as_settled(context: Context, origin: str = "caller") -> Settled:
     return Settled(context=context, facts=facts)
 
 
-def _columns(result: Classification, pixel_size_angstrom: float) -> NDArray[np.void]:
-    """One record a column."""
-    lattice = result.reading.lattice
-    chosen = result.chosen
-    columns = np.zeros(len(result.positions), dtype=COLUMN_DTYPE)
-    positions = result.positions.numpy()
-    columns["row_px"], columns["col_px"] = positions.T
-    columns["y_angstrom"], columns["x_angstrom"] = positions.T * pixel_size_angstrom
-    is_metal = result.decision.is_metal(lattice)[chosen].numpy()
-    columns["sublattice"] = np.where(is_metal, Sublattice.METAL, Sublattice.CHALCOGEN)
-    columns["cls"] = result.posterior.label.numpy()
-    columns["p"] = result.posterior.probability.numpy()
-    columns["entropy_nats"] = result.posterior.entropy_nats.numpy()
-    columns["foreign"] = result.foreignness.numpy()
-    columns["grain"] = lattice.grain[chosen].numpy()
-    flags = {
-        ColumnFlag.UNDECIDED: ~result.is_decided.numpy(),
-        ColumnFlag.BOUNDARY: lattice.boundary[chosen].numpy(),
-        ColumnFlag.FOREIGN: columns["foreign"] > FOREIGN,
-        ColumnFlag.RIM: lattice.rim[chosen].numpy(),
-        ColumnFlag.EDGE: ~result.is_whole.numpy(),
-        ColumnFlag.PREDICTED: ~lattice.measured[chosen].numpy(),
-    }
-    for flag, applies in flags.items():
-        columns["flags"] |= np.where(applies, np.uint8(flag), np.uint8(0))
-    return columns
-
-
-def _counts(columns: NDArray[np.void]) -> ClassCounts:
-    x2, vac1, vac2, metal, dopant = np.bincount(columns["cls"], minlength=len(ColumnClass)).tolist()
-    return ClassCounts(x2=x2, vac1=vac1, vac2=vac2, metal=metal, dopant=dopant)
-
-
-def _concentrations(columns: NDArray[np.void], result: Classification, is_doped: bool) -> Any:
-    """Concentrations over the columns that can be trusted."""
-    doubtful = ColumnFlag.BOUNDARY | ColumnFlag.FOREIGN | ColumnFlag.EDGE | ColumnFlag.RIM
-    sound = columns[(columns["flags"] & int(doubtful)) == 0]
-    return concentrations(
-        sound["p"].astype(np.float64),
-        result.posterior.prior.double().numpy(),
-        sound["sublattice"] == Sublattice.METAL,
-        is_doped=is_doped,
-    )
-
-
-def _grains(result: Classification) -> tuple[Grain, ...]:
-    """Summary of every grain."""
-    lattice, decision = result.reading.lattice, result.decision
-    sizes = torch.bincount(lattice.grain, minlength=len(lattice.vectors)).tolist()
-    found = []
-    for number, size in enumerate(sizes):
-        metal = int(decision.metal[number])
-        sign = 1.0 if metal == 1 else -1.0
-        ratio = float(decision.ratio[number])
-        (a, b), (c, d) = lattice.vectors[number].tolist()
-        found.append(
-            Grain(
-                columns=size,
-                vectors_px=((a, b), (c, d)),
-                is_decided=bool(decision.is_decided[number]),
-                margin_nats=float(decision.margin_nats[number]),
-                brightness_nats=sign * float(decision.brightness_nats[number]),
-                defect_nats=sign * float(decision.defect_nats[number]),
-                metal_over_x2=None if math.isnan(ratio) or ratio <= 0 else ratio**sign,
-            )
-        )
-    return tuple(found)
-
-
-def _masked_fraction(result: Classification, shape: tuple[int, int]) -> float:
-    """Part of the frame that no site stands for: a site stands for half a cell."""
-    lattice = result.reading.lattice
-    area = math.sqrt(3) / 4 * lattice.lattice_px**2
-    return min(1.0, max(0.0, 1 - len(lattice.positions) * area / math.prod(shape)))
-
-
 def _shape(array: NDArray[np.generic]) -> tuple[int, int]:
     return (int(array.shape[0]), int(array.shape[1]))
-
-
-def _five(values: list[float]) -> tuple[float, float, float, float, float]:
-    first, second, third, fourth, fifth = (min(1.0, max(0.0, value)) for value in values)
-    return first, second, third, fourth, fifth
