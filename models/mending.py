@@ -63,7 +63,7 @@ class Mended:
 
 
 def mend(pixels: NDArray[Any]) -> Mended:
-    """Replace lost pixels and spikes by the median of their neighbours, lost scan lines by what lies between.
+    """Mend a frame by `mend_pixels`, and look what the range of its values cuts off.
 
     Parameters
     ----------
@@ -80,15 +80,23 @@ def mend(pixels: NDArray[Any]) -> Mended:
     InputError
         See `CutOff.of`.
     """
-    recorded = pixels
     if pixels.ndim != 2 or pixels.dtype.kind not in "uif" or min(pixels.shape) < 3:
         return Mended(pixels)
+    mended, flags = mend_pixels(pixels)
+    return Mended(mended, flags, CutOff.of(pixels, mended))
+
+
+def mend_pixels(pixels: NDArray[Any]) -> tuple[NDArray[Any], tuple[MapFlag, ...]]:
+    """Replace lost pixels and spikes by the median of their neighbours, lost scan lines by what lies between.
+
+    The image (M, N) itself, if nothing is to be mended or too much is lost; and what to tell of that.
+    """
     flags = []
     if np.isnan(pixels.max()):  # as it is if any pixel is
         row, column = np.nonzero(np.isnan(pixels))
         filled = _filled(pixels, row, column)
         if filled is None:
-            return Mended(pixels)
+            return pixels, ()
         pixels = filled
         flags.append(_told_lost(row, column))
     row, column, values = _spikes(pixels)
@@ -107,7 +115,7 @@ def mend(pixels: NDArray[Any]) -> Mended:
         flags.append(_told_rows(runs))
     if lost:
         flags.append(_told_stuck(lost))
-    return Mended(pixels, tuple(flags), CutOff.of(recorded, pixels))
+    return pixels, tuple(flags)
 
 
 def _filled(pixels: NDArray[Any], row: NDArray[np.intp], column: NDArray[np.intp]) -> NDArray[Any] | None:
