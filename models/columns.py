@@ -61,8 +61,8 @@ def filter_columns(image: Tensor, lattice_px: float, spectrum: Tensor | None = N
 def find_maxima(filtered: Tensor, lattice_px: float) -> Maxima:
     """Find all positive local maxima (3 x 3) of a filtered frame, refined to sub-pixel.
 
-    Noise and hexagon centres are among them: `models.lattice` sorts them out.  Within two standard deviations
-    of the filter from the edge of the frame, where it mixes in the opposite edge, there are none.
+    Noise and hexagon centres are among them: `models.honeycomb` sorts them out.  Within two standard
+    deviations of the filter from the edge of the frame, where it mixes in the opposite edge, there are none.
 
     Parameters
     ----------

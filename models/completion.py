@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from models.columns import Maxima
 from models.frames import add_rows, sample_bilinear
 from models.indexing import Indexed
+from models.lattice import Lattice
 from models.scale import lattice_constant_px
 
 #: Standard deviation [site periods] of the Gaussian that displacement and brightness are averaged with, along
@@ -104,20 +105,21 @@ _AROUND = tuple((m, n) for m in range(-2, 3) for n in range(-2, 3) if 0 < m * m 
 
 @dataclass(frozen=True)
 class Patch:
-    """Honeycomb sites of one region, S in G grains; most fields are those of `models.lattice.Lattice`."""
+    """Honeycomb sites of one region, S of them.
 
-    positions: Tensor
-    maxima: Tensor
-    sublattice: Tensor
-    grain: Tensor
-    measured: Tensor
-    boundary: Tensor
-    rim: Tensor
-    vectors: Tensor
+    Parameters
+    ----------
+    lattice : Lattice
+        Of this region alone.
+    column : Tensor of shape (S,)
+        Number of the maximum of each site, or -1.
+    scatter : float
+        How far maxima stray from where they are expected, standard deviation along an axis [site periods].
+    """
+
+    lattice: Lattice
     column: Tensor
-    """Number of the maximum of each site, or -1."""
     scatter: float
-    """How far maxima stray from where they are expected, standard deviation along an axis [site periods]."""
 
 
 def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch | None:
@@ -191,7 +193,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     strayed = aside[is_measured]
     scatter = _scatter(strayed, basis)
     by_itself = max(_ASIDE, _shared(strayed, expected[is_measured, 0], basis))
-    return Patch(
+    lattice = Lattice(
         positions=expected + min(1.0, (by_itself / max(scatter, 1e-6)) ** 2) * aside,
         maxima=expected + aside,
         sublattice=(colour.flatten()[at] - hollow.flatten()[at] - 1) % 3,
@@ -200,9 +202,8 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
         boundary=boundary.flatten()[at],
         rim=rim.flatten()[at],
         vectors=honeycomb.cpu().expand(len(empty_of), 2, 2),
-        column=own,
-        scatter=scatter,
     )
+    return Patch(lattice, own, scatter)
 
 
 def _scatter(aside: Tensor, basis: Tensor) -> float:

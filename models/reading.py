@@ -14,8 +14,9 @@ from models.columns import Maxima, filter_columns, find_maxima
 from models.denoised import find_filter, is_patterned
 from models.edges import EdgePoints
 from models.frames import as_array, filter_frame, standardise
+from models.honeycomb import fit_lattice
 from models.jumps import Jumps, find_jumps
-from models.lattice import Lattice, fit_lattice, on_no_lattice
+from models.lattice import Lattice, on_no_lattice
 from models.levels import above_empty, column_filter, empty_level, level
 from models.masked import is_masked
 from models.patch_filter import PatchFilter

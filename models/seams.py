@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
-from torch import Tensor
+
+from models.lattice import Lattice
 
 #: A column stands where a bond says if it is no further from there than this part of it.  A fifth of the
 #: columns of grains that have nothing to do with each other does so.
@@ -68,10 +69,10 @@ class Sites(NamedTuple):
     vectors: NDArray[np.float64]
 
     @classmethod
-    def of(cls, maxima: Tensor, sublattice: Tensor, grain: Tensor, vectors: Tensor) -> "Sites":
-        """Of tensors on any device."""
-        at, which, number = (values.cpu().numpy() for values in (maxima.double(), sublattice, grain))
-        return cls(at, which, number, vectors.double().cpu().numpy())
+    def of(cls, lattice: Lattice) -> "Sites":
+        """Of a lattice on any device."""
+        of_sites = (lattice.maxima.double(), lattice.sublattice, lattice.grain, lattice.vectors.double())
+        return cls(*(values.cpu().numpy() for values in of_sites))
 
     @property
     def bond_px(self) -> float:

@@ -11,8 +11,9 @@ from drivers.contract.errors import InputError
 from models.columns import filter_columns, find_maxima
 from models.completion import complete_region
 from models.frames import standardise
+from models.honeycomb import fit_lattice
 from models.indexing import index_by_fringes
-from models.lattice import Lattice, fit_lattice, on_no_lattice
+from models.lattice import Lattice, on_no_lattice
 from models.reading import read_columns
 from models.scale import lattice_constant_px, lattice_vectors
 
@@ -267,7 +268,7 @@ def test_fringes_need_no_maxima_that_span_a_lattice(make_honeycomb, draw, rng):
     on_one_line = led.index[:, 0] == led.index[:, 0].mode().values
     left = replace(led, member=led.member[on_one_line], index=led.index[on_one_line])
     patch = complete_region(left, maxima, filtered)
-    assert lattice_constant_px(patch.vectors[0]) == pytest.approx(8.0, rel=0.02)
+    assert lattice_constant_px(patch.lattice.vectors[0]) == pytest.approx(8.0, rel=0.02)
 
 
 @pytest.mark.parametrize(("heights", "is_one"), [((1.0, 0.8), True), ((0.8, 1.0), False)], ids=["one", "two"])
