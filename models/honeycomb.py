@@ -10,7 +10,8 @@ from torch.nn.functional import interpolate
 
 from drivers.contract.errors import InputError
 from models.columns import Maxima
-from models.completion import COLUMN_RESPONSE, LEAST_COLUMNS, Patch, complete_region
+from models.completion import COLUMN_RESPONSE, Patch, complete_region
+from models.domains import LEAST_COLUMNS
 from models.indexing import index_by_fringes, index_maxima
 from models.lattice import Lattice
 from models.scale import lattice_constant_px, lattice_vectors
