@@ -9,13 +9,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from drivers.contract.errors import InputError
+from models.bonds import Sites
+from models.boundary_columns import reach
 from models.columns import Maxima
 from models.completion import COLUMN_RESPONSE, Patch, complete_region
 from models.domains import LEAST_COLUMNS
 from models.indexing import index_by_fringes, index_maxima
 from models.lattice import Lattice
 from models.scale import lattice_constant_px, lattice_vectors
-from models.seams import Sites, one_grain, own_vectors, reach
+from models.seams import one_grain, own_vectors
 
 #: Scatter of maxima [site periods] above which they are mostly noise and the frame's fringes are the better
 #: guide, if they lead to nearly as many columns.  Clear frames: 0.02 to 0.07, sheared or bent ones too.
@@ -153,7 +155,7 @@ def _with_whole_grains(lattice: Lattice, patch: Tensor, response: Tensor) -> Lat
     """
     sites = Sites.of(lattice)
     vectors = torch.from_numpy(own_vectors(sites)).to(lattice.vectors)
-    sites = sites._replace(vectors=vectors.double().numpy())
+    sites = replace(sites, vectors=vectors.double().numpy())
     whole, swapped = (
         torch.from_numpy(of_grain).to(patch.device)
         for of_grain in one_grain(sites, patch.cpu().numpy(), response.cpu().numpy())

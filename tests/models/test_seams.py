@@ -1,9 +1,13 @@
 """What lies where patches of a lattice meet."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from models.seams import Sites, one_grain, reach
+from models.bonds import Sites
+from models.boundary_columns import reach
+from models.seams import one_grain
 
 BOND = 5.0
 A1, A2 = np.array([0.0, 1.0]), np.array([-np.sqrt(3) / 2, 0.5])  # 60 degrees apart
@@ -54,7 +58,7 @@ def test_two_pieces_of_one_grain_are_one_whichever_vectors_and_sublattices_they_
 def test_grains_whose_sublattices_change_places_are_two_though_their_bonds_go_on():
     sites = honeycomb()
     right = sites.maxima[:, 1] > 3
-    two = sites._replace(grain=right.astype(np.int64), vectors=np.stack([VECTORS, VECTORS]))
+    two = replace(sites, grain=right.astype(np.int64), vectors=np.stack([VECTORS, VECTORS]))
     bright = np.where((sites.sublattice == 0) ^ right, 1.0, 0.7).astype(np.float32)
     assert one_grain(two, right.astype(np.int64), bright)[0].tolist() == [0, 1]
     assert one_grain(two, right.astype(np.int64), np.ones_like(bright))[0].tolist() == [0, 0]
@@ -74,7 +78,7 @@ def test_grains_that_are_turned_are_two(rng):
 def test_rows_between_are_reached_and_amorphous_matter_is_not(rng):
     sites = honeycomb(120.0)
     shape = (400, 400)
-    sites = sites._replace(maxima=sites.maxima + 200)
+    sites = replace(sites, maxima=sites.maxima + 200)
     gap = np.abs(sites.maxima[:, 1] - 200) < 12
     known = Sites(sites.maxima[~gap], sites.sublattice[~gap], sites.grain[~gap], VECTORS[None])
     bright = np.where(known.sublattice == 0, 1.0, 0.4).astype(np.float32)
@@ -99,7 +103,7 @@ def test_rows_between_are_reached_and_amorphous_matter_is_not(rng):
 def test_nothing_is_reached_for_beyond_an_edge():
     sites = honeycomb(100.0)
     shape = (400, 400)
-    sites = sites._replace(maxima=sites.maxima + 200)
+    sites = replace(sites, maxima=sites.maxima + 200)
     half = sites.maxima[:, 1] < 200
     known = Sites(sites.maxima[half], sites.sublattice[half], sites.grain[half], VECTORS[None])
     bright = np.ones(half.sum(), dtype=np.float32)
