@@ -17,7 +17,9 @@ from torch import Tensor
 
 from models.calibration import USUAL_SPREAD
 from models.encoding import MOMENTS
-from models.own_axis import Expected, densities, fit_sublattice, group_columns, windows_over
+from models.local_means import windows_over
+from models.mixture import densities, fit_sublattice
+from models.own_axis import Expected, group_columns
 from models.templates import Templates
 
 #: Part of the columns that may be unlike any that a network has learnt from: it has no surer a say than that.
