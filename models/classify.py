@@ -10,7 +10,7 @@ from drivers.contract.context import ColumnClass, Context
 from models.alignment import align
 from models.checkpoint import Weights
 from models.contexts import context_number
-from models.contrasts import expected_contrast
+from models.contrasts import ExpectedContrast, expected_contrast
 from models.encoding import encode_contrast
 from models.foreignness import Familiar, score_foreignness
 from models.lattice import Lattice
@@ -27,7 +27,6 @@ from models.posterior import (
 from models.reading import Reading, read_columns
 from models.scatter import find_between, find_beyond, find_scatter, pool_scatter
 from models.sublattice import (
-    ExpectedContrast,
     SublatticeDecision,
     decide_by_contrast,
     is_brighter,

@@ -4,6 +4,8 @@
 """
 
 import json
+import math
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,15 +13,38 @@ from typing import Any
 from drivers.contract.context import Context, Specimen
 from drivers.contract.errors import InputError
 from models.contexts import context_name, context_number, reference_contexts
-from models.sublattice import ExpectedContrast
 
 #: Names of a row's entries in the table.
 FIELDS = ("x2", "metal_over_x2", "vacancy1_over_x2", "vacancy2_over_x2", "dopant_over_metal")
 
 
+@dataclass(frozen=True)
+class ExpectedContrast:
+    """Contrast of columns above the background, expected under a context.
+
+    Parameters
+    ----------
+    metal : float
+        M over X2, > 0.
+    vacancy1, vacancy2 : float
+        Single and double vacancy over X2.
+    dopant : float or None
+        D over M; None if no dopant is looked for.
+    """
+
+    metal: float
+    vacancy1: float
+    vacancy2: float
+    dopant: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.metal) and self.metal > 0):
+            raise InputError(f"expected a positive contrast of M over X2, found {self.metal}")
+
+
 @cache
 def expected_contrast(context: Context) -> ExpectedContrast:
-    """Look up the contrasts that `models.sublattice` needs.
+    """Look up the contrasts of a context.
 
     Parameters
     ----------

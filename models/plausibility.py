@@ -1,8 +1,8 @@
 """Whether a frame's contrasts fit the declared context, or speak for another detector or host.
 
-Detectors are compared by the evidence of `models.sublattice`: the ratio of the sublattices' contrasts, and
-the populations and depths of defects, summed over both possible sides of the metal.  Hosts are told by the
-ratio alone: how far it lies, either way round, from the expected one.  The limits follow from simulated
+Detectors are compared by the evidence of `models.grain_contrasts`: the ratio of the sublattices' contrasts,
+and the populations and depths of defects, summed over both possible sides of the metal.  Hosts are told by
+the ratio alone: how far it lies, either way round, from the expected one.  The limits follow from simulated
 frames of all contexts (decision 0022).
 """
 
@@ -14,7 +14,7 @@ from drivers.contract.context import DETECTORS, Context, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.materials import HOSTS
 from models.contrasts import expected_contrast
-from models.sublattice import GrainContrasts
+from models.grain_contrasts import GrainContrasts
 
 #: Log evidence of another detector over the declared one above which the context is contradicted [nats].
 CONTRADICTED_NATS = math.log(10)

@@ -14,6 +14,7 @@ from models.columns import Maxima, filter_columns, find_maxima
 from models.denoised import find_filter, is_patterned
 from models.edges import EdgePoints
 from models.frames import as_array, filter_frame, standardise
+from models.grain_contrasts import GrainContrasts, grain_contrasts
 from models.honeycomb import fit_lattice
 from models.jumps import Jumps, find_jumps
 from models.lattice import Lattice, on_no_lattice
@@ -23,7 +24,6 @@ from models.patch_filter import PatchFilter
 from models.patches import disc_map, is_whole, kernel_taps
 from models.polarity import check_polarity
 from models.scale import lattice_constant_px, lattice_vectors
-from models.sublattice import GrainContrasts, grain_contrasts
 from models.threads import Helper, threads_for
 from models.zernike import table_entry, zernike_moments
 

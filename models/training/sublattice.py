@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
-from models import sublattice
 from models.contexts import reference_contexts
-from models.contrasts import expected_contrast
+from models.contrasts import ExpectedContrast, expected_contrast
+from models.grain_contrasts import MOST_EFFECTIVE, GrainContrasts
 from models.reading import Reading, read_columns
-from models.sublattice import ExpectedContrast
+from models.sublattice import LEAST_MARGIN_NATS
 from models.training.columns import match_truth, metal_side
 from models.training.conditions import Ranges, draw_frame
 from models.training.pools import reading_pool
@@ -136,7 +136,7 @@ def score(samples: list[Sample], most_effective: float | None = None) -> dict[st
     """
     evidence = np.array([_evidence(sample, most_effective) for sample in samples])
     right = evidence > 0
-    decided = np.abs(evidence) >= sublattice.LEAST_MARGIN_NATS
+    decided = np.abs(evidence) >= LEAST_MARGIN_NATS
     bands: list[dict[str, Any]] = []
     for low, high in ((0, 1), (1, 2.3), (2.3, 5), (5, 10), (10, 30), (30, math.inf)):
         band = (np.abs(evidence) >= low) & (np.abs(evidence) < high)
@@ -162,8 +162,8 @@ def score(samples: list[Sample], most_effective: float | None = None) -> dict[st
 def _evidence(sample: Sample, most_effective: float | None) -> float:
     """Log odds that the decision gives to the truth."""
     pair = [torch.from_numpy(side) for side in sample.pair]
-    cap = sublattice.MOST_EFFECTIVE if most_effective is None else most_effective
-    grain = sublattice.GrainContrasts(pair, most_effective=cap)
+    cap = MOST_EFFECTIVE if most_effective is None else most_effective
+    grain = GrainContrasts(pair, most_effective=cap)
     brightness, defects = grain.for_one(sample.expected)
     total = brightness + defects
     return total if sample.metal == 1 else -total

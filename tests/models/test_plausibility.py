@@ -5,8 +5,8 @@ import torch
 
 from drivers.contract.context import HAADF, MAADF, Context, Specimen
 from models.contrasts import expected_contrast
+from models.grain_contrasts import GrainContrasts
 from models.plausibility import weigh_contexts
-from models.sublattice import GrainContrasts
 
 WSE2 = {
     detector.name: Context(

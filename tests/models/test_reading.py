@@ -6,8 +6,9 @@ import torch
 from scipy.spatial import cKDTree
 
 from drivers.contract.errors import InputError
+from models.contrasts import ExpectedContrast
 from models.reading import Reading, read_columns
-from models.sublattice import ExpectedContrast, decide_by_contrast
+from models.sublattice import decide_by_contrast
 
 FIELD = 24.0  # edge of a made-up field [a]
 RADIUS = 5.05  # columns nearer than this to its centre are compared [a]; no column lies at that distance

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from drivers.contract.errors import InputError
+from models.contrasts import ExpectedContrast
 from models.reading import read_columns
 from models.sublattice import (
     LEAST_MARGIN_NATS,
-    ExpectedContrast,
     SublatticeDecision,
     decide_by_contrast,
     with_more_evidence,
