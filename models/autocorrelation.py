@@ -1,4 +1,4 @@
-"""The autocorrelation of a frame, and its radial profile."""
+"""The autocorrelation of a frame."""
 
 import math
 from functools import lru_cache
@@ -70,17 +70,6 @@ def _clip(image: Tensor) -> Tensor:
         apart = (image - middle).abs()
         deviation = apart[apart > 0].median()
     return image.clamp(middle - _CLIP * deviation, middle + _CLIP * deviation)
-
-
-def radial_profile(correlation: Tensor) -> Tensor:
-    """Mean of an autocorrelation over circles of 0, 1, 2, ... px around zero lag, to a third of the frame."""
-    height, width = correlation.shape
-    reach = min(height, width) // 3
-    centred = crop_lags(correlation, reach)
-    lag = torch.arange(-reach, reach + 1, device=correlation.device)
-    radius = torch.hypot(lag[:, None].float(), lag[None, :].float()).round().long().flatten()
-    total = torch.bincount(radius, weights=centred.flatten())
-    return (total / torch.bincount(radius).clamp(min=1))[: reach + 1]
 
 
 def crop_lags(correlation: Tensor, reach: int) -> Tensor:

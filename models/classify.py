@@ -1,15 +1,13 @@
-"""From a frame and its context to the class of every column."""
+"""From the columns that were read of a frame, and its context, to the class of each."""
 
 from dataclasses import dataclass, replace
 
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from drivers.contract.context import ColumnClass, Context
 from models.alignment import align
 from models.checkpoint import Weights
-from models.contexts import context_number
 from models.contrasts import ExpectedContrast, expected_contrast
 from models.encoding import encode_contrast
 from models.foreignness import Familiar, score_foreignness
@@ -24,7 +22,7 @@ from models.posterior import (
     predict_logits,
     run_network,
 )
-from models.reading import Reading, read_columns
+from models.reading import Reading
 from models.scatter import find_between, find_beyond, find_scatter, pool_scatter
 from models.sublattice import (
     SublatticeDecision,
@@ -92,36 +90,6 @@ class Classification:
     def geometry(self) -> Geometry:
         """For the other detectors of the same scan."""
         return Geometry(self.reading.lattice, self.decision)
-
-
-def classify(
-    array: ArrayLike,
-    context: Context,
-    weights: Weights,
-    familiar: Familiar,
-    device: torch.device | str = "cpu",
-    *,
-    is_doped: bool = True,
-) -> Classification:
-    """Find and classify every column of a frame: `classify_columns` of `models.reading.read_columns`.
-
-    Parameters
-    ----------
-    array : array_like of shape (M, N)
-        Intensities of one frame, any gain and offset.
-    device : torch.device or str
-        Where the frame is read; the network works on the CPU.
-    context, weights, familiar, is_doped
-        As `classify_columns` has them.
-
-    Raises
-    ------
-    InputError
-        If the context is unknown, the array is no frame, or it shows no lattice or no whole column.
-    """
-    context_number(context)  # before the work
-    reading = read_columns(array, device)
-    return classify_columns(reading, context, weights, familiar, is_doped=is_doped)
 
 
 def classify_columns(

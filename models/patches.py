@@ -62,7 +62,7 @@ def is_whole(positions: Tensor, disc: Tensor, shape: tuple[int, int]) -> Tensor:
     return inside[:, 0] & inside[:, 1]
 
 
-def cut_patches(image: Tensor, positions: Tensor, disc: Tensor, size: int = 32) -> Tensor:
+def cut_patches(image: Tensor, positions: Tensor, disc: Tensor, size: int) -> Tensor:
     """Cut a patch of one fixed size around each column.
 
     Parameters

@@ -99,7 +99,6 @@ def score_map(defect_map: DefectMap, labels: Labels, *, radius_px: float) -> Sco
         truth = np.where(is_vacancy, "vac1", truth)
     on_metal = columns["sublattice"][nearest] == Sublattice.METAL
     right_side = on_metal == np.isin(truth, _ON_METAL)
-    wrong = np.flatnonzero(scored & (said != truth))
     return Score(
         labelled=len(labels.points),
         scored=int(scored.sum()),
@@ -113,16 +112,23 @@ def score_map(defect_map: DefectMap, labels: Labels, *, radius_px: float) -> Sco
         f1={name: f1(said[scored] == name, truth[scored] == name) for name in CLASS_NAMES},
         apart={name: int((said[is_apart & found] == name).sum()) for name in CLASS_NAMES},
         wrong=[
-            {
-                "row_px": float(labels.points[k, 0]),
-                "col_px": float(labels.points[k, 1]),
-                "labelled": str(truth[k]),
-                "said": str(said[k]),
-                "p": [round(float(p), 4) for p in columns["p"][nearest[k]]],
-            }
-            for k in wrong
+            _wrong(labels.points[k], str(truth[k]), str(said[k]), columns["p"][nearest[k]])
+            for k in np.flatnonzero(scored & (said != truth))
         ],
     )
+
+
+def _wrong(
+    point: NDArray[np.float64], labelled: str, said: str, probability: NDArray[np.float32]
+) -> dict[str, object]:
+    """A column whose class differs from that of its label at a point (row, column) [px]."""
+    return {
+        "row_px": float(point[0]),
+        "col_px": float(point[1]),
+        "labelled": labelled,
+        "said": said,
+        "p": [round(float(p), 4) for p in probability],
+    }
 
 
 def matched(

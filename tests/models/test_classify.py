@@ -6,12 +6,14 @@ import torch
 
 from drivers.contract.context import HAADF, ColumnClass, Context, Specimen
 from drivers.contract.errors import InputError
+from models.analysis import analyse, load_analyser
 from models.calibration import Calibration
 from models.checkpoint import Weights
-from models.classify import classify
+from models.classify import Classification, classify_columns
 from models.contrasts import expected_contrast
 from models.foreignness import Familiar
 from models.networks.catalogue import find_recipe
+from models.reading import read_columns
 
 WSE2 = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
 SHAPE = (200, 200)
@@ -43,6 +45,10 @@ def frame(make_honeycomb, draw, rng):
     return draw(truth.dimmed(sites, 0.5), SHAPE, sigma_px=1.5) + rng.normal(0, 0.02, SHAPE), truth
 
 
+def classify(image: np.ndarray, context: Context, of: Weights, familiar: Familiar) -> Classification:
+    return classify_columns(read_columns(image), context, of, familiar)
+
+
 @pytest.mark.parametrize("name", ["mlp-simple", "mlp-nocontext"])
 def test_every_covered_column_gets_a_class_a_probability_and_a_foreignness(frame, familiar, name):
     image, truth = frame
@@ -64,10 +70,15 @@ def test_gain_and_offset_change_nothing(frame, familiar):
     torch.testing.assert_close(plain.posterior.probability, changed.posterior.probability, atol=1e-3, rtol=0)
 
 
-def test_an_unknown_context_is_refused_before_the_frame_is_looked_at(familiar):
+def test_an_unknown_context_is_refused_before_the_frame_is_looked_at():
+    with pytest.raises(InputError, match="200 keV"):
+        analyse(np.zeros((40, 40)), WSE2.rebuilt(energy_kev=200.0), load_analyser())
+
+
+def test_a_context_without_dopant_is_none_that_columns_are_classified_under(frame, familiar):
     context = Context(specimen=Specimen(host="WSe2"), energy_kev=80.0, detector=HAADF)
     with pytest.raises(InputError, match="dopant"):
-        classify(np.zeros((8, 8)), context, weights("mlp-simple"), familiar)
+        classify(frame[0], context, weights("mlp-simple"), familiar)
 
 
 def test_a_frame_without_a_lattice_is_refused(familiar, rng):

@@ -10,8 +10,9 @@ from scipy.spatial import cKDTree
 
 from drivers.contract.context import DETECTORS, ColumnClass, Context, Specimen
 from models.checkpoint import load_shipped
-from models.classify import classify
+from models.classify import classify_columns
 from models.foreignness import load_shipped_familiar
+from models.reading import read_columns
 
 
 def cohen_kappa(said: np.ndarray, truth: np.ndarray) -> float:
@@ -33,7 +34,9 @@ def test_the_columns_of_tiwse2_are_what_their_labels_say(shared_data, detector, 
     context = Context(
         specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=DETECTORS[detector.upper()]
     )
-    result = classify(image, context, load_shipped("mlp-simple"), load_shipped_familiar())
+    result = classify_columns(
+        read_columns(image), context, load_shipped("mlp-simple"), load_shipped_familiar()
+    )
     assert result.is_decided.all()
     distance, nearest = cKDTree(result.positions.numpy()).query(points)
     scored = (distance < 2.5) & (label < 3)

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from drivers.contract.errors import InputError
-from models.autocorrelation import autocorrelation, radial_profile
 from models.frames import standardise
 from models.maxima import refine_maxima
 from models.scale import lattice_constant_px, lattice_vectors
@@ -89,14 +88,6 @@ def test_a_blot_does_not_outweigh_the_lattice(make_honeycomb, draw, rng):
     row, column = np.indices(shape)
     image[np.hypot(row - 128, column - 128) < 30] = 10
     assert lattice_constant_px(lattice_vectors(standardise(image))) == pytest.approx(9, rel=0.02)
-
-
-def test_the_radial_profile_peaks_at_the_lattice_constant(make_honeycomb, draw):
-    shape = (256, 256)
-    image = draw(make_honeycomb(shape, lattice_px=20.0), shape, sigma_px=2.5)
-    profile = radial_profile(autocorrelation(standardise(image)))
-    assert profile[0] == pytest.approx(1)
-    assert int(profile[15:26].argmax()) + 15 == 20
 
 
 def test_maxima_are_refined_to_the_vertex_of_a_paraboloid():
