@@ -8,7 +8,8 @@ from scipy.special import logsumexp
 
 from agent.register import Register
 from agent.scans import Scan, silence
-from models.fusion import ON_METAL, START_SHARES, FusionLaw, fuse, said, source_weights
+from models.fusion import ON_METAL, START_SHARES, fuse, said, source_weights
+from models.fusion_law import FusionLaw
 
 #: The shares that the specimen is expected to have count as much as this many columns of a sublattice.
 _SHARE_COLUMNS = 20.0

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.contract.context import ColumnClass
-from models.fusion import FusionLaw
+from models.fusion_law import FusionLaw
 
 #: One-way steps: from, to, and which of `models.fusion.PAIRS` lie between.
 STEPS: tuple[tuple[ColumnClass, ColumnClass, tuple[int, ...]], ...] = (

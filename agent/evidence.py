@@ -23,7 +23,7 @@ from agent.register import Register, adopted, rows_of, with_source
 from agent.registration import Expectation, Placed, Registration, register
 from agent.scans import Scan
 from agent.sites import LEAST_METALS, Sites, count_sites
-from models.fusion import FusionLaw
+from models.fusion_law import FusionLaw
 
 #: What a scan shows of where a column is counts this much at least: scans are distorted each in its own way.
 _LEAST_PART = 0.2

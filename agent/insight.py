@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from agent.scans import Scan, Source
 from drivers.contract.context import Context
 from models.channel import separation_seen
-from models.fusion import PAIRS, FusionLaw, said
+from models.fusion import PAIRS, said
+from models.fusion_law import FusionLaw
 
 #: Columns of a class that a frame's own separation is read from, at least, expected.
 _LEAST_OF_A_CLASS = 5.0

@@ -28,7 +28,7 @@ from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import Capabilities
 from drivers.contract.maps import DefectMap
-from models.fusion import FusionLaw
+from models.fusion_law import FusionLaw
 
 #: A dose beyond which no source says anything more [e/Å²].
 _ENDLESS = 1e9

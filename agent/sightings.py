@@ -8,7 +8,8 @@ from agent.ledger import dose_of
 from agent.scans import Layer, Scan
 from drivers.contract.header import FrameHeader
 from drivers.contract.maps import ColumnFlag, DefectMap, Sublattice
-from models.fusion import FusionLaw, calibrate, likelihoods
+from models.fusion import calibrate, likelihoods
+from models.fusion_law import FusionLaw
 
 
 def read_map(defect_map: DefectMap, header: FrameHeader, law: FusionLaw, flyback_us: float = 0.0) -> Scan:

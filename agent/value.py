@@ -23,7 +23,8 @@ from agent.insight import Insight
 from agent.register import Register
 from agent.scans import Source
 from drivers.contract.context import ColumnClass, Context
-from models.fusion import FusionLaw, joint_separation, said
+from models.fusion import joint_separation, said
+from models.fusion_law import FusionLaw
 
 _NODES, _WEIGHTS = hermegauss(20)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()

@@ -8,7 +8,7 @@ from agent.settings import AnalysisSettings, Rules
 from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import Capabilities
 from drivers.contract.maps import DefectMap
-from models.fusion import load_shipped_law
+from models.fusion_law import load_shipped_law
 
 
 class EvidenceWeigher:

@@ -19,7 +19,7 @@ from agent.worth import Choice, Offer, Preferences, choose, list_offers
 from drivers.contract.context import Context
 from drivers.contract.header import FrameHeader, Window
 from drivers.contract.instrument import Capabilities, InstrumentState
-from models.fusion import FusionLaw
+from models.fusion_law import FusionLaw
 
 #: Columns that a request names, at most.
 _NAMED = 12

@@ -23,7 +23,7 @@ from drivers.contract.instrument import (
     SwitchDetector,
     SwitchEnergy,
 )
-from models.fusion import FusionLaw
+from models.fusion_law import FusionLaw
 from models.nearest import nearest_energy_kev, readable
 
 #: Doses that are weighed, over that of the last frame.

@@ -27,7 +27,7 @@ from drivers.contract.errors import InputError
 from drivers.contract.header import FrameHeader
 from drivers.contract.materials import doped_pairs
 from models.analysis import Analyser, analyse, load_analyser
-from models.fusion import FusionLaw, load_shipped_law
+from models.fusion_law import FusionLaw, load_shipped_law
 from models.training.conditions import Ranges, draw_acquisition, draw_true_context
 from models.training.series import SeriesFrame, draw_specimen, take_scan
 from sim_microscope.crystal import STATES

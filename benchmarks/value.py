@@ -22,7 +22,8 @@ from agent.scans import Layer, Scan
 from agent.value import Candidate, weigh
 from benchmarks.rig.squares import propose_boxes
 from drivers.contract.context import DETECTORS, Context, Specimen
-from models.fusion import ON_METAL, FusionLaw, load_shipped_law
+from models.fusion import ON_METAL
+from models.fusion_law import FusionLaw, load_shipped_law
 
 #: From the issue: at least 20 candidates on 8,000 columns, two cores.
 LIMITS = {"weigh_ms": 50.0}

@@ -27,7 +27,7 @@ from drivers.contract.frame import build_frame
 from drivers.contract.instrument import Capabilities, Command, CommandOutcome, InstrumentState
 from drivers.contract.maps import DefectMap
 from drivers.contract.messages import LinkUp
-from models.fusion import load_shipped_law
+from models.fusion_law import load_shipped_law
 
 SESSION = "lab"
 

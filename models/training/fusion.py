@@ -16,17 +16,8 @@ from models.channel import separation_seen
 from models.checkpoint import Weights
 from models.contexts import reference_contexts
 from models.contrasts import expected_contrast, x2_contrast
-from models.fusion import (
-    ON_METAL,
-    PAIRS,
-    FusionLaw,
-    SourceErrors,
-    context_key,
-    fuse,
-    likelihoods,
-    said,
-    weighted_sum,
-)
+from models.fusion import ON_METAL, PAIRS, SourceErrors, fuse, likelihoods, said, weighted_sum
+from models.fusion_law import FusionLaw, context_key
 from models.posterior import predict_logits
 from models.scatter import Scatter, pool_scatter
 from models.training.observations import Observations

@@ -32,7 +32,8 @@ from drivers.contract.instrument import AcquireImage, Capabilities, CommandOutco
 from drivers.contract.maps import COLUMN_DTYPE, ClassCounts, FrameReference, MapHeader, ModelReference, Scale
 from drivers.contract.messages import LinkUp
 from models.analysis import as_settled
-from models.fusion import ON_METAL, FusionLaw, context_key
+from models.fusion import ON_METAL
+from models.fusion_law import FusionLaw, context_key
 
 SESSION = "bridge-1"
 CAPABILITIES = Capabilities(

@@ -15,7 +15,7 @@ from agent.scans import join_scans
 from agent.sightings import read_map
 from drivers.contract.context import DETECTORS, Context, Specimen
 from models.analysis import analyse, load_analyser
-from models.fusion import load_shipped_law
+from models.fusion_law import load_shipped_law
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "tiwse2"
 

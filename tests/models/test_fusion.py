@@ -11,17 +11,14 @@ from models.fusion import (
     ON_METAL,
     START_SHARES,
     calibrate,
-    context_key,
     fuse,
     joint_separation,
-    law_as_plain,
-    law_from_plain,
     likelihoods,
-    load_shipped_law,
     said,
     source_errors,
     source_weights,
 )
+from models.fusion_law import context_key, law_as_plain, law_from_plain, load_shipped_law
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def pixels(arguments: argparse.Namespace) -> int:
 def fusion(arguments: argparse.Namespace) -> int:
     """Fit the constants of `models.fusion` for a network; score them on series that none was fitted to."""
     from models.checkpoint import FEATURES_FORMAT, load_shipped, load_weights
-    from models.fusion import law_as_plain
+    from models.fusion_law import law_as_plain
     from models.training.fusion import as_text, fit, score, tabulate
     from models.training.observations import RANGES, load_observations, observe, save_observations
 
