@@ -3,20 +3,17 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from models.cell_positions import MATCH, predict_cells
 from models.columns import Maxima
 from models.domains import LEAST_COLUMNS, find_domains
 from models.frames import add_rows, sample_bilinear
-from models.index_grid import STEPS, IndexGrid, blur, count_around, local_mean
-from models.indexing import Field, Indexed
+from models.index_grid import STEPS, IndexGrid, blur, count_around
+from models.indexing import Indexed
 from models.lattice import Lattice
 from models.scale import lattice_constant_px
-
-#: A maximum further from its predicted site than this [site periods] is not that site's column.
-_MATCH = 0.35
 
 #: How far columns lie from where their neighbours say, along either axis, standard deviation [site periods]:
 #: 0.038 to 0.040 in the labelled micrographs.  What maxima stray beyond that, and beyond what those of a row
@@ -50,9 +47,6 @@ _LEVEL_FLOOR = 0.75
 #: An unseen site where fewer than this part of the sites around it are columns is no vacancy but vacuum, and
 #: a column there is on a rim.  Around a site in a straight edge it is 0.6.
 _LEAST_AROUND = 0.67
-
-#: Maxima that a lattice is fitted to, where fringes have told which is which.
-_ENOUGH_TO_FIT = 100
 
 #: Steps to the six of the same sublattice, one lattice constant away.
 _RING = tuple((m, n) for m in range(-2, 3) for n in range(-2, 3) if m * m + n * n + m * n == 3)
@@ -112,7 +106,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     low = region.index.amin(0) - 2
     grid = IndexGrid(low, tuple((region.index.amax(0) + 3 - low).tolist()))
     colour, by_fringes = grid.colour(), region.field is not None
-    basis, predicted, column, held = _predict(region, maxima, grid)
+    basis, predicted, column, held = predict_cells(region, maxima, grid)
     inside = _is_inside(predicted, filtered.shape) & held
     brightness = sample_bilinear(filtered, predicted.flatten(1).T).reshape(grid.shape)
     times = _AVERAGED_BY_FRINGES if by_fringes else _AVERAGED
@@ -197,7 +191,7 @@ def _shared(aside: Tensor, row: Tensor, basis: Tensor) -> float:
     """The part of that which columns of one row of pixels share, as by jitter of the scan [site periods]."""
     period = lattice_constant_px(basis)
     place = row.round().long().clamp(min=0)
-    kept = aside.clamp(-_MATCH * period, _MATCH * period)
+    kept = aside.clamp(-MATCH * period, MATCH * period)
     count = torch.bincount(place).double()
     pairs = float((count * (count - 1)).sum())
     if pairs < LEAST_COLUMNS**2:
@@ -205,108 +199,6 @@ def _shared(aside: Tensor, row: Tensor, basis: Tensor) -> float:
     sums = add_rows(kept.new_zeros(len(count), 2).double(), place, kept.double())
     common = (sums.square().sum() - kept.double().square().sum()) / (2 * pairs)
     return math.sqrt(max(float(common), 0.0)) / period
-
-
-def _predict(region: Indexed, maxima: Maxima, grid: IndexGrid) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Predict the position of each cell of the grid, by the fringes' field if there is one.
-
-    Returns
-    -------
-    basis : Tensor of shape (2, 2)
-        Mean site lattice, rows [px].
-    predicted : Tensor of shape (2, H, W)
-        Row and column [px].
-    column : Tensor of shape (H, W)
-        Number of the maximum that belongs to the cell, or -1.
-    held : Tensor of shape (H, W)
-        Whether there are maxima, or fringes, near enough to predict from.
-    """
-    member = _brightest_of_each(grid.number(region.index), region.member, maxima.response, grid)
-    measured = maxima.positions.T[:, member.clamp(min=0)]  # (2, H, W)
-    if region.field is None:
-        return _predict_by_maxima(grid, member, measured)
-    return _predict_by_fringes(region.field, grid, member, measured)
-
-
-def _predict_by_maxima(
-    grid: IndexGrid, member: Tensor, measured: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The mean lattice plus the local mean displacement of the maxima; as `_predict`.
-
-    Parameters
-    ----------
-    grid : IndexGrid
-    member : Tensor of shape (H, W)
-        Number of the maximum of each cell, or -1.
-    measured : Tensor of shape (2, H, W)
-        Its position.
-    """
-    occupied = member >= 0
-    basis, mean = _mean_lattice(grid, occupied, measured)
-    period = lattice_constant_px(basis)
-    residual = torch.where(occupied, measured - mean, 0.0)
-    weight = occupied.float()
-    smooth, density = torch.zeros_like(residual), weight
-    for _ in range(3):  # the first pass flattens gradients, the second mends that, the third drops outliers
-        aside, density = local_mean((residual - smooth) * weight, weight)
-        smooth = smooth + aside
-        near = (residual - smooth).square_().sum(0) < (_MATCH * period) ** 2
-        weight = (occupied & near).float()
-    return basis, mean + smooth, torch.where(occupied & near, member, -1), density > 0.1
-
-
-def _predict_by_fringes(
-    field: Field, grid: IndexGrid, member: Tensor, measured: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where the field has each cell; as `_predict_by_maxima`."""
-    place, known = field.place(grid.indices().reshape(-1, 2))
-    expected, held = place.T.reshape(measured.shape), known.reshape(grid.shape)
-    reach = _MATCH * lattice_constant_px(field.basis)
-    near = (member >= 0) & ((measured - expected).square().sum(0) < reach**2)
-    # The field's own basis is right to 1 % only, its tiles to 0.1 %; enough maxima tell better.
-    are_enough = int(near.sum()) >= _ENOUGH_TO_FIT
-    basis, _ = _mean_lattice(grid, near, measured) if are_enough else _mean_lattice(grid, held, expected)
-    return basis, expected, torch.where(near, member, -1), held
-
-
-def _mean_lattice(grid: IndexGrid, occupied: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit one lattice to the measured positions (2, H, W) of the occupied cells, by least squares.
-
-    Returns
-    -------
-    basis : Tensor of shape (2, 2)
-        Rows t1 and t2 [px].
-    mean : Tensor of shape (2, H, W)
-        Where that lattice has each cell [px].
-    """
-    # Indices are counted from the middle, for rounding.
-    places = [torch.arange(n, dtype=torch.float64) - n / 2 for n in grid.shape]
-    powers = [torch.stack([place**0, place, place**2]).to(occupied.device) for place in places]
-    counted = torch.cat([occupied[None].double(), torch.where(occupied, measured, 0.0).double()])
-    sums = (powers[0] @ counted @ powers[1].T).cpu().numpy()  # over the cells, of what they hold times powers
-    (one, j, jj), (i, ij, _), (ii, _, _) = sums[0]
-    normal = np.array([[ii, ij, i], [ij, jj, j], [i, j, one]])
-    along_i, along_j, middle = np.linalg.solve(
-        normal, np.stack([sums[1:, 1, 0], sums[1:, 0, 1], sums[1:, 0, 0]])
-    )
-    basis = torch.from_numpy(np.stack([along_i, along_j]))
-    mean = (
-        torch.from_numpy(middle)[:, None, None]
-        + basis[0][:, None, None] * places[0][:, None]
-        + basis[1][:, None, None] * places[1]
-    )
-    return basis.to(measured), mean.to(measured)
-
-
-def _brightest_of_each(cell: Tensor, member: Tensor, response: Tensor, grid: IndexGrid) -> Tensor:
-    """The maximum of highest response in each cell, shape (H, W), -1 where there is none."""
-    cells = grid.shape[0] * grid.shape[1]
-    own = response[member]
-    highest = own.new_zeros(cells).scatter_reduce_(0, cell, own, "amax")
-    wins = own == highest[cell]
-    chosen = torch.full((cells,), -1, device=cell.device)
-    chosen[cell[wins]] = member[wins]
-    return chosen.reshape(grid.shape)
 
 
 def _colour_levels(brightness: Tensor, inside: Tensor, colour: Tensor, times: int) -> Tensor:
