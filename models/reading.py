@@ -106,7 +106,7 @@ def read_columns(
     array : array_like of shape (M, N)
         Intensities of one frame, any gain and offset.
     device : torch.device or str
-        Where to work.  The graph of `models.indexing` (one node for every 1.5 lattice constants square) is
+        Where to work.  The graph of `models.unwrapping` (one node for every 1.5 lattice constants square) is
         always unwrapped on the CPU.
     with_edges : bool
         Whether columns whose disc leaves the frame are described too; if not, `covered` is `whole`.
