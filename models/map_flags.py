@@ -148,8 +148,9 @@ def _filtered(reading: Reading) -> tuple[FlagKind, str] | None:
     if reading.masked:
         return "filtered", (
             "frequencies between the lattice's spots are missing, as a mask on spots, background "
-            "subtraction or a Wiener filter leaves it: columns look like the mean of those around, and "
-            "vacancies and dopants go unseen, however sure the map is; give the frame as recorded"
+            "subtraction, a Wiener filter or a change of the values of a denoised image leaves it: columns "
+            "look like the mean of those around, and vacancies and dopants go unseen, however sure the map "
+            "is; give the frame as recorded"
         )
     return None
 

@@ -203,5 +203,5 @@ def _own_axis(
     count = classes.sum(1)
     means = classes @ moments.T / np.maximum(count, 1e-9)[:, None]
     squares = (classes.sum(0) * moments) @ moments.T - (count * means.T) @ means
-    axis = np.linalg.solve(squares / count.sum() + expected.scatter, first)
+    axis = np.linalg.solve(squares / max(count.sum(), 1e-9) + expected.scatter, first)
     return np.asarray(axis / (axis @ first))

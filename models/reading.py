@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.borders import Part, blank_areas, distance_from, recorded_part
 from models.columns import Maxima, filter_columns, find_maxima
-from models.denoised import find_filter, is_patterned
+from models.denoised import find_filter, is_patterned, leaves_heights
 from models.edges import EdgePoints
 from models.frames import as_array, filter_frame, standardise
 from models.grain_contrasts import GrainContrasts, grain_contrasts
@@ -173,13 +173,17 @@ def _read(
     blank = areas()
     if blank is not None:
         lattice = lattice.kept(distance_from(blank, lattice.positions) > 0)
+    describe = partial(_describe, lattice=lattice, blank=blank, helper=helper, with_edges=with_edges)
     patch_filter = find_filter(frame, lattice.lattice_px) if patterned() else None
-    if patch_filter is None:
-        found = _describe(frame, blurred(), lattice, blank, helper, with_edges=with_edges)
-        return replace(found, masked=masked(), maxima=maxima)
-    before = standardise(patch_filter.undo(frame.cpu()), frame.device)
-    found = _describe(before, filter_frame(before, blur), lattice, blank, helper, with_edges=with_edges)
-    return replace(found, patch_filter=patch_filter, maxima=maxima)
+    is_changed = False
+    if patch_filter is not None:
+        undone = patch_filter.undo(frame.cpu())
+        is_changed = not leaves_heights(frame, undone.to(frame.device), lattice)
+        if not is_changed:
+            before = standardise(undone, frame.device)
+            found = describe(before, filter_frame(before, blur))
+            return replace(found, patch_filter=patch_filter, maxima=maxima)
+    return replace(describe(frame, blurred()), masked=is_changed or masked(), maxima=maxima)
 
 
 def _describe(

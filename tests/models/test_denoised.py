@@ -10,6 +10,7 @@ from models.analysis import analyse, load_analyser
 from models.denoised import find_filter, is_patterned, is_sharp
 from models.frames import standardise
 from models.patch_filter import PatchFilter, learn_filter
+from models.reading import read_columns
 from models.scoring import f1
 from sim_microscope.crystal import DefectConcentrations
 from sim_microscope.imaging import Acquisition
@@ -113,6 +114,20 @@ def test_the_map_says_that_the_frame_was_denoised(frame, denoised):
     assert "denoised" not in {
         flag.kind for flag in analyse(frame.image, CONTEXT, load_analyser()).header.flags
     }
+
+
+def test_a_frame_whose_values_were_changed_after_denoising_is_read_as_it_came(denoised):
+    """Undone by the filter that it gives rise to, its columns would be anything, even holes."""
+    changed = ((denoised - denoised.min()) / np.ptp(denoised)) ** 0.8
+    wrong = learn_filter(standardise(changed), EDGE, COMPONENTS)
+    with (
+        patch("models.reading.is_patterned", lambda *_: True),
+        patch("models.reading.find_filter", lambda *_: wrong),
+    ):
+        reading = read_columns(changed)
+    assert reading.patch_filter is None
+    assert reading.masked
+    assert read_columns(denoised).patch_filter is not None
 
 
 def test_a_filter_that_keeps_most_is_not_undone(frame):

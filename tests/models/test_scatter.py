@@ -62,6 +62,16 @@ def test_a_network_that_is_sure_does_not_decide_alone():
     assert odds[1] < odds[2] < 0.25 * 7.0
 
 
+@pytest.mark.parametrize("away", [-60.0, 300.0, 4e4])
+def test_columns_that_are_like_no_class_teach_nothing(away):
+    """Once they left no weight to divide by, and a whole map was no number."""
+    contrast, templates = frame(0.12)
+    contrast[:, :6] += away * templates.first[templates.common, 0]
+    scatter = measure(contrast, torch.ones(600, dtype=torch.bool), grid(600), templates)
+    assert all(torch.isfinite(value).all() for value in vars(scatter).values())
+    assert pool_scatter(torch.zeros(600, 5), scatter).isfinite().all()
+
+
 def test_a_tail_is_found_where_it_is():
     contrast, templates = frame(0.1, count=4000)
     whole = templates.whole[templates.common, 0].float()
