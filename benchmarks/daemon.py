@@ -307,15 +307,20 @@ def percentile(values: list[float], share: float) -> float:
     return round(float(np.percentile(values, share)), 1)
 
 
-def main(as_json: bool, *, frames: int = 60, small_frames: int = 10_000, threads: int = 2) -> int:
-    """Measure; 0 if every target is met."""
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
+    """Measure; whether every target is met."""
+    parser = argparse.ArgumentParser(prog="columnist bench daemon")
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--small-frames", type=int, default=10_000)
+    options = parser.parse_args(words)
+    frames, threads = options.frames, 2
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # for the analysis alone: read as torch is loaded
     normal = make_pictures(512, FIELD_NM, 3)
     latency = measure_latency(normal, frames, 0.4, threads)
     large = make_pictures(1024, FIELD_NM, 2)
     overhead = measure_latency(large, frames, 0.8, threads)
     rate = measure_rate(normal, frames, threads)
-    memory = measure_memory(small_frames)
+    memory = measure_memory(options.small_frames)
     alone = measure_alone(large, frames // 2, threads)
     shares = overhead["shares"]
     figures = {
@@ -335,21 +340,16 @@ def main(as_json: bool, *, frames: int = 60, small_frames: int = 10_000, threads
         "frames_dropped": rate["dropped"],
         "rss_growth": round(memory["growth"], 4),
         "rss_mib": [round(memory[when] / 2**20, 1) for when in ("early", "late")],
-        "small_frames": small_frames,
+        "small_frames": options.small_frames,
         "small_fps": round(memory["fps"], 1),
         "threads": threads,
     }
-    if as_json:
-        print(json.dumps(figures, indent=1))
-    else:
-        for name, value in figures.items():
-            print(f"{name:26} {value}")
     is_met = figures["latency_p95_ms"] <= 130 and figures["overhead_p95_ms"] <= 8
-    return 0 if is_met and abs(memory["growth"]) < 0.05 and not rate["dropped"] else 1
+    return figures, is_met and abs(memory["growth"]) < 0.05 and not rate["dropped"]
 
 
 def _start() -> None:
-    """Be one of the children, or the whole with other numbers."""
+    """Be one of the children."""
     parser = argparse.ArgumentParser()
     parts = parser.add_subparsers(dest="part", required=True)
     bridge = parts.add_parser("bridge")
@@ -360,16 +360,11 @@ def _start() -> None:
     agent.add_argument("folder")
     agent.add_argument("--null", action="store_true")
     agent.add_argument("--threads", type=int, default=2)
-    whole = parts.add_parser("whole")
-    whole.add_argument("--frames", type=int, default=60)
-    whole.add_argument("--small-frames", type=int, default=10_000)
     arguments = parser.parse_args()
     if arguments.part == "bridge":
         serve(arguments.pictures, arguments.period_s)
-    elif arguments.part == "agent":
-        run_agent(arguments.address, arguments.folder, arguments.null, arguments.threads)
     else:
-        sys.exit(main(True, frames=arguments.frames, small_frames=arguments.small_frames))
+        run_agent(arguments.address, arguments.folder, arguments.null, arguments.threads)
 
 
 if __name__ == "__main__":

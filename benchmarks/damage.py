@@ -7,7 +7,6 @@ electrons a pixel at 60 keV; of that dose it sees 1.0 at 80 and 0.7 at 100 keV, 
 """
 
 import argparse
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +20,7 @@ ENERGIES_KEV = (80.0, 100.0)
 POLICIES = ("agent", "haadf", "maadf", "alternating", "both", "windows")
 
 
-def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench damage")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--dwell-us", type=float, help="of the first frame, 1.5 if not given; budgets follow")
@@ -35,8 +34,7 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
         )
         for energy in ENERGIES_KEV
     }
-    print(json.dumps(report, indent=1) if as_json else "\n".join(f"{k}: {v}" for k, v in report.items()))
-    return 0
+    return report, True
 
 
 def _at(case: Case, energy_kev: float) -> Case:

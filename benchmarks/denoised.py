@@ -7,7 +7,6 @@ and as columnist reads it.  With a folder, instead: the same for its labelled mi
 """
 
 import argparse
-import json
 import platform
 from functools import cache
 from pathlib import Path
@@ -44,7 +43,7 @@ WAYS = ("recorded", "denoised", "undone")
 SIZES = ((24, 24), (32, 36))
 
 
-def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any] | list[dict[str, Any]], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench denoised")
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--seed", type=int, default=3, help="seeds 1 and 2 were looked at")
@@ -52,12 +51,10 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
     options = parser.parse_args(words)
     if options.labelled is not None:
         images = find_labelled(options.labelled)
-        print(json.dumps([_labelled(image, *size) for image in images for size in SIZES], indent=1))
-        return 0
+        return [_labelled(image, *size) for image in images for size in SIZES], True
     rows = [_row(number, options.seed) for number in range(options.frames)]
     report = {"machine": platform.machine(), "frames": len(rows)} | summarise(rows)
-    print(json.dumps(report | {"rows": rows}, indent=1) if as_json else json.dumps(report, indent=1))
-    return 0
+    return report | {"rows": rows}, True
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:

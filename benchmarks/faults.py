@@ -441,7 +441,7 @@ def torture_connections(folder: Path, count: int) -> dict[str, Any]:
 # --- all of it ---------------------------------------------------------------------------------------------
 
 
-def read_options(words: list[str]) -> argparse.Namespace:
+def read_options(words: tuple[str, ...]) -> argparse.Namespace:
     """Read what stands behind the name."""
     parser = argparse.ArgumentParser(prog="columnist bench faults")
     parser.add_argument("--kills", type=int, default=200)
@@ -457,9 +457,9 @@ def read_options(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def main(as_json: bool, words: list[str] | None = None) -> int:
-    """Measure; 0 if nothing was lost or repeated and everything recovered in time."""
-    options = read_options(words or [])
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
+    """Measure; met if nothing was lost or repeated and everything recovered in time."""
+    options = read_options(words)
     figures: dict[str, Any] = {"cores": os.cpu_count()}
 
     def keep(found: dict[str, Any]) -> None:
@@ -478,12 +478,7 @@ def main(as_json: bool, words: list[str] | None = None) -> int:
             keep({"disk_full": torture_disk(folder, options.disk_s)})
         if options.connections:
             keep({"connections": torture_connections(folder, options.connections)})
-    if as_json:
-        print(json.dumps(figures, indent=1))
-    else:
-        for key, value in figures.items():
-            print(f"{key:26} {value}")
-    return 0 if is_met(figures) else 1
+    return figures, is_met(figures)
 
 
 def is_met(figures: dict[str, Any]) -> bool:
@@ -509,7 +504,5 @@ if __name__ == "__main__":
         if "every" in told:
             made = SparseAnalysis(told["every"], agent_settings(Path(place), **flags).analysis)
         run_agent(address, Path(place), int(limit), made, flags)
-    elif sys.argv[1:2] == ["flood"]:
-        flood(int(sys.argv[2]), int(sys.argv[3]))
     else:
-        sys.exit(main(True, sys.argv[1:]))
+        flood(int(sys.argv[2]), int(sys.argv[3]))

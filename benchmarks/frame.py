@@ -102,7 +102,7 @@ def rss_growth(analyser: Analyser) -> float:
     return process.memory_info().rss / settled - 1
 
 
-def main(as_json: bool) -> int:
+def main() -> tuple[dict[str, Any], bool]:
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     analyser = load_analyser()
     small, large = frame(512, _LATTICE_PX), frame(1024, 2 * _LATTICE_PX)
@@ -135,5 +135,4 @@ def main(as_json: bool) -> int:
         else report[key] <= limit
         for key, limit in LIMITS.items()
     }
-    print(json.dumps(report, indent=1) if as_json else "\n".join(f"{k}: {v}" for k, v in report.items()))
-    return 0 if all(met is not False for met in report["met"].values()) else 1
+    return report, all(met is not False for met in report["met"].values())

@@ -287,8 +287,8 @@ def read_options(words: tuple[str, ...]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
-    """Fuzz; 0 if nothing failed."""
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
+    """Fuzz; met if nothing failed.  Hours pass: each kind is told of as it is done."""
     options = read_options(words)
     known = _known(options)
     tallies: dict[str, Tally] = {}
@@ -306,15 +306,10 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
         tallies[kind] = tally = Tally(options.start, known.get(kind))
         count = options.messages if kind in MESSAGES else options.files
         fuzz(kind, options.start + count, options.seed, tally, keep)
-        if not as_json:
-            print(f"{kind:14} {tally.figures()}", flush=True)
+        print(f"{kind:14} {tally.figures()}", file=sys.stderr, flush=True)
     failures = sum(tally.failures.count for tally in tallies.values())
-    if as_json:
-        kinds = {kind: tally.figures() for kind, tally in tallies.items()}
-        print(json.dumps({"fuzz_failures": failures, "kinds": kinds}, indent=1))
-    else:
-        print(f"fuzz_failures {failures}")
-    return 1 if failures else 0
+    kinds = {kind: tally.figures() for kind, tally in tallies.items()}
+    return {"fuzz_failures": failures, "kinds": kinds}, not failures
 
 
 def _known(options: argparse.Namespace) -> dict[str, Any]:
@@ -331,7 +326,4 @@ def _known(options: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["work"]:
-        work(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), Path(sys.argv[6]))
-    else:
-        sys.exit(main(False, tuple(sys.argv[1:])))
+    work(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), Path(sys.argv[6]))

@@ -3,13 +3,13 @@
 Run by `columnist bench journal [--json]`; writes some 500 MB into the present folder and removes them.
 """
 
-import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def _zarr(folder: Path, frames: list[np.ndarray]) -> Callable[[int], None]:
     return write
 
 
-def main(as_json: bool) -> int:
+def main() -> tuple[dict[str, Any], bool]:
     rng = np.random.default_rng(0)
     frames = [rng.poisson(20.0, (1024, 1024)).astype(np.float32) for _ in range(4)]
     columns = np.zeros(8000, COLUMN_DTYPE)
@@ -131,5 +131,4 @@ def main(as_json: bool) -> int:
     finally:
         shutil.rmtree(folder)
     report["cores"] = os.cpu_count()
-    print(json.dumps(report, indent=None if as_json else 1))
-    return 0
+    return report, True

@@ -10,7 +10,6 @@ one scan, `benchmarks.rig.other_detector` asks the other of the columns that map
 """
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ _RADIUS_PX = 2.5
 _POINTS, _REACH, _BLUR_PX = 15, 1.1, 1.0
 
 
-def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench labels")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="labelled micrographs")
     options = parser.parse_args(words)
@@ -63,8 +62,7 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
         report[image.name] = best_of(own, others)
     for name, found in disagreements(images, load_analyser()).items():
         report[name]["by_other_detector"] = found
-    print(json.dumps(report, indent=1) if as_json else "\n".join(f"{k}: {v}" for k, v in report.items()))
-    return 0
+    return report, True
 
 
 @dataclass(frozen=True)

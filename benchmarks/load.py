@@ -316,7 +316,7 @@ def _wait_for(bridge: Bridge, number: int, process: "subprocess.Popen[str]") -> 
     raise RuntimeError(f"expected frame {number} safe within five minutes, found {bridge._ring.pace}")
 
 
-def read_options(words: list[str]) -> argparse.Namespace:
+def read_options(words: tuple[str, ...]) -> argparse.Namespace:
     """Read what stands behind the name."""
     parser = argparse.ArgumentParser(prog="columnist bench load")
     parser.add_argument("--seconds", type=float, default=600.0, help="of overload; 0: leave it out")
@@ -335,9 +335,9 @@ def read_options(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def main(as_json: bool, words: list[str] | None = None) -> int:
-    """Measure; 0 if nothing was lost and nothing grew."""
-    options = read_options(words or [])
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
+    """Measure; met if nothing was lost and nothing grew."""
+    options = read_options(words)
     figures: dict[str, Any] = {"cores": os.cpu_count()}
     with tempfile.TemporaryDirectory(prefix="columnist-load-") as name:
         for part, is_wanted, measure in (
@@ -348,13 +348,7 @@ def main(as_json: bool, words: list[str] | None = None) -> int:
                 figures[part] = measure(Path(name), options)
                 if options.out is not None:
                     options.out.write_text(json.dumps(figures, indent=1))
-    if as_json:
-        print(json.dumps(figures, indent=1))
-    else:
-        for part, found in figures.items():
-            for key, value in found.items() if isinstance(found, dict) else [("", found)]:
-                print(f"{part:9} {key:24} {value}")
-    return 0 if all(is_met(part) for part in figures.values() if isinstance(part, dict)) else 1
+    return figures, all(is_met(part) for part in figures.values() if isinstance(part, dict))
 
 
 def is_met(part: dict[str, Any]) -> bool:
@@ -368,7 +362,3 @@ def is_met(part: dict[str, Any]) -> bool:
         and part["threads"][1] <= part["threads"][0] + 0.5
         and part["journal_bytes_a_frame"][1] <= 1.05 * part["journal_bytes_a_frame"][0]
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main(True, sys.argv[1:]))

@@ -33,7 +33,7 @@ LIMITS = {
 _ROOT = Path(__file__).parents[1]
 
 
-def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench loop")
     parser.add_argument("--specimens", type=int, default=len(CASES), help="the first so many")
     parser.add_argument("--seeds", type=int, default=20, help="of each specimen")
@@ -61,8 +61,7 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
     met = {name: report[name] is not None and bool(report[name] <= limit) for name, limit in LIMITS.items()}
     report |= {"specimens": options.specimens, "seeds": options.seeds, "limits": LIMITS, "met": met}
     report["plot"] = str(draw([done[task] for task in wanted], options.out / "f1-against-dose.png"))
-    print(json.dumps(report, indent=1) if as_json else "\n".join(f"{k}: {v}" for k, v in report.items()))
-    return 0 if all(met.values()) else 1
+    return report, all(met.values())
 
 
 def digest_of_all() -> str:

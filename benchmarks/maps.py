@@ -8,7 +8,6 @@ column as missed.  `covered` is how many of the 95 % intervals of concentrations
 """
 
 import argparse
-import json
 import platform
 from typing import Any
 
@@ -27,7 +26,7 @@ _BORDER_ANGSTROM, _RADIUS = 2.0, 0.25
 _DEFECTS = (ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT)
 
 
-def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench maps")
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--seed", type=int, default=5, help="of the frames; 4 was looked at")
@@ -40,8 +39,7 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
     analyser = load_analyser()
     rows = [_row(number, options.seed, ranges, analyser) for number in range(options.frames)]
     report = {"machine": platform.machine(), "frames": len(rows)} | summarise(rows)
-    print(json.dumps(report | {"rows": rows}, indent=1) if as_json else json.dumps(report, indent=1))
-    return 0
+    return report | {"rows": rows}, True
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ single vacancy are given of its evidence before and after its request, and of ea
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ class Recorded(Pump):
         return True
 
 
-def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
+def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench recorded")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/tiwse2"), help="the labelled pairs")
     options = parser.parse_args(words)
@@ -92,8 +91,7 @@ def main(as_json: bool, words: tuple[str, ...] = ()) -> int:
         "limits": LIMITS,
     }
     report["met"] = {name: report[name] <= limit for name, limit in LIMITS.items()}
-    print(json.dumps(report, indent=1) if as_json else "\n".join(f"{k}: {v}" for k, v in report.items()))
-    return 0 if all(report["met"].values()) and report["asked_by_itself"] else 1
+    return report, all(report["met"].values()) and report["asked_by_itself"]
 
 
 def run_pair(recording: Recording, position: str, labelled: dict[str, Labels]) -> dict[str, Any]:
