@@ -132,7 +132,7 @@ def run_specimen(number: int, analyser: Analyser, law: FusionLaw, tally: Tally) 
     )
     sample = draw_specimen(context, acquisition, RANGES, rng, room=0.9)
     made_with = {
-        name: draw_true_context(context.model_copy(update={"detector": detector}), RANGES, rng)
+        name: draw_true_context(context.rebuilt(detector=detector), RANGES, rng)
         for name, detector in DETECTORS.items()
     }
     place, register, insight, score = np.zeros(2), empty_register(), Insight(), Score()

@@ -130,7 +130,7 @@ class Pump:
     def _see(self, made: Any, command_id: str | None) -> None:
         """Hand a frame to the agent."""
         frame = build_frame(
-            made.facts.model_copy(update={"command_id": command_id}),
+            made.facts.rebuilt(command_id=command_id),
             made.pixels,
             session="bench",
             sequence=self.sequence,

@@ -100,7 +100,7 @@ def settings_of(case: Case, seed: int) -> SimulatorSettings:
 
 def run(case: Case, policy: str, seed: int) -> dict[str, Any]:
     """Run one session; returns plain data for JSON."""
-    rules = RULES if policy == "agent" else RULES.model_copy(update={"policy": _silent()})
+    rules = RULES if policy == "agent" else RULES.rebuilt(policy=_silent())
     lab = Lab(settings_of(case, seed), rules)
     looks: list[Look] = []
     if policy == "agent":
@@ -133,7 +133,7 @@ def work(task: tuple[int, str, int]) -> tuple[tuple[int, str, int], dict[str, An
 
 def _silent() -> PolicySettings:
     """An agent that only fuses."""
-    return RULES.policy.model_copy(update={"mode": "observe"})
+    return RULES.policy.rebuilt(mode="observe")
 
 
 def _run_agent(lab: Lab, case: Case, looks: list[Look]) -> None:

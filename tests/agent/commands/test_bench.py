@@ -7,6 +7,14 @@ from agent.__main__ import main
 from agent.commands.bench import _FOLDER, _names
 
 
+@pytest.mark.parametrize("folder", ["agent", "benchmarks", "drivers", "sim_microscope"])
+def test_messages_are_never_changed_without_being_checked(folder):
+    copies = [
+        str(path) for path in (_FOLDER.parent / folder).rglob("*.py") if "model_copy" in path.read_text()
+    ]
+    assert copies == []
+
+
 @pytest.mark.parametrize("name", _names())
 def test_every_benchmark_that_is_listed_can_be_run(name):
     tree = ast.parse((_FOLDER / f"{name}.py").read_text())
