@@ -17,6 +17,7 @@ from agent.recovery import Recovered, find_cut_short, recover
 from agent.session import Ended, Show, name_session, open_sockets, run_session
 from agent.settings import Settings
 from agent.sources import Source, read_recording, serve_driver, start_simulator
+from agent.state import Counts
 from agent.steady_analysis import SteadyAnalysis
 from agent.supervision import Notifier
 from drivers.contract.context import DETECTORS, parse_detector
@@ -135,9 +136,20 @@ def first_rejection(folder: Path) -> str:
 def tell_end(ended: Ended) -> None:
     """Say what became of a session."""
     print(f"session ended: {ended.finish.reason}")
-    told = ", ".join(f"{count} {what}" for what, count in vars(ended.counts).items())
-    print(f"frames and columns: {told}")
+    print(f"frames and columns: {summary_of(ended.counts)}")
     print(f"recorded in {ended.folder}", flush=True)
+
+
+def summary_of(counts: Counts) -> str:
+    """What became of the frames: those that came were mapped, skipped or rejected, the others never came.
+
+    One that the instrument's driver or the wire refused came too, though the agent has not seen it.
+    """
+    came = counts.mapped + counts.skipped + counts.rejected
+    return (
+        f"{came} came: {counts.mapped} mapped, {counts.skipped} skipped, {counts.rejected} rejected; "
+        f"{counts.dropped} dropped, {counts.missing} missing; {counts.columns} columns"
+    )
 
 
 def flags_of(arguments: argparse.Namespace) -> dict[str, object]:

@@ -9,9 +9,11 @@ from agent import diagnosis
 from agent.__main__ import main
 from agent.commands import run
 from agent.commands.listen import line_of
+from agent.events import FrameSpoiled, SessionEnding
 from agent.listening import Heard, Listener
 from agent.settings import Settings
 from agent.settings_file import load_settings
+from drivers.contract.messages import Rejected
 from sim_microscope.commands import serve
 
 
@@ -120,6 +122,21 @@ def test_a_simulated_microscope_has_the_detector_that_is_asked_for(detector, has
     settings = serve.build_settings(simulated.parse_args(words))
     assert [one.name for one in settings.detectors] == has
     assert settings.active == (has[-1] if len(has) > 2 else detector,)
+
+
+def test_at_the_end_every_frame_that_came_was_mapped_skipped_or_rejected(make):
+    refused = Rejected(
+        session=make.SESSION, sequence=1, fault="InputError", reason="cut short", remedy="copy it again"
+    )
+    repeated = make.frame_seen(0)
+    ending = SessionEnding(at_s=20.0, reason="", is_aborted=False, wall_time="")
+    events = [
+        *(make.opened(when_behind="every"), make.link_made(), make.frame_seen(0), make.frame_mapped(0)),
+        *(FrameSpoiled(at_s=2.0, rejected=refused), repeated, make.frame_seen(3), make.frame_seen(4), ending),
+    ]
+    state, _ = make.run_through(events)
+    summary = run.summary_of(state.counts)
+    assert summary == "5 came: 1 mapped, 2 skipped, 2 rejected; 0 dropped, 1 missing; 1000 columns"
 
 
 LINES = {
