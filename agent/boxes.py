@@ -1,7 +1,12 @@
 """Boxes of the specimen that can be scanned, and where they hold most."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+from drivers.contract.header import Window
 
 #: (lowest row, lowest column, highest row, highest column) in the stage's frame [Å].
 Box = tuple[float, float, float, float]
@@ -14,6 +19,38 @@ _LEAST_NATS = 1e-5
 
 #: Boxes are looked for on tiles of about this edge [Å], in these numbers of tiles along either edge.
 _TILE_ANGSTROM, _SIZES = 2.0, (1, 2, 3, 5, 8, 13, 21, 34)
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the instrument scans as a whole.
+
+    Parameters
+    ----------
+    box : Box
+    shape : tuple of int
+        Rows and columns of its grid.
+    """
+
+    box: Box
+    shape: tuple[int, int]
+
+    def window_of(self, box: Box) -> Window:
+        """A box in pixels of the grid."""
+        edges = []
+        for axis in range(2):
+            size = self.box[axis + 2] - self.box[axis]
+            low = (box[axis] - self.box[axis]) / size * self.shape[axis]
+            high = (box[axis + 2] - self.box[axis]) / size * self.shape[axis]
+            edges.append((max(0, math.floor(low)), min(self.shape[axis], math.ceil(high))))
+        (row, last_row), (col, last_col) = edges
+        return Window(row_px=row, col_px=col, rows_px=last_row - row, cols_px=last_col - col)
+
+    def box_of(self, window: Window) -> Box:
+        """What a window covers."""
+        pixel = [(self.box[axis + 2] - self.box[axis]) / self.shape[axis] for axis in range(2)]
+        low = (self.box[0] + window.row_px * pixel[0], self.box[1] + window.col_px * pixel[1])
+        return (*low, low[0] + window.rows_px * pixel[0], low[1] + window.cols_px * pixel[1])
 
 
 def is_inside(position: NDArray[np.floating], box: Box) -> NDArray[np.bool_]:

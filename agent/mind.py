@@ -4,7 +4,6 @@
 frame, and chooses what to ask for next.  It decides nothing: `agent.decide` gets its assessment as an event.
 """
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,8 +16,10 @@ from agent.drift import Steadiness
 from agent.evidence import Entry, enter
 from agent.goals import Knowledge, goals_of, judge, needed_nats
 from agent.insight import Insight, learn_insight
+from agent.known import Known
+from agent.readable import Readable
 from agent.register import Register, empty_register
-from agent.scans import Scan, Source, join_scans, muted
+from agent.scans import Scan, join_scans, muted
 from agent.settings import Rules
 from agent.sightings import field_box, read_map
 from agent.value import attainable_chances, attainable_entropy, spent_evenly
@@ -57,10 +58,8 @@ class Mind:
         Its maps so far.
     pixels : tuple of str
         Digests of the newest frames' pixels: a frame that is played twice is one observation.
-    least_electrons, least_dose_e_per_a2 : float
-        That scans brought which could be entered: fainter or much smaller ones might not be read.
-    read_whole : frozenset of Source
-        Of which a frame of the whole field was read.
+    readable : Readable
+        What the scans brought that could be entered.
     outlook : Outlook or None
         What the last choice rested on.
     """
@@ -71,9 +70,7 @@ class Mind:
     group: str | None = None
     waiting: tuple[Scan, ...] = ()
     pixels: tuple[str, ...] = ()
-    least_electrons: float = math.inf
-    least_dose_e_per_a2: float = math.inf
-    read_whole: frozenset[Source] = frozenset()
+    readable: Readable = field(default_factory=Readable)
     outlook: Outlook | None = None
 
 
@@ -146,7 +143,7 @@ def reconsider(mind: Mind, situation: Situation, means: Means) -> Assessment:
     if mind.outlook is None or situation.instrument is None:
         return Assessment(is_entered=False, remark="nothing is known yet")
     outlook = replace(mind.outlook, state=situation.instrument, situation=situation, score=situation.score)
-    wish, remark = next_wish(outlook, means.rules, means.law)
+    wish, remark = next_wish(outlook, means.rules)
     return _with(
         Assessment(is_entered=False, columns=int(mind.register.is_seen.sum()), wish=wish, remark=remark), mind
     )
@@ -181,11 +178,18 @@ def _with_left_over(mind: Mind, header: FrameHeader, means: Means) -> Mind:
         return mind
     if not entry.is_entered:
         return mind
-    belief = believe(register, means.law)
+    return _after(mind, scan, entry, register, believe(register, means.law), means.law)
+
+
+def _after(mind: Mind, scan: Scan, entry: Entry, register: Register, belief: Belief, law: FusionLaw) -> Mind:
+    """What a scan that was entered leaves: the register with it, how good its sources are, the drift."""
+    probability = np.zeros((len(entry.row), belief.probability.shape[1]))  # 0 for columns that were left out
+    seen = entry.row >= 0
+    probability[seen] = belief.probability[entry.row[seen]]
     return replace(
         mind,
         register=register,
-        insight=learn_insight(mind.insight, scan, _probability_of(entry, belief), means.law),
+        insight=learn_insight(mind.insight, scan, probability, law),
         drift_angstrom=mind.drift_angstrom + entry.drift_angstrom,
     )
 
@@ -221,14 +225,9 @@ def _enter(
     if not entry.is_entered:
         return mind, _with(assessment, mind, remark="the map could not be entered"), None
     mind = replace(
-        mind,
-        register=register,
-        insight=learn_insight(mind.insight, scan, _probability_of(entry, belief), law),
-        drift_angstrom=mind.drift_angstrom + entry.drift_angstrom,
+        _after(mind, scan, entry, register, belief, law),
         outlook=None,
-        least_electrons=_least_electrons(mind, scan, defect_map, header),
-        least_dose_e_per_a2=_least_dose(mind, scan, header),
-        read_whole=mind.read_whole | {one.source for one in scan.layers if header.window is None},
+        readable=mind.readable.with_scan(scan, defect_map, header),
     )
     realised, score = _realised(entry, known, belief), situation.score
     if situation.promised_nats is not None:
@@ -237,9 +236,8 @@ def _enter(
     if situation.instrument is None or means.capabilities is None:
         return mind, _with(assessment, mind, remark="the instrument has not said how it stands"), None
     outlook = Outlook(
-        register=register,
-        belief=belief,
-        insight=mind.insight,
+        known=Known(register, belief, law, mind.insight),
+        readable=mind.readable,
         box=box,
         header=header,
         context=defect_map.header.settled.context,
@@ -247,9 +245,6 @@ def _enter(
         capabilities=means.capabilities,
         situation=situation,
         score=score,
-        least_electrons=mind.least_electrons,
-        least_dose_e_per_a2=mind.least_dose_e_per_a2,
-        read_whole=mind.read_whole,
     )
     return mind, assessment, outlook
 
@@ -267,7 +262,7 @@ def _conclude(mind: Mind, assessment: Assessment, outlook: Outlook, means: Means
         return mind, _with(assessment, mind, verdict=verdict, remark=remark)
     if not outlook.situation.is_asking:
         return mind, _with(assessment, mind, verdict=verdict, remark="nothing may be asked for now")
-    wish, remark = next_wish(outlook, means.rules, means.law)
+    wish, remark = next_wish(outlook, means.rules)
     return mind, _with(assessment, mind, verdict=verdict, wish=wish, remark=remark)
 
 
@@ -275,30 +270,6 @@ def _with(assessment: Assessment, mind: Mind, **more: object) -> Assessment:
     """Assessment with further fields."""
     row, column = mind.drift_angstrom
     return assessment.rebuilt(drift_angstrom=(float(row), float(column)), **more)
-
-
-def _probability_of(entry: Entry, belief: Belief) -> NDArray[np.float64]:
-    """Posteriors (S, 5) of a scan's columns; zero for those left out."""
-    probability = np.zeros((len(entry.row), belief.probability.shape[1]))
-    seen = entry.row >= 0
-    probability[seen] = belief.probability[entry.row[seen]]
-    return probability
-
-
-def _least_dose(mind: Mind, scan: Scan, header: FrameHeader) -> float:
-    """Least dose of a whole field that was read so far."""
-    if header.window is not None:
-        return mind.least_dose_e_per_a2
-    return min(mind.least_dose_e_per_a2, max(layer.dose_e_per_a2 for layer in scan.layers))
-
-
-def _least_electrons(mind: Mind, scan: Scan, defect_map: DefectMap, header: FrameHeader) -> float:
-    """Least electrons of a scan that was read by itself so far; windows within their field are not."""
-    if header.window is not None and {layer.source for layer in scan.layers} <= mind.read_whole:
-        return mind.least_electrons
-    rows, cols = defect_map.header.frame.shape
-    area = rows * cols * defect_map.header.scale.pixel_size_angstrom**2
-    return min(mind.least_electrons, area * max(layer.dose_e_per_a2 for layer in scan.layers))
 
 
 def _realised(entry: Entry, known: Belief, belief: Belief) -> float:
@@ -310,8 +281,8 @@ def _realised(entry: Entry, known: Belief, belief: Belief) -> float:
 
 def _knowledge(outlook: Outlook, means: Means) -> Knowledge:
     """What is known of the columns in view, for goals."""
-    limits, goals = means.rules.limits, means.rules.goals
-    register, belief = outlook.register, outlook.belief
+    limits, goals, known = means.rules.limits, means.rules.goals, outlook.known
+    register, belief = known.register, known.belief
     inside = is_inside(register.position_angstrom, outlook.box)
     view, unseen = np.flatnonzero(inside & register.is_seen), inside & ~register.is_seen
     defects = [ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT]
@@ -322,12 +293,10 @@ def _knowledge(outlook: Outlook, means: Means) -> Knowledge:
     most = min(limits.dose_e_per_a2 or _ENDLESS, goals.dose_e_per_a2 or _ENDLESS)
     left = max(most - float(np.median(taken)), 0.0) if len(taken) else most
     spent = spent_evenly(contexts or [outlook.context], left, outlook.capabilities.max_simultaneous)
-    best = attainable_entropy(register, belief, spent, means.law, insight=outlook.insight)
+    best = attainable_entropy(known, spent)
     chances = None
     if goals.entropy_nats is not None:
-        chances = attainable_chances(
-            register, belief, spent, goals.entropy_nats, means.law, insight=outlook.insight
-        )[view]
+        chances = attainable_chances(known, spent, goals.entropy_nats)[view]
     return Knowledge(
         belief.probability[view],
         belief.entropy_nats[view],

@@ -12,25 +12,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.polynomial.hermite_e import hermegauss
 from numpy.typing import NDArray
-from scipy.special import logsumexp, ndtri, xlogy
+from scipy.special import xlogy
 
 from agent.assessment import Score
-from agent.belief import Belief
 from agent.boxes import Box, inner, is_inside
-from agent.insight import Insight
-from agent.register import Register
+from agent.information import chances_known, information
+from agent.known import Known
 from agent.scans import Source
 from drivers.contract.context import ColumnClass, Context
 from models.fusion import joint_separation, said
 from models.fusion_law import FusionLaw
-
-_NODES, _WEIGHTS = hermegauss(20)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
-
-#: Numbers of a normal distribution, each as likely as the other: what chances are counted over.
-_LIKELY = ndtri((np.arange(100) + 0.5) / 100)
 
 #: Columns are alike if the logarithms of their odds and doses fall into the same bins of these widths.
 _ODDS_BIN, _DOSE_BIN = 0.5, 0.1
@@ -138,25 +130,13 @@ class _States:
         return np.asarray(-xlogy(self.probability, self.probability).sum(axis=1))
 
 
-def weigh(
-    register: Register,
-    belief: Belief,
-    candidates: Sequence[Candidate],
-    law: FusionLaw,
-    *,
-    insight: Insight | None = None,
-    score: Score | None = None,
-) -> list[Worth]:
+def weigh(known: Known, candidates: Sequence[Candidate], *, score: Score | None = None) -> list[Worth]:
     """Weigh what each candidate is worth.
 
     Parameters
     ----------
-    register, belief
-        What is known.
+    known : Known
     candidates : sequence of Candidate
-    law : FusionLaw
-    insight : Insight, optional
-        How good this session's sources are.
     score : Score, optional
         Of promises made before.
 
@@ -165,80 +145,68 @@ def weigh(
     list of Worth
         In the candidates' order.
     """
-    gains = column_gains(register, belief, candidates, law, insight=insight)
+    gains = column_gains(known, candidates)
     correction = 1.0 if score is None else score.correction
     worths = []
     for candidate, gain in zip(candidates, gains, strict=True):
-        inside = is_inside(register.position_angstrom, inner(candidate.box))
-        entropy = belief.entropy_nats[inside]
+        inside = is_inside(known.register.position_angstrom, inner(candidate.box))
+        entropy = known.belief.entropy_nats[inside]
         told = int(((entropy > _IN_DOUBT_NATS) & (gain[inside] > 0.1 * entropy)).sum())
         worths.append(Worth(candidate, correction * float(gain[inside].sum()), told))
     return worths
 
 
-def column_gains(
-    register: Register,
-    belief: Belief,
-    candidates: Sequence[Candidate],
-    law: FusionLaw,
-    *,
-    insight: Insight | None = None,
-) -> NDArray[np.float64]:
+def column_gains(known: Known, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     """Expected information [nats] of each candidate about each column, if it is scanned, (candidates, C)."""
-    unsure = np.flatnonzero(belief.entropy_nats > _LEAST_NATS)  # the others have nothing to tell
-    gains = np.zeros((len(candidates), len(register)))
+    entropy = known.belief.entropy_nats
+    unsure = np.flatnonzero(entropy > _LEAST_NATS)  # the others have nothing to tell
+    gains = np.zeros((len(candidates), len(entropy)))
     if not len(unsure):
         return gains
-    states = _sort_columns(register, belief, unsure)
+    states = _sort_columns(known, unsure)
     told = {
         # Of alike columns each is told the same part of its entropy.
         key: np.minimum(_expected_information(states, step) / np.maximum(states.entropy_nats, 1e-30), 1.0)
-        for key, step in _steps(register, belief, states, candidates, law, insight).items()
+        for key, step in _steps(known, states, candidates).items()
     }
     for number, candidate in enumerate(candidates):
-        gains[number, unsure] = told[candidate.exposure][states.of_column] * belief.entropy_nats[unsure]
+        gains[number, unsure] = told[candidate.exposure][states.of_column] * entropy[unsure]
     return gains
 
 
 def _steps(
-    register: Register,
-    belief: Belief,
-    states: _States,
-    candidates: Sequence[Candidate],
-    law: FusionLaw,
-    insight: Insight | None,
+    known: Known, states: _States, candidates: Sequence[Candidate]
 ) -> dict[_Exposure, NDArray[np.float64]]:
     """Squared separations (U, 2) that candidates add; another box changes nothing about a column."""
-    insight = insight or Insight()
-    contexts = list(register.contexts)
-    known = [Source.of(context) for context in contexts]
+    law, is_metal, correlation = known.law, states.is_metal, known.belief.correlation
+    contexts = {Source.of(context): context for context in known.register.contexts}
     for candidate in candidates:
-        for context, source in zip(candidate.contexts, candidate.sources, strict=True):
-            if source not in known:
-                contexts.append(context)
-                known.append(source)
-    separation = np.array([insight.separation(context, law) for context in contexts])  # (K, 3)
+        for source, context in zip(candidate.sources, candidate.contexts, strict=True):
+            contexts.setdefault(source, context)
+    place_of = {source: place for place, source in enumerate(contexts)}
+    separation = np.array([known.insight.separation(each, law) for each in contexts.values()])  # (K, 3)
     dose, offered = (
         np.pad(part, ((0, 0), (0, len(contexts) - part.shape[1]))) for part in (states.dose, states.offered)
     )
-    before = _reached(dose, separation, states.is_metal, belief.correlation, law)
+    before = _reached(dose, separation, is_metal, correlation, law)
     steps: dict[_Exposure, NDArray[np.float64]] = {}
     for sources, next_dose in {candidate.exposure for candidate in candidates}:
         more = dose.copy()
-        for place in (known.index(source) for source in sources):
+        for place in (place_of[source] for source in sources):
             # A source that was silent on a column before may be so again (foreign, undecided, not found).
             spoken = (dose[:, place] + next_dose) / (offered[:, place] + next_dose + 1e-9)
             more[:, place] += next_dose * np.minimum(spoken, 1.0)
-        reached = _reached(more, separation, states.is_metal, belief.correlation, law)
+        reached = _reached(more, separation, is_metal, correlation, law)
         steps[sources, next_dose] = np.maximum(reached - before, 0.0)
     return steps
 
 
-def _sort_columns(register: Register, belief: Belief, chosen: NDArray[np.int64]) -> _States:
+def _sort_columns(known: Known, chosen: NDArray[np.int64]) -> _States:
     """Put together those of the chosen columns that are alike; states are of the chosen, in their order."""
+    register = known.register
     is_metal, all_dose = register.is_metal[chosen], register.dose_e_per_a2[:, chosen]
     offered = np.maximum(register.offered_e_per_a2[:, chosen], all_dose)
-    chance = belief.probability[chosen]
+    chance = known.belief.probability[chosen]
     logs = np.log(np.maximum(chance, 1e-12))
     first = np.where(
         is_metal,
@@ -294,7 +262,7 @@ def _expected_information(states: _States, step: NDArray[np.float64]) -> NDArray
     """Expected information [nats] of a measurement that adds squared separations (U, 2), shape (U,)."""
     gain = np.zeros(len(step))
     for rows, share, place in _sublattices(states, step):
-        gain[rows] = _information(share, place)
+        gain[rows] = information(share, place)
     return gain
 
 
@@ -310,47 +278,6 @@ def _sublattices(
         yield rows, share, place
 
 
-def _information(share: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mutual information of classes of shares (U, L) and a number of unit scatter about their places (U, L).
-
-    That is the mean, over the classes and the number, of how much more likely it makes the true class.
-    """
-    gain = np.zeros(len(share))
-    logs = np.log(np.maximum(share, 1e-30))
-    busy = np.flatnonzero((share.max(axis=1) < 1 - _LEAST_NATS / 10) & (place[:, -1] > 0))
-    share, place, logs = share[busy], place[busy], logs[busy]
-    total = np.zeros(len(busy))
-    for truth in range(share.shape[1]):
-        joint = _joint(logs, place, truth, _NODES)
-        largest = joint.max(axis=1)
-        evidence = largest + np.log(np.exp(joint - largest[:, None]).sum(axis=1))
-        total -= share[:, truth] * (evidence * _WEIGHTS).sum(axis=1)
-    gain[busy] = np.maximum(total, 0.0)
-    return gain
-
-
-def _joint(
-    logs: NDArray[np.float64], place: NDArray[np.float64], truth: int, noise: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Logarithms (U, L, N) of share times likelihood over the truth's, for each noise (N) of the number."""
-    apart = place[:, truth, None] - place  # (U, L)
-    return np.asarray(logs[:, :, None] - apart[:, :, None] * noise - (apart**2 / 2)[:, :, None])
-
-
-def chances_known(
-    share: NDArray[np.float64], place: NDArray[np.float64], most_entropy_nats: float
-) -> NDArray[np.float64]:
-    """Chance (U,) that a number of unit scatter leaves at most an entropy of classes; as `_information`."""
-    chance = np.zeros(len(share))
-    logs = np.log(np.maximum(share, 1e-30))
-    for truth in range(share.shape[1]):
-        joint = _joint(logs, place, truth, _LIKELY)
-        joint -= logsumexp(joint, axis=1, keepdims=True)
-        entropy = -(np.exp(joint) * joint).sum(axis=1)  # (U, N)
-        chance += share[:, truth] * (entropy <= most_entropy_nats).mean(axis=1)
-    return chance
-
-
 def spent_evenly(contexts: Sequence[Context], dose_e_per_a2: float, at_once: int) -> Candidate:
     """All that a dose can do: shared evenly among scans that read so many of the detectors at once."""
     everywhere: Box = (-np.inf, -np.inf, np.inf, np.inf)
@@ -358,34 +285,24 @@ def spent_evenly(contexts: Sequence[Context], dose_e_per_a2: float, at_once: int
     return Candidate(tuple(contexts), dose_e_per_a2 / max(scans, 1), everywhere, 0.0)
 
 
-def attainable_entropy(
-    register: Register, belief: Belief, spent: Candidate, law: FusionLaw, *, insight: Insight | None = None
-) -> NDArray[np.float64]:
+def attainable_entropy(known: Known, spent: Candidate) -> NDArray[np.float64]:
     """Entropy (C,) expected to be left once a dose is spent (`spent_evenly`)."""
-    gain = column_gains(register, belief, [spent], law, insight=insight)[0]
-    return np.asarray(np.maximum(belief.entropy_nats - gain, 0.0))
+    gain = column_gains(known, [spent])[0]
+    return np.asarray(np.maximum(known.belief.entropy_nats - gain, 0.0))
 
 
-def attainable_chances(
-    register: Register,
-    belief: Belief,
-    spent: Candidate,
-    most_entropy_nats: float,
-    law: FusionLaw,
-    *,
-    insight: Insight | None = None,
-) -> NDArray[np.float64]:
+def attainable_chances(known: Known, spent: Candidate, most_entropy_nats: float) -> NDArray[np.float64]:
     """Chance (C,) that a column's entropy is at most this once a dose is spent (`spent_evenly`).
 
     That is not whether its expected entropy is: most columns end below theirs, a few far above.  One that is
     known so well already may be left alone.
     """
-    chances = np.ones(len(register))
-    unknown = np.flatnonzero(belief.entropy_nats > most_entropy_nats)
+    chances = np.ones(len(known.register))
+    unknown = np.flatnonzero(known.belief.entropy_nats > most_entropy_nats)
     if not len(unknown):
         return chances
-    states = _sort_columns(register, belief, unknown)
-    step = _steps(register, belief, states, [spent], law, insight)[spent.exposure]
+    states = _sort_columns(known, unknown)
+    step = _steps(known, states, [spent])[spent.exposure]
     of_state = np.zeros(len(step))
     for rows, share, place in _sublattices(states, step):
         of_state[rows] = chances_known(share, place, most_entropy_nats)

@@ -6,20 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.assessment import Score, Situation
-from agent.belief import Belief
 from agent.boxes import Box, inner, is_inside
-from agent.insight import Insight
 from agent.interlocks import energy_objection
+from agent.known import Known
+from agent.readable import ROUNDING, Readable
 from agent.register import Register
 from agent.requests import Concern, Figure, Promise, Repeat, Wish
-from agent.scans import Source
 from agent.settings import Rules
 from agent.value import column_gains
-from agent.worth import Choice, Offer, Preferences, choose, list_offers
+from agent.worth import Choice, Offer, choose, list_offers
 from drivers.contract.context import Context
 from drivers.contract.header import FrameHeader, Window
 from drivers.contract.instrument import Capabilities, InstrumentState
-from models.fusion_law import FusionLaw
 
 #: Columns that a request names, at most.
 _NAMED = 12
@@ -30,12 +28,6 @@ _SAME_WINDOW = 0.5
 #: Scans of one window that could not be read, after which it is left alone.
 _MOST_IN_VAIN = 3
 
-#: A window of less than this part of the electrons of the least scan that was read may not be readable.
-_READABLE = 0.5
-
-#: Doses that differ by less are the same.
-_ROUNDING = 1.01
-
 
 @dataclass(frozen=True)
 class Outlook:
@@ -43,8 +35,9 @@ class Outlook:
 
     Parameters
     ----------
-    register, belief, insight
-        What is known.
+    known : Known
+    readable : Readable
+        What could be read so far.
     box : Box
         Of the scan field.
     header : FrameHeader
@@ -56,17 +49,12 @@ class Outlook:
     situation : Situation
     score : Score
         Of promises kept so far.
-    least_electrons, least_dose_e_per_a2 : float
-        That scans brought which could be read.
-    read_whole : frozenset of Source
-        Of which a frame of the whole field was read: windows are read within it.
     needed_nats : float
         Until the goals are reached: a scan is worth no more.
     """
 
-    register: Register
-    belief: Belief
-    insight: Insight
+    known: Known
+    readable: Readable
     box: Box
     header: FrameHeader
     context: Context
@@ -74,36 +62,33 @@ class Outlook:
     capabilities: Capabilities
     situation: Situation
     score: Score
-    least_electrons: float
-    least_dose_e_per_a2: float
-    read_whole: frozenset[Source]
     needed_nats: float = math.inf
 
 
-def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | None, str]:
+def next_wish(outlook: Outlook, rules: Rules) -> tuple[Wish | None, str]:
     """Choose what to ask for; returns it, or None and why nothing."""
     repeats = outlook.situation.repeats
     left_alone = given_up(repeats)
     offers = list_offers(
+        outlook.known,
         outlook.capabilities,
         outlook.state,
         outlook.header,
         outlook.box,
-        outlook.context.specimen,
-        outlook.context.energy_kev,
-        outlook.register,
-        outlook.belief,
-        law,
+        outlook.context,
         allowed=rules.limits.detectors,
         energies_kev=_energies(outlook, rules),
-        insight=outlook.insight,
         electrons_per_s=rules.policy.electrons_per_s,
         without=left_alone,
     )
     if not offers:
         return None, "the instrument offers no scan whose dose and time are known"
-    readable = [offer for offer in offers if _is_readable(offer, outlook)]
-    within = [offer for offer in readable if _is_within_dose(offer, outlook.register, rules)]
+    readable = [
+        offer
+        for offer in offers
+        if outlook.readable.may_hold(offer.candidate, is_window=offer.acquire.window is not None)
+    ]
+    within = [offer for offer in readable if _is_within_dose(offer, outlook.known.register, rules)]
     if not within:
         return None, "every further scan would pass the limit of dose"
     fresh = [
@@ -114,11 +99,8 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
     ]
     choice = choose(
         fresh,
-        outlook.register,
-        outlook.belief,
-        law,
-        Preferences(rules.policy.least_gain_nats, rules.policy.electrons_per_s, rules.policy.advantage),
-        insight=outlook.insight,
+        outlook.known,
+        rules.policy,
         score=outlook.score,
         needed_nats=outlook.needed_nats,
     )
@@ -127,7 +109,7 @@ def next_wish(outlook: Outlook, rules: Rules, law: FusionLaw) -> tuple[Wish | No
         return None, f"no scan is expected to tell {rules.policy.least_gain_nats:g} nats{left}"
     if outlook.state.is_scanning and choice.offer.switch is None and choice.offer.acquire.window is None:
         return None, "nothing is better than the frames that come anyway"
-    return _as_wish(choice, outlook, law), ""
+    return _as_wish(choice, outlook), ""
 
 
 def is_barred(offer: Offer, repeat: Repeat) -> bool:
@@ -135,9 +117,9 @@ def is_barred(offer: Offer, repeat: Repeat) -> bool:
     candidate, window = offer.candidate, offer.acquire.window
     other = None if repeat.acquire is None else repeat.acquire.window
     if repeat.is_unreadable:  # by whichever detector
-        is_fainter = candidate.dose_e_per_a2 <= repeat.dose_e_per_a2 * _ROUNDING
+        is_fainter = candidate.dose_e_per_a2 <= repeat.dose_e_per_a2 * ROUNDING
         is_there = window is None or other is None or _shared(window, other) > 0
-        return is_fainter and is_there and candidate.electrons <= repeat.electrons * _ROUNDING
+        return is_fainter and is_there and candidate.electrons <= repeat.electrons * ROUNDING
     names = {source.detector for source in candidate.sources}
     if names != set(repeat.detectors) or candidate.sources[0].energy_kev != repeat.energy_kev:
         return False
@@ -167,16 +149,6 @@ def _energies(outlook: Outlook, rules: Rules) -> tuple[float, ...]:
     )
 
 
-def _is_readable(offer: Offer, outlook: Outlook) -> bool:
-    """Whether a scan is no fainter than fields that were read, nor, if it is read by itself, much smaller."""
-    candidate = offer.candidate
-    if candidate.dose_e_per_a2 * _ROUNDING < outlook.least_dose_e_per_a2:
-        return False
-    if offer.acquire.window is None or set(candidate.sources) <= outlook.read_whole:
-        return True
-    return candidate.electrons >= _READABLE * outlook.least_electrons
-
-
 def _is_within_dose(offer: Offer, register: Register, rules: Rules) -> bool:
     """Whether no column would take more than the limits allow."""
     limits = [limit for limit in (rules.limits.dose_e_per_a2, rules.goals.dose_e_per_a2) if limit]
@@ -193,7 +165,7 @@ def _shared(one: Window, other: Window) -> float:
     return both / (one.rows_px * one.cols_px + other.rows_px * other.cols_px - both)
 
 
-def _as_wish(choice: Choice, outlook: Outlook, law: FusionLaw) -> Wish:
+def _as_wish(choice: Choice, outlook: Outlook) -> Wish:
     """Put a choice into the words and numbers of a request."""
     offer, worth = choice.offer, choice.worth
     candidate = offer.candidate
@@ -202,7 +174,7 @@ def _as_wish(choice: Choice, outlook: Outlook, law: FusionLaw) -> Wish:
         gain_nats=worth.gain_nats,
         plain_nats=worth.gain_nats / outlook.score.correction,
         columns=worth.columns,
-        concerns=_concerns(choice, outlook, law),
+        concerns=_concerns(choice, outlook),
         detectors=tuple(source.detector for source in candidate.sources),
         energy_kev=candidate.sources[0].energy_kev,
         dose_e_per_a2=candidate.dose_e_per_a2,
@@ -230,10 +202,10 @@ def _as_wish(choice: Choice, outlook: Outlook, law: FusionLaw) -> Wish:
     )
 
 
-def _concerns(choice: Choice, outlook: Outlook, law: FusionLaw) -> tuple[Concern, ...]:
+def _concerns(choice: Choice, outlook: Outlook) -> tuple[Concern, ...]:
     """The columns that a choice is expected to tell most about."""
-    candidate, register = choice.offer.candidate, outlook.register
-    gain = column_gains(register, outlook.belief, [candidate], law, insight=outlook.insight)[0]
+    candidate, register = choice.offer.candidate, outlook.known.register
+    gain = column_gains(outlook.known, [candidate])[0]
     gain = np.where(is_inside(register.position_angstrom, inner(candidate.box)), gain, 0.0)
     rows = [int(row) for row in np.argsort(-gain, kind="stable")[:_NAMED] if gain[row] > 0]
     correction = outlook.score.correction
@@ -242,7 +214,7 @@ def _concerns(choice: Choice, outlook: Outlook, law: FusionLaw) -> tuple[Concern
             row=row,
             x_nm=float(register.position_angstrom[row, 1]) / 10,
             y_nm=float(register.position_angstrom[row, 0]) / 10,
-            entropy_nats=float(outlook.belief.entropy_nats[row]),
+            entropy_nats=float(outlook.known.belief.entropy_nats[row]),
             gain_nats=correction * float(gain[row]),
         )
         for row in rows

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.assessment import Score
-from agent.belief import Belief
-from agent.boxes import RIM_ANGSTROM, Box, densest_boxes, inner, is_inside
-from agent.insight import Insight
+from agent.boxes import RIM_ANGSTROM, Box, Field, densest_boxes, inner, is_inside
+from agent.known import Known
 from agent.ledger import dose_of
-from agent.register import Register
+from agent.settings import PolicySettings
 from agent.value import Candidate, Worth, column_gains, weigh
-from drivers.contract.context import Context, Detector, Specimen
+from drivers.contract.context import Context, Detector
 from drivers.contract.header import FrameHeader, Window
 from drivers.contract.instrument import (
     AcquireImage,
@@ -23,7 +22,6 @@ from drivers.contract.instrument import (
     SwitchDetector,
     SwitchEnergy,
 )
-from models.fusion_law import FusionLaw
 from models.nearest import nearest_energy_kev, readable
 
 #: Doses that are weighed, over that of the last frame.
@@ -40,25 +38,6 @@ MARGIN_ANGSTROM = RIM_ANGSTROM + 0.4
 
 #: From a request to the evidence of its frame, beside the scan itself [s].
 _ROUND_TRIP_S = 0.2
-
-
-@dataclass(frozen=True)
-class Preferences:
-    """What a request must be worth.
-
-    Parameters
-    ----------
-    least_gain_nats : float
-        Nothing is asked for that is expected to bring less.
-    electrons_per_s : float
-        Dose that a second of waiting counts as.
-    advantage : float
-        A switch of detectors must be better than all that needs none by this factor, lest they flap.
-    """
-
-    least_gain_nats: float = 1.0
-    electrons_per_s: float = 1e6
-    advantage: float = 1.3
 
 
 @dataclass(frozen=True)
@@ -118,19 +97,15 @@ class Choice:
 
 
 def list_offers(
+    known: Known,
     capabilities: Capabilities,
     state: InstrumentState,
     header: FrameHeader,
     field_box: Box,
-    specimen: Specimen,
-    energy_kev: float,
-    register: Register,
-    belief: Belief,
-    law: FusionLaw,
+    context: Context,
     *,
     allowed: Sequence[str],
     energies_kev: Sequence[float] = (),
-    insight: Insight | None = None,
     electrons_per_s: float = 1e6,
     without: Sequence[Window] = (),
 ) -> list[Offer]:
@@ -138,16 +113,16 @@ def list_offers(
 
     Parameters
     ----------
+    known : Known
+        Windows are put where a detector would tell most.
     capabilities, state
         Of the instrument.
     header : FrameHeader
         Of the last frame: its dwell and dose are what doses are multiples of.
     field_box : Box
         Of the scan field (`agent.sightings.field_box`).
-    specimen, energy_kev
-        Of the context that frames are read under.
-    register, belief, law, insight
-        What is known; windows are put where a detector would tell most.
+    context : Context
+        That frames are read under.
     allowed : sequence of str
         Detectors that may be used.
     energies_kev : sequence of float
@@ -166,55 +141,63 @@ def list_offers(
     if AcquireImage.model_fields["kind"].default not in capabilities.commands:
         return []
     dose = dose_of(header)
-    if (header.dwell_us is None or not dose) and not state.is_scanning:
+    is_known = header.dwell_us is not None and bool(dose)
+    if not is_known and not state.is_scanning:
         return []
-    dose, is_known = dose or law.half_dose_e_per_a2, header.dwell_us is not None and bool(dose)
-    shape = header.field_shape_px or header.shape
+    dose = dose or known.law.half_dose_e_per_a2
+    field = Field(field_box, header.field_shape_px or header.shape)
     offers = []
     for switch, detectors, energy, settling_s in _settings(
-        capabilities, state, energy_kev, allowed, energies_kev
+        capabilities, state, context.energy_kev, allowed, energies_kev
     ):
         contexts = tuple(
-            Context(specimen=specimen, energy_kev=energy, detector=detector) for detector in detectors
+            Context(specimen=context.specimen, energy_kev=energy, detector=detector) for detector in detectors
         )
-        if not all(law.is_known(context) for context in contexts):
+        if not all(known.law.is_known(one) for one in contexts):
             continue  # no map could be read there
-        plain = Candidate(contexts, dose, field_box, 0.0)
         windows: list[Window | None] = [None]
         if capabilities.can_scan_windows and is_known:
-            gain = column_gains(register, belief, [plain], law, insight=insight)[0]
-            for avoided in without:
-                left_out = inner(_box(avoided, field_box, shape))
-                gain = np.where(is_inside(register.position_angstrom, left_out), 0.0, gain)
-            boxes = densest_boxes(
-                register.position_angstrom,
-                gain,
-                field_box,
-                _WINDOWS,
-                margin_angstrom=MARGIN_ANGSTROM,
-                least_edge_angstrom=_LEAST_EDGE_ANGSTROM,
-                free_area=electrons_per_s * _ROUND_TRIP_S / dose,
-            )
-            windows += [window_of(box, field_box, shape) for box in boxes]
+            plain = Candidate(contexts, dose, field_box, 0.0)
+            windows += _windows(known, plain, field, electrons_per_s * _ROUND_TRIP_S / dose, without)
         for factor, window in itertools.product(_DOSES, windows):
+            is_live = state.is_scanning and window is None  # such a frame comes by itself, as the last did
             dwell_us = (header.dwell_us or 0.0) * factor
             low, high = capabilities.dwell_us_range or (0.0, math.inf)
-            is_live = state.is_scanning and window is None  # such a frame comes by itself, as the last did
             if (is_known and not low <= dwell_us <= high) or (is_live and factor != 1.0):
                 continue
             if not is_known and not is_live:
                 continue
-            rows, cols = shape if window is None else (window.rows_px, window.cols_px)
+            rows, cols = field.shape if window is None else (window.rows_px, window.cols_px)
             candidate = Candidate(
                 contexts,
                 dose * factor,
-                field_box if window is None else _box(window, field_box, shape),
+                field_box if window is None else field.box_of(window),
                 scan_s=(rows * cols * dwell_us + rows * capabilities.flyback_us) * 1e-6,
                 settling_s=settling_s,
             )
             acquire = AcquireImage(dwell_us=dwell_us or None, window=window)
             offers.append(Offer(candidate, switch, acquire, factor, is_known))
     return offers
+
+
+def _windows(
+    known: Known, whole: Candidate, field: Field, free_area: float, without: Sequence[Window]
+) -> list[Window]:
+    """Windows where a scan of the whole field would tell most for its area (`agent.boxes.densest_boxes`)."""
+    position = known.register.position_angstrom
+    gain = column_gains(known, [whole])[0]
+    for avoided in without:
+        gain = np.where(is_inside(position, inner(field.box_of(avoided))), 0.0, gain)
+    boxes = densest_boxes(
+        position,
+        gain,
+        field.box,
+        _WINDOWS,
+        margin_angstrom=MARGIN_ANGSTROM,
+        least_edge_angstrom=_LEAST_EDGE_ANGSTROM,
+        free_area=free_area,
+    )
+    return [field.window_of(box) for box in boxes]
 
 
 _Setting = tuple[SwitchDetector | SwitchEnergy | None, tuple[Detector, ...], float, float]
@@ -248,24 +231,22 @@ def _settings(
 
 def choose(
     offers: Sequence[Offer],
-    register: Register,
-    belief: Belief,
-    law: FusionLaw,
-    preferences: Preferences,
+    known: Known,
+    policy: PolicySettings,
     *,
-    insight: Insight | None = None,
     score: Score | None = None,
     needed_nats: float = math.inf,
 ) -> Choice | None:
     """Choose the offer of most information for its dose and time; None if none is worth asking for.
 
-    What an offer tells beyond the nats that are needed is worth nothing: near a goal a small scan is enough.
+    A switch must be better by `policy.advantage` than all that needs none, lest detectors flap.  What an
+    offer tells beyond the nats that are needed is worth nothing: near a goal a small scan is enough.
     """
-    worths = weigh(register, belief, [offer.candidate for offer in offers], law, insight=insight, score=score)
+    worths = weigh(known, [offer.candidate for offer in offers], score=score)
     pairs = [
         (offer, worth)
         for offer, worth in zip(offers, worths, strict=True)
-        if worth.gain_nats >= preferences.least_gain_nats
+        if worth.gain_nats >= policy.least_gain_nats
     ]
     if not pairs:
         return None
@@ -273,14 +254,14 @@ def choose(
     def rate(pair: tuple[Offer, Worth]) -> float:
         candidate = pair[0].candidate
         seconds = candidate.seconds + _ROUND_TRIP_S
-        worth = min(pair[1].gain_nats, max(needed_nats, preferences.least_gain_nats))
-        return worth / (candidate.electrons + preferences.electrons_per_s * seconds)
+        worth = min(pair[1].gain_nats, max(needed_nats, policy.least_gain_nats))
+        return worth / (candidate.electrons + policy.electrons_per_s * seconds)
 
     best = max(pairs, key=rate)
     staying = [pair for pair in pairs if pair[0].switch is None]
     if best[0].switch is not None and staying:
         rival = max(staying, key=rate)
-        if rate(best) < preferences.advantage * rate(rival):
+        if rate(best) < policy.advantage * rate(rival):
             best = rival
     again = (
         worth
@@ -312,22 +293,3 @@ def _detector_sets(
         for chosen, name in zip(sets, names, strict=True)
         if name == present or not any(name < other for other in names)
     ]
-
-
-def window_of(box: Box, field_box: Box, shape: tuple[int, int]) -> Window:
-    """A box in pixels of the grid of the field."""
-    edges = []
-    for axis in range(2):
-        size = field_box[axis + 2] - field_box[axis]
-        low = (box[axis] - field_box[axis]) / size * shape[axis]
-        high = (box[axis + 2] - field_box[axis]) / size * shape[axis]
-        edges.append((max(0, math.floor(low)), min(shape[axis], math.ceil(high))))
-    (row, last_row), (col, last_col) = edges
-    return Window(row_px=row, col_px=col, rows_px=last_row - row, cols_px=last_col - col)
-
-
-def _box(window: Window, field_box: Box, shape: tuple[int, int]) -> Box:
-    """What a window covers, in the stage's frame [Å]."""
-    pixel = [(field_box[axis + 2] - field_box[axis]) / shape[axis] for axis in range(2)]
-    low = (field_box[0] + window.row_px * pixel[0], field_box[1] + window.col_px * pixel[1])
-    return (*low, low[0] + window.rows_px * pixel[0], low[1] + window.cols_px * pixel[1])

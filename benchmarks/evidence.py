@@ -18,6 +18,7 @@ from agent.belief import believe
 from agent.drift import Steadiness
 from agent.evidence import enter
 from agent.insight import Insight, learn_insight
+from agent.known import Known
 from agent.register import empty_register
 from agent.scans import Scan, join_scans
 from agent.sightings import read_map
@@ -159,9 +160,7 @@ def run_specimen(number: int, analyser: Analyser, law: FusionLaw, tally: Tally) 
         before, known = register, believe(register, law)
         contexts = tuple(layer.context for layer in scan.layers)
         everywhere = (-np.inf, -np.inf, np.inf, np.inf)
-        gains = column_gains(
-            before, known, [Candidate(contexts, dose, everywhere, 0.0)], law, insight=insight
-        )
+        gains = column_gains(Known(before, known, law, insight), [Candidate(contexts, dose, everywhere, 0.0)])
         start = time.perf_counter()
         register, entry = enter(register, scan, law, Steadiness())
         tally.enter_ms.append((time.perf_counter() - start) * 1e3)

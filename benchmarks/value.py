@@ -17,6 +17,7 @@ from agent.belief import believe
 from agent.boxes import Box
 from agent.drift import Steadiness
 from agent.evidence import enter
+from agent.known import Known
 from agent.register import Register, empty_register
 from agent.scans import Layer, Scan
 from agent.value import Candidate, weigh
@@ -51,11 +52,12 @@ def main() -> tuple[dict[str, Any], bool]:
     belief = believe(register, law)
     believe_ms = (time.perf_counter() - start) * 1e3
     field: Box = (-edge / 2, -edge / 2, edge / 2, edge / 2)
+    known = Known(register, belief, law)
     candidates = make_candidates(register, belief.entropy_nats, contexts, field)
     times, spent = [], []
     for _ in range(REPEATS):
         start, busy = time.perf_counter(), time.process_time()
-        weigh(register, belief, candidates, law)
+        weigh(known, candidates)
         times.append((time.perf_counter() - start) * 1e3)
         spent.append((time.process_time() - busy) * 1e3)
     weigh_ms = float(np.median(times))

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import numpy as np
 
 from agent.belief import believe
+from agent.boxes import Field
+from agent.known import Known
 from agent.sightings import field_box
-from agent.worth import MARGIN_ANGSTROM, list_offers, window_of
+from agent.worth import MARGIN_ANGSTROM, list_offers
 from benchmarks.rig.lab import Lab
 from benchmarks.rig.squares import propose_boxes
 from drivers.contract.instrument import AcquireImage, Command, SwitchDetector
@@ -41,17 +43,13 @@ def at_random(lab: Lab, turn: int, rng: np.random.Generator) -> tuple[Command, .
     register = lab.weigher.mind.register
     assert lab.view is not None
     defect_map, header = lab.view
-    context = defect_map.header.settled.context
     offers = list_offers(
+        Known(register, believe(register, lab.law), lab.law),
         lab.instrument.capabilities(),
         lab.instrument.state(lab.now_s),
         header,
         field_box(defect_map, header),
-        context.specimen,
-        context.energy_kev,
-        register,
-        believe(register, lab.law),
-        lab.law,
+        defect_map.header.settled.context,
         allowed=("HAADF", "MAADF"),
     )
     offer = offers[int(rng.integers(len(offers)))]
@@ -82,7 +80,7 @@ def windows(*names: str) -> Policy:
         wide = tuple(
             edge + side * MARGIN_ANGSTROM for edge, side in zip(boxes[0], (-1, -1, 1, 1), strict=True)
         )
-        window = window_of(wide, box, lab.view[1].shape)
+        window = Field(box, lab.view[1].shape).window_of(wide)
         return (*_switch(lab, *names), AcquireImage(window=window))
 
     return scan

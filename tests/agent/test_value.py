@@ -8,14 +8,15 @@ from agent.belief import believe
 from agent.boxes import densest_boxes, inner, is_inside
 from agent.drift import Steadiness
 from agent.evidence import enter
+from agent.information import chances_known
 from agent.insight import Insight, learn_insight
+from agent.known import Known
 from agent.register import empty_register
 from agent.scans import Source
 from agent.value import (
     Candidate,
     attainable_chances,
     attainable_entropy,
-    chances_known,
     column_gains,
     spent_evenly,
     weigh,
@@ -27,39 +28,38 @@ EVERYWHERE = (-1e3, -1e3, 1e3, 1e3)
 
 @pytest.fixture
 def known(make_specimen, law, contexts):
-    """A register after one faint frame, and what it makes believe."""
+    """What is known after one faint frame."""
     scan, _ = make_specimen(4, 120.0).look((0.0, 0.0), 100.0, contexts.haadf, 4e3)
-    register, _ = enter(empty_register(), scan, law, Steadiness())
-    return register, believe(register, law)
+    return what_is_known(enter(empty_register(), scan, law, Steadiness())[0], law)
+
+
+def what_is_known(register, law):
+    return Known(register, believe(register, law), law)
 
 
 def test_a_perfect_detector_tells_all_the_entropy(known, law, contexts):
-    register, belief = known
+    entropy = known.belief.entropy_nats
     perfect = replace(
         law, separations=law.separations | {"WSe2-Ti 80 keV MAADF": (1e5, 1e5, 1e5)}, correlation=0.0
     )
-    gain = column_gains(register, belief, [Candidate((contexts.maadf,), 1e9, EVERYWHERE, 1.0)], perfect)[0]
-    open_columns = belief.entropy_nats > 1e-3
+    gain = column_gains(replace(known, law=perfect), [Candidate((contexts.maadf,), 1e9, EVERYWHERE, 1.0)])[0]
+    open_columns = entropy > 1e-3
     assert open_columns.sum() > 100
-    np.testing.assert_allclose(gain[open_columns], belief.entropy_nats[open_columns], rtol=0.02)
+    np.testing.assert_allclose(gain[open_columns], entropy[open_columns], rtol=0.02)
 
 
 def test_no_dose_tells_nothing(known, law, contexts):
-    register, belief = known
     candidates = [Candidate((c,), 0.0, EVERYWHERE, 1.0) for c in (contexts.haadf, contexts.maadf)]
-    assert column_gains(register, belief, candidates, law).max() < 1e-9
+    assert column_gains(known, candidates).max() < 1e-9
 
 
 def test_gain_grows_with_dose_and_never_beyond_the_entropy(known, law, contexts):
-    register, belief = known
     doses = [1e2, 1e3, 3e3, 1e4, 3e4, 1e5, 1e6]
     for context in (contexts.haadf, contexts.maadf):
-        gains = column_gains(
-            register, belief, [Candidate((context,), dose, EVERYWHERE, 1.0) for dose in doses], law
-        )
+        gains = column_gains(known, [Candidate((context,), dose, EVERYWHERE, 1.0) for dose in doses])
         assert (np.diff(gains.sum(axis=1)) > 0).all()
         assert (np.diff(gains, axis=0) > -1e-3).all()
-        assert (gains <= belief.entropy_nats + 1e-12).all()
+        assert (gains <= known.belief.entropy_nats + 1e-12).all()
         assert (gains >= 0).all()
 
 
@@ -67,24 +67,19 @@ def test_what_has_been_looked_at_long_is_better_seen_by_another_detector(make_sp
     scan, _ = make_specimen(4, 120.0).look((0.0, 0.0), 100.0, contexts.haadf, 2e5)
     register, _ = enter(empty_register(), scan, law, Steadiness())
     again, other = weigh(
-        register,
-        believe(register, law),
+        what_is_known(register, law),
         [Candidate((c,), 2e4, EVERYWHERE, 1.0) for c in (contexts.haadf, contexts.maadf)],
-        law,
     )
     assert other.gain_nats > 3 * again.gain_nats
 
 
 def test_two_detectors_at_once_tell_more_than_either_for_the_same_electrons(known, law, contexts):
-    register, belief = known
     one, other, both = weigh(
-        register,
-        belief,
+        known,
         [
             Candidate(c, 5e3, EVERYWHERE, 1.0)
             for c in ((contexts.haadf,), (contexts.maadf,), (contexts.haadf, contexts.maadf))
         ],
-        law,
     )
     assert both.gain_nats > max(one.gain_nats, other.gain_nats)
     assert both.candidate.electrons == one.candidate.electrons
@@ -97,14 +92,14 @@ def test_promises_are_kept(make_specimen, law, contexts):
         specimen, register = make_specimen(seed, 120.0), empty_register()
         for number in range(5):
             context, dose = [(contexts.haadf, 4e3), (contexts.maadf, 2e3)][number % 2]
-            before, belief = register, believe(register, law)
+            before = what_is_known(register, law)
             candidate = Candidate((context,), dose, EVERYWHERE, 1.0)
             scan, _ = specimen.look((0.0, 0.0), 100.0, context, dose, taken_s=float(number))
             register, _ = enter(register, scan, law, Steadiness())
             if number:
-                promised += weigh(before, belief, [candidate], law)[0].gain_nats
-                after = believe(register, law).entropy_nats[: len(before)]
-                realised += float((belief.entropy_nats - after).sum())
+                promised += weigh(before, [candidate])[0].gain_nats
+                after = believe(register, law).entropy_nats[: len(before.register)]
+                realised += float((before.belief.entropy_nats - after).sum())
     assert realised > 50
     assert promised == pytest.approx(realised, rel=0.25)
 
@@ -131,17 +126,14 @@ def test_a_session_s_own_maps_say_how_good_its_sources_are(make_specimen, law, c
 
 
 def test_the_score_of_promises_corrects_the_next_one(known, law, contexts):
-    register, belief = known
     candidate = Candidate((contexts.maadf,), 5e3, EVERYWHERE, 1.0)
-    plain = weigh(register, belief, [candidate], law)[0].gain_nats
+    plain = weigh(known, [candidate])[0].gain_nats
     score = Score()
     assert score.correction == 1.0
     for _ in range(10):
         score = score.scored(20.0, 10.0)
     assert score.correction == pytest.approx(0.5, abs=0.06)
-    assert weigh(register, belief, [candidate], law, score=score)[0].gain_nats == pytest.approx(
-        score.correction * plain
-    )
+    assert weigh(known, [candidate], score=score)[0].gain_nats == pytest.approx(score.correction * plain)
     for _ in range(30):
         score = score.scored(20.0, 20.0)
     assert score.correction == pytest.approx(1.0, abs=0.02)  # what was long ago fades
@@ -149,16 +141,13 @@ def test_the_score_of_promises_corrects_the_next_one(known, law, contexts):
 
 
 def test_a_window_costs_its_electrons_and_tells_of_its_columns_but_those_at_its_edge(known, law, contexts):
-    register, belief = known
     box = (-10.0, -10.0, 20.0, 20.0)
     whole, window = weigh(
-        register,
-        belief,
+        known,
         [Candidate((contexts.maadf,), 1e4, b, 1.0, 2.0) for b in (EVERYWHERE, box)],
-        law,
     )
-    inside = is_inside(register.position_angstrom, (-7.0, -7.0, 17.0, 17.0))  # but for the rim
-    gains = column_gains(register, belief, [window.candidate], law)[0]
+    inside = is_inside(known.register.position_angstrom, (-7.0, -7.0, 17.0, 17.0))  # but for the rim
+    gains = column_gains(known, [window.candidate])[0]
     assert window.gain_nats == pytest.approx(gains[inside].sum())
     assert window.candidate.electrons == 1e4 * 900
     assert window.candidate.seconds == 3.0
@@ -220,26 +209,21 @@ def test_boxes_stay_inside_the_field_and_grow_where_much_is_in_doubt():
 
 
 def test_columns_that_stayed_silent_are_promised_less_each_time(known, law, contexts):
-    register, belief = known
+    register = known.register
     candidate = Candidate((contexts.haadf,), 4e3, EVERYWHERE, 1.0)
-    gains = [
-        column_gains(
-            replace(register, offered_e_per_a2=register.dose_e_per_a2 + times * 4e3), belief, [candidate], law
-        ).sum()
-        for times in (0, 1, 4)
-    ]
+    offered = [replace(register, offered_e_per_a2=register.dose_e_per_a2 + n * 4e3) for n in (0, 1, 4)]
+    gains = [column_gains(replace(known, register=one), [candidate]).sum() for one in offered]
     assert gains[0] > 1.2 * gains[1] > 1.44 * gains[2]
 
 
 def test_nothing_known_and_nothing_asked_are_no_errors(known, law, contexts):
-    register, belief = known
-    nothing = empty_register()
+    register = known.register
     candidate = Candidate((contexts.haadf,), 1e4, EVERYWHERE, 1.0)
-    assert weigh(nothing, believe(nothing, law), [candidate], law)[0].gain_nats == 0.0
-    assert weigh(register, belief, [], law) == []
+    assert weigh(what_is_known(empty_register(), law), [candidate])[0].gain_nats == 0.0
+    assert weigh(known, []) == []
     classes = np.eye(5)[np.where(register.is_metal, 3, 0)]
-    sure = replace(belief, probability=classes, entropy_nats=np.zeros(len(register)))
-    assert weigh(register, sure, [candidate], law)[0].gain_nats == 0.0
+    sure = replace(known.belief, probability=classes, entropy_nats=np.zeros(len(register)))
+    assert weigh(replace(known, belief=sure), [candidate])[0].gain_nats == 0.0
 
 
 def test_detectors_that_read_at_once_need_not_share_the_dose(known, law, contexts):
@@ -248,10 +232,7 @@ def test_detectors_that_read_at_once_need_not_share_the_dose(known, law, context
     assert spent_evenly((one, other), 1e4, 1).dose_e_per_a2 == 5e3
     assert spent_evenly((one, other), 1e4, 2).dose_e_per_a2 == 1e4
     assert spent_evenly((one, other, one), 1e4, 2).dose_e_per_a2 == 5e3
-    register, belief = known
-    in_turn, at_once = (
-        attainable_entropy(register, belief, spent_evenly((one, other), 2e4, count), law) for count in (1, 2)
-    )
+    in_turn, at_once = (attainable_entropy(known, spent_evenly((one, other), 2e4, count)) for count in (1, 2))
     assert at_once.sum() < 0.9 * in_turn.sum()
 
 
@@ -276,24 +257,21 @@ def test_as_many_columns_become_known_as_are_expected_to(make_specimen, law, con
         specimen = make_specimen(seed, 120.0)
         scan, _ = specimen.look((0.0, 0.0), 100.0, contexts.haadf, 2e3)
         register, _ = enter(empty_register(), scan, law, Steadiness())
-        belief = believe(register, law)
+        known = what_is_known(register, law)
         candidate = Candidate((contexts.haadf,), 8e3, EVERYWHERE, 1.0)
-        open_columns = belief.entropy_nats > 0.05
-        expected += attainable_chances(register, belief, candidate, 0.05, law)[open_columns].sum()
+        open_columns = known.belief.entropy_nats > 0.05
+        expected += attainable_chances(known, candidate, 0.05)[open_columns].sum()
         scan, _ = specimen.look((0.0, 0.0), 100.0, contexts.haadf, 8e3, taken_s=1.0)
         after = believe(enter(register, scan, law, Steadiness())[0], law).entropy_nats[: len(register)]
         found += (after[open_columns] <= 0.05).sum()
     assert found > 500
     assert expected == pytest.approx(found, rel=0.1)
     nothing = replace(candidate, dose_e_per_a2=0.0)
-    np.testing.assert_array_equal(
-        attainable_chances(register, belief, nothing, 0.05, law), belief.entropy_nats <= 0.05
-    )
+    np.testing.assert_array_equal(attainable_chances(known, nothing, 0.05), known.belief.entropy_nats <= 0.05)
 
 
 def test_entropy_that_can_be_attained_falls_with_the_dose_that_is_left(known, law, contexts):
-    register, belief = known
     spent = [spent_evenly((contexts.haadf, contexts.maadf), dose, 1) for dose in (0.0, 1e3, 1e4, 1e6)]
-    left = [attainable_entropy(register, belief, candidate, law).sum() for candidate in spent]
-    assert left[0] == pytest.approx(belief.entropy_nats.sum())
+    left = [attainable_entropy(known, candidate).sum() for candidate in spent]
+    assert left[0] == pytest.approx(known.belief.entropy_nats.sum())
     assert (np.diff(left) < 0).all()

@@ -5,8 +5,10 @@ import pytest
 from agent.belief import believe
 from agent.drift import Steadiness
 from agent.evidence import enter
+from agent.known import Known
 from agent.register import empty_register
-from agent.worth import Preferences, choose, list_offers
+from agent.settings import PolicySettings
+from agent.worth import choose, list_offers
 from drivers.contract.context import HAADF, MAADF, Detector
 from drivers.contract.instrument import Capabilities
 
@@ -28,27 +30,23 @@ def known(make_specimen, law, contexts):
     def make(dose=2e4):
         scan, _ = make_specimen(4, 120.0).look((0.0, 0.0), 100.0, contexts.haadf, dose)
         register, _ = enter(empty_register(), scan, law, Steadiness())
-        return register, believe(register, law)
+        return Known(register, believe(register, law), law)
 
     return make
 
 
 @pytest.fixture
 def offers(make, law, contexts):
-    def listed(register, belief, capabilities=CAN, allowed=("HAADF", "MAADF"), without=(), **more):
+    def listed(known, capabilities=CAN, allowed=("HAADF", "MAADF"), without=(), **more):
         present, energies = more.pop("present", (HAADF,)), more.pop("energies_kev", ())
-        own_law = more.pop("law", law)
         facts = {"dwell_us": 4.0, "dose_e_per_a2": 1e4} | more
         return list_offers(
+            known,
             capabilities,
             make.state_of(detectors=present),
             make.header_of(1, **facts),
             FIELD,
-            contexts.haadf.specimen,
-            80.0,
-            register,
-            belief,
-            own_law,
+            contexts.haadf,
             allowed=allowed,
             energies_kev=energies,
             without=without,
@@ -59,7 +57,7 @@ def offers(make, law, contexts):
 
 def test_windows_are_put_elsewhere_than_where_they_were_given_up(known, offers):
     def windows(without):
-        return {offer.acquire.window for offer in offers(*known(), without=without)} - {None}
+        return {offer.acquire.window for offer in offers(known(), without=without)} - {None}
 
     first = windows(())
     others = windows(tuple(first))
@@ -69,8 +67,7 @@ def test_windows_are_put_elsewhere_than_where_they_were_given_up(known, offers):
 
 
 def test_offers_are_what_the_instrument_can_do(known, offers):
-    register, belief = known()
-    listed = offers(register, belief)
+    listed = offers(known())
     assert len(listed) > 20
     for offer in listed:
         names = tuple(source.detector for source in offer.candidate.sources)
@@ -98,20 +95,19 @@ def test_offers_are_what_the_instrument_can_do(known, offers):
     ids=["cannot-acquire", "cannot-switch", "one-at-a-time"],
 )
 def test_what_it_cannot_do_is_not_offered(known, offers, change, kept):
-    register, belief = known()
-    listed = offers(register, belief, CAN.model_copy(update=change))
+    listed = offers(known(), CAN.model_copy(update=change))
     sets = {tuple(source.detector for source in offer.candidate.sources) for offer in listed}
     assert sets == (kept or set())
 
 
 def test_what_is_not_allowed_or_not_known_is_not_offered(known, offers):
-    register, belief = known()
-    assert all(o.switch is None for o in offers(register, belief, allowed=("HAADF",)))
-    assert offers(register, belief, dwell_us=None) == []
-    assert offers(register, belief, dose_e_per_a2=None) == []
+    told = known()
+    assert all(o.switch is None for o in offers(told, allowed=("HAADF",)))
+    assert offers(told, dwell_us=None) == []
+    assert offers(told, dose_e_per_a2=None) == []
     assert all(
         offer.acquire.window is None
-        for offer in offers(register, belief, CAN.model_copy(update={"can_scan_windows": False}))
+        for offer in offers(told, CAN.model_copy(update={"can_scan_windows": False}))
     )
 
 
@@ -124,9 +120,9 @@ BF = Detector(name="BF", inner_mrad=0.0, outer_mrad=20.0)
     ids=["switches", "beside-another", "cannot-switch"],
 )
 def test_a_detector_whose_maps_cannot_be_read_is_not_asked_for(known, offers, commands, present):
-    register, belief = known()
+    told = known()
     can = CAN.model_copy(update={"detectors": (HAADF, MAADF, BF), "commands": commands})
-    listed = offers(register, belief, can, allowed=("HAADF", "MAADF", "BF"), present=present)
+    listed = offers(told, can, allowed=("HAADF", "MAADF", "BF"), present=present)
     sets = {tuple(source.detector for source in offer.candidate.sources) for offer in listed}
     assert sets == {("HAADF",)} | ({("HAADF", "MAADF")} if len(commands) > 1 else set())
 
@@ -138,14 +134,14 @@ def test_an_energy_is_not_offered_where_a_detector_reads_that_is_not_allowed(
     can = CAN.model_copy(update={"commands": (*CAN.commands, "switch_energy")})
     there = {name.replace("80 keV", "60 keV"): row for name, row in law.separations.items()}
     wide = replace(law, separations=law.separations | there)
-    listed = offers(*known(), can, law=wide, allowed=allowed, energies_kev=(60.0,))
+    listed = offers(replace(known(), law=wide), can, allowed=allowed, energies_kev=(60.0,))
     kinds = {offer.switch.kind for offer in listed if offer.switch is not None}
     assert kinds == {"switch_detector"} | ({"switch_energy"} if offered else set())
 
 
 def test_it_asks_for_the_other_detector_when_one_has_said_what_it_can(known, offers, law):
-    register, belief = known(2e5)
-    choice = choose(offers(register, belief), register, belief, law, Preferences(least_gain_nats=0.1))
+    told = known(2e5)
+    choice = choose(offers(told), told, PolicySettings(least_gain_nats=0.1))
     assert "MAADF" in [source.detector for source in choice.worth.candidate.sources]
     assert "MAADF" in choice.reason
     assert "columns are in doubt" in choice.reason
@@ -154,30 +150,30 @@ def test_it_asks_for_the_other_detector_when_one_has_said_what_it_can(known, off
 
 @pytest.mark.parametrize("least", [0.0, 1e4, 2e4])
 def test_the_field_once_more_as_before_is_at_the_dose_of_before(known, offers, law, least):
-    register, belief = known()
-    listed = [offer for offer in offers(register, belief) if offer.candidate.dose_e_per_a2 >= least]
-    again = choose(listed, register, belief, law, Preferences(least_gain_nats=0.1)).again
+    told = known()
+    listed = [offer for offer in offers(told) if offer.candidate.dose_e_per_a2 >= least]
+    again = choose(listed, told, PolicySettings(least_gain_nats=0.1)).again
     assert (again and again.candidate.dose_e_per_a2) == (None if least > 1e4 else 1e4)
 
 
 def test_a_switch_must_be_worth_it(known, offers, law):
-    register, belief = known()
-    listed = offers(register, belief)
-    stubborn = choose(listed, register, belief, law, Preferences(least_gain_nats=0.01, advantage=1e6))
+    told = known()
+    listed = offers(told)
+    stubborn = choose(listed, told, PolicySettings(least_gain_nats=0.01, advantage=1e6))
     assert stubborn.offer.switch is None
 
 
 def test_nothing_is_asked_for_that_tells_too_little(known, offers, law):
-    register, belief = known()
-    assert choose(offers(register, belief), register, belief, law, Preferences(least_gain_nats=1e4)) is None
-    assert choose([], register, belief, law, Preferences()) is None
+    told = known()
+    assert choose(offers(told), told, PolicySettings(least_gain_nats=1e4)) is None
+    assert choose([], told, PolicySettings()) is None
 
 
 def test_dear_time_is_not_spent_waiting_for_a_detector(known, offers, law):
-    register, belief = known(2e5)
-    listed = offers(register, belief)
+    told = known(2e5)
+    listed = offers(told)
     cheap, dear = (
-        choose(listed, register, belief, law, Preferences(least_gain_nats=0.1, electrons_per_s=rate))
+        choose(listed, told, PolicySettings(least_gain_nats=0.1, electrons_per_s=rate))
         for rate in (0.0, 1e12)
     )
     assert cheap.offer.switch is not None
@@ -186,17 +182,14 @@ def test_dear_time_is_not_spent_waiting_for_a_detector(known, offers, law):
 
 
 def test_near_a_goal_a_small_scan_is_enough(known, offers, law):
-    register, belief = known()
-    listed = offers(register, belief)
-    plain = Preferences(least_gain_nats=0.01, electrons_per_s=0.0)
-    free, near = (
-        choose(listed, register, belief, law, plain, needed_nats=needed) for needed in (float("inf"), 0.05)
-    )
+    told = known()
+    listed = offers(told)
+    plain = PolicySettings(least_gain_nats=0.01, electrons_per_s=0.0)
+    free, near = (choose(listed, told, plain, needed_nats=needed) for needed in (float("inf"), 0.05))
     assert near.worth.candidate.electrons <= free.worth.candidate.electrons
     assert near.offer.acquire.window is not None
 
 
 def test_fewer_detectors_than_can_be_read_at_once_are_not_switched_to(known, offers):
-    register, belief = known()
-    sets = {tuple(s.detector for s in offer.candidate.sources) for offer in offers(register, belief)}
+    sets = {tuple(s.detector for s in offer.candidate.sources) for offer in offers(known())}
     assert sets == {("HAADF",), ("HAADF", "MAADF")}
