@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +12,7 @@ import zmq
 import zmq.asyncio
 from pydantic import TypeAdapter, ValidationError
 
+from agent.actions import Action, AnnounceMode, AnnounceRequest, FinishSession, Notice
 from agent.events import Approve, Deny, OperatorSpoke, Order
 from agent.state import State
 from drivers.addresses import connect
@@ -27,8 +28,8 @@ _PATIENCE_S = 10.0
 
 _ORDERS: TypeAdapter[Any] = TypeAdapter(Order)
 
-#: Puts an event to `decide`, and returns what it answered, in words.
-Ask = Callable[[OperatorSpoke], Awaitable[list[str]]]
+#: Puts an event to `decide`, and returns what it answered.
+Ask = Callable[[OperatorSpoke], Awaitable[tuple[Action, ...]]]
 
 #: Orders whose ids are remembered: more than an operator gives in a session.
 _MOST_ORDERS = 100_000
@@ -133,10 +134,15 @@ async def _answer(
         return {"ok": False, "problem": explain(error)}
     before = look()
     try:
-        said = await asyncio.wait_for(ask(OperatorSpoke(at_s=clock(), order=order)), _PATIENCE_S)
+        actions = await asyncio.wait_for(ask(OperatorSpoke(at_s=clock(), order=order)), _PATIENCE_S)
     except TimeoutError:
         return {"ok": False, "problem": f"the agent took the order and gave no answer in {_PATIENCE_S:g} s"}
-    return {"ok": True, "done": _is_done(order, before, look()), "said": said, **describe(look())}
+    return {
+        "ok": True,
+        "done": _is_done(order, before, look()),
+        "said": in_words(actions),
+        **describe(look()),
+    }
 
 
 def _is_done(order: Any, before: State, after: State) -> bool:
@@ -149,6 +155,25 @@ def _is_done(order: Any, before: State, after: State) -> bool:
     )
     is_as_told = now == "denied" if isinstance(order, Deny) else now not in ("failed", "expired")
     return was == "proposed" and is_as_told
+
+
+def in_words(actions: Iterable[Action]) -> list[str]:
+    """What an order was answered with."""
+    said = []
+    for action in actions:
+        match action:
+            case Notice():
+                said.append(f"{action.text}; {action.remedy}" if action.remedy else action.text)
+            case AnnounceRequest():
+                outcome = f": {action.request.outcome}" if action.request.outcome else ""
+                said.append(f"request {action.request.id} is {action.request.status}{outcome}")
+            case AnnounceMode():
+                said.append(f"mode is {action.mode}")
+            case FinishSession():
+                said.append(f"the session ends: {action.reason}")
+            case _:
+                pass
+    return said
 
 
 def describe(state: State) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import Literal
 import zmq
 
 from agent.commands.options import read_settings
-from agent.publish import bind
 from agent.settings import Settings
 from agent.settings_file import DEFAULT_FILE
+from agent.sockets import bind
 from drivers.addresses import endpoint
 from drivers.contract.errors import InputError
 from drivers.keys import Guard, entries, read_keys

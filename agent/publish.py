@@ -14,14 +14,10 @@ import zmq
 import zmq.asyncio
 
 from drivers.contract.context import Message
-from drivers.contract.errors import InputError
 from drivers.contract.maps import COLUMN_DTYPE, DefectMap
 
 #: Version of what is published.
 PUBLISH_VERSION = 1
-
-#: Longest part of a message that is taken from anybody [bytes]; whoever sends more is cut off.
-_MAX_TAKEN = 65536
 
 #: Longest request on the snapshot socket that is looked at [bytes].
 _MAX_ASKED = 200
@@ -125,43 +121,3 @@ async def answer_snapshots(socket: zmq.asyncio.Socket, publisher: Publisher) -> 
         delimiter = [b""] if len(parts) > 1 else []
         answer = publisher.last(asked.decode("utf-8", "replace"))
         await socket.send_multipart([identity, *delimiter, *(answer or [b""])])
-
-
-def bind(
-    context: "zmq.Context[Any]",
-    kind: int,
-    address: str,
-    field: str,
-    queue: int = 1000,
-    protect: Callable[["zmq.Socket[Any]"], None] = lambda socket: None,
-) -> Any:
-    """Bind a socket that keeps at most `queue` messages for each peer; `protect` sets up who gets in.
-
-    Raises
-    ------
-    InputError
-        If the address is none, or its port is in use; the setting is named.
-    """
-    socket = context.socket(kind)
-    socket.setsockopt(zmq.LINGER, 200)
-    socket.setsockopt(zmq.SNDHWM, queue)
-    socket.setsockopt(zmq.MAXMSGSIZE, _MAX_TAKEN)
-    protect(socket)
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        socket.close(linger=0)
-        if error.errno == zmq.EADDRINUSE:
-            raise InputError(
-                f"{address} is in use, perhaps by another agent (`columnist requests` would tell): stop it, "
-                f"or set {field} to another address, for example with port 0 for any free one"
-            ) from None
-        raise InputError(
-            f"{field}: expected an address such as tcp://127.0.0.1:5880, found {address!r} ({error.strerror})"
-        ) from None
-    return socket
-
-
-def address_of(socket: "zmq.Socket[Any]") -> str:
-    """Where a bound socket is, with the port that it was given."""
-    return str(socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\x00"))  # type: ignore[union-attr]

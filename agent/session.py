@@ -11,50 +11,36 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import zmq
-import zmq.asyncio
-
-from agent.actions import AnnounceMode, AnnounceRequest, FinishSession, Notice
+from agent.actions import FinishSession
 from agent.companions import keep_going
 from agent.control import OrderBook, take_orders
 from agent.documents import DocumentStream
-from agent.events import AnalysisMoved, OperatorSpoke, RecordingHeld, SessionOpened
+from agent.events import AnalysisMoved, RecordingHeld, SessionOpened
 from agent.herald import Herald
 from agent.journal import Journal
 from agent.logs import LogFile, open_log
 from agent.loop import Loop
 from agent.parts import Analysis, Weigher
 from agent.patient_recorder import PatientRecorder
-from agent.publish import Publisher, address_of, answer_snapshots, bind
+from agent.publish import Publisher, answer_snapshots
 from agent.recovery import Recovered
-from agent.retention import prune
 from agent.schedule import keep_time
 from agent.settings import Settings, rules_of
 from agent.snapshot import Snapshot
+from agent.sockets import Sockets
 from agent.sources import Source
-from agent.state import Counts
-from agent.state_file import keep_state
+from agent.state import Counts, State
 from agent.steady_analysis import SteadyAnalysis
-from agent.supervision import Notifier, figures_of, give_signs_of_life, serve_metrics
+from agent.supervision import Notifier
+from agent.watchers import watchers
 from drivers.client import BridgeClient, Options
-from drivers.keys import CONTROL_DOMAIN, LISTEN_DOMAIN, Guard
 
 #: Shows a session while it runs, until cancelled.
 Show = Callable[[Callable[[], Snapshot]], Awaitable[None]]
 
 #: The agent's clock.
 now = time.monotonic
-
-#: So many ticks may be missed, and so long a stall is allowed [s], until the agent counts as hung.
-_TICKS_MISSED, _SLOW_S = 3, 30.0
-
-#: Between two looks at the disk budget [s].
-_BUDGET_S = 60.0
-
-#: Answers kept for somebody who asks and does not read them: a snapshot holds a whole map.
-_ANSWERS_KEPT = 16
 
 #: Frames that the bridge may send ahead of what is on disk.
 _CREDITS = 4
@@ -72,57 +58,9 @@ class Ended:
     counts: Counts
 
 
-@dataclass(frozen=True)
-class Sockets:
-    """The agent's bound sockets."""
-
-    context: zmq.asyncio.Context
-    maps: "zmq.Socket[bytes]"
-    snapshot: zmq.asyncio.Socket
-    control: zmq.asyncio.Socket
-
-    @property
-    def addresses(self) -> dict[str, str]:
-        """Where each can be reached."""
-        return {name: address_of(getattr(self, name)) for name in ("maps", "snapshot", "control")}
-
-
-def name_session(now: datetime | None = None) -> str:
+def name_session() -> str:
     """Name a session by its beginning: ``20261125T101500Z-3fa2``."""
-    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-
-
-@contextmanager
-def open_sockets(settings: Settings) -> Iterator[Sockets]:
-    """Bind the agent's sockets.
-
-    Raises
-    ------
-    InputError
-        If a port is in use, or the keys are unsound; nothing else has been begun.
-    """
-    context = zmq.asyncio.Context()
-    plain: zmq.Context[Any] = zmq.Context(context)  # of the same core: its sockets need no event loop
-    publish = settings.publish
-    with ExitStack() as stack:
-        stack.callback(context.term)
-        guard = Guard(Path(publish.keys)) if publish.keys else None
-        if guard is not None:
-            stack.enter_context(guard.watching(plain))
-
-        def open_one(where: "zmq.Context[Any]", kind: int, name: str, domain: str) -> Any:
-            def protect(socket: "zmq.Socket[Any]") -> None:
-                if guard is not None:
-                    guard.protect(socket, domain)
-
-            address, field = getattr(publish, name), f"publish.{name}"
-            queue = publish.queue if kind == zmq.PUB else _ANSWERS_KEPT
-            return stack.enter_context(bind(where, kind, address, field, queue, protect))
-
-        maps = open_one(plain, zmq.PUB, "maps", LISTEN_DOMAIN)
-        snapshot = open_one(context, zmq.ROUTER, "snapshot", LISTEN_DOMAIN)
-        control = open_one(context, zmq.ROUTER, "control", CONTROL_DOMAIN)
-        yield Sockets(context, maps, snapshot, control)
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 async def run_session(
@@ -193,11 +131,20 @@ async def run_session(
             token_file=folder / _TOKEN,
         )
         async with BridgeClient(source.address, options) as client:
-            loop = Loop(client, recorder, analysis, herald, record, analysing, weigher, weighing)
+            loop = Loop(
+                client,
+                recorder,
+                analysis,
+                herald,
+                record,
+                analysing,
+                weigher,
+                weighing,
+                position=journal.next_position,
+                state=recovered.state if recovered else State(),
+            )
             if recovered:
-                loop.state, loop.recorded = recovered.state, recovered.state
-                loop.position, herald.opened = recovered.journal.next_position, recovered.opened
-                loop.recorded_position = loop.position - 1
+                herald.opened = recovered.opened
             if isinstance(analysis, SteadyAnalysis):
                 analysis.on_moved = lambda device, why: _soon(
                     running, loop.post, AnalysisMoved(at_s=now(), device=device, reason=why)
@@ -206,12 +153,12 @@ async def run_session(
             companions: dict[str, Callable[[], Awaitable[None]]] = {
                 "the snapshot socket": lambda: answer_snapshots(sockets.snapshot, herald.publisher),
                 "the control socket": lambda: take_orders(
-                    sockets.control, lambda order: _ask(loop, order), lambda: loop.state, book=book
+                    sockets.control, loop.ask, lambda: loop.state, book=book
                 ),
                 "the clock": lambda: keep_time(loop.post, now, settings.watch, folder),
                 "the console": lambda: show(lambda: herald.look(loop.recorded)),
             }
-            companions |= _watchers(settings, folder, herald, loop, recorder, notifier)
+            companions |= watchers(settings, folder, herald, loop, recorder, notifier)
             with _stopping_on_signals(loop, recorder):
                 finish = await loop.run(
                     recovered.event if recovered else _opened(settings, source, name),
@@ -219,56 +166,6 @@ async def run_session(
                 )
         (folder / _TOKEN).unlink(missing_ok=True)  # an ended session does not go on
         return Ended(folder, finish, loop.state.counts)
-
-
-def _watchers(
-    settings: Settings,
-    folder: Path,
-    herald: Herald,
-    loop: Loop,
-    recorder: PatientRecorder,
-    notifier: Notifier | None,
-) -> dict[str, Callable[[], Awaitable[None]]]:
-    """Those who watch over the session rather than take part in it."""
-
-    def since_tick_s() -> float:
-        return 0.0 if herald.ticked_s is None else now() - herald.ticked_s
-
-    def is_well() -> str:
-        state, counts = loop.recorded, loop.recorded.counts
-        if recorder.is_held:
-            return "the disk takes nothing: frames wait with the bridge"
-        if since_tick_s() > _TICKS_MISSED * settings.watch.heartbeat_s + _SLOW_S:
-            return ""
-        return f"{state.mode}, link {state.link}, {counts.seen} frames, {counts.mapped} maps"
-
-    def figures() -> str:
-        return figures_of(herald.look(loop.recorded), herald.health, recorder.is_held, since_tick_s())
-
-    async def keep_budget() -> None:
-        sessions, budget = Path(settings.session.folder), int(settings.session.budget_gib * 2**30)
-        told: list[str] = []
-        while True:
-            said = await asyncio.to_thread(prune, sessions, budget, settings.session.delete)
-            for line in said if said != told else ():
-                herald.warn(line, "")
-            told = said
-            await asyncio.sleep(_BUDGET_S)
-
-    async def keep_states() -> None:
-        while True:
-            await asyncio.sleep(settings.watch.checkpoint_s)
-            if loop.recorded_position >= 0:
-                await asyncio.to_thread(keep_state, folder, loop.recorded, loop.recorded_position)
-
-    watchers: dict[str, Callable[[], Awaitable[None]]] = {"the state file": keep_states}
-    if notifier is not None:
-        watchers["the supervisor's socket"] = lambda: give_signs_of_life(notifier, is_well)
-    if settings.publish.metrics_port:
-        watchers["the metrics"] = lambda: serve_metrics(settings.publish.metrics_port, figures)
-    if settings.session.budget_gib:
-        watchers["the disk budget"] = keep_budget
-    return watchers
 
 
 def _steadily(
@@ -299,25 +196,6 @@ def _opened(settings: Settings, source: Source, name: str) -> SessionOpened:
         analysis=settings.analysis,
         version=version("columnist"),
     )
-
-
-async def _ask(loop: Loop, event: OperatorSpoke) -> list[str]:
-    """Put an order to the loop; returns what it answered, in words."""
-    said = []
-    for action in await loop.ask(event):
-        match action:
-            case Notice():
-                said.append(f"{action.text}; {action.remedy}" if action.remedy else action.text)
-            case AnnounceRequest():
-                outcome = f": {action.request.outcome}" if action.request.outcome else ""
-                said.append(f"request {action.request.id} is {action.request.status}{outcome}")
-            case AnnounceMode():
-                said.append(f"mode is {action.mode}")
-            case FinishSession():
-                said.append(f"the session ends: {action.reason}")
-            case _:
-                pass
-    return said
 
 
 @contextmanager

@@ -152,8 +152,9 @@ def run_agent(address: str, folder: str, is_null: bool, threads: int) -> None:
     """Be the agent: exactly that of `columnist run`, but for the analysis where that is to take no time."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `columnist run` does
     from agent.lines import show_lines
-    from agent.session import name_session, open_sockets, run_session
+    from agent.session import name_session, run_session
     from agent.settings_file import load_settings
+    from agent.sockets import open_sockets
     from agent.sources import Source
     from agent.work import ColumnAnalysis
 

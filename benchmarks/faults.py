@@ -170,7 +170,8 @@ def run_agent(
     if limit_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
     from agent.commands.run import take_up
-    from agent.session import name_session, open_sockets, run_session
+    from agent.session import name_session, run_session
+    from agent.sockets import open_sockets
     from agent.sources import Source
 
     async def hide(look: Any) -> None:

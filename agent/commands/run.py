@@ -14,8 +14,9 @@ from agent.console import show
 from agent.lines import show_lines
 from agent.recording import Recording
 from agent.recovery import Recovered, find_cut_short, recover
-from agent.session import Ended, Show, name_session, open_sockets, run_session
+from agent.session import Ended, Show, name_session, run_session
 from agent.settings import Settings
+from agent.sockets import open_sockets
 from agent.sources import Source, read_recording, serve_driver, start_simulator
 from agent.state import Counts
 from agent.steady_analysis import SteadyAnalysis

@@ -8,10 +8,11 @@ import pytest
 import zmq
 import zmq.asyncio
 
+from agent.actions import Notice
 from agent.control import OrderBook, send_order, take_orders
 from agent.decide import decide
 from agent.events import Ticked
-from agent.publish import address_of, bind
+from agent.sockets import address_of, bind
 from agent.state import State
 from drivers.contract.errors import InputError
 
@@ -40,7 +41,7 @@ async def test_an_order_is_put_to_the_agent_and_its_answer_comes_back(make):
 
     async def ask(event):
         asked.append(event)
-        return ["request r1 is approved"]
+        return (Notice(level="info", text="request r1 is approved"),)
 
     state = replace(make.run_through([make.opened(mode="auto")])[0], link="up")
     async with agent(state, ask) as address:

@@ -10,8 +10,8 @@ import zmq
 from agent.control import OrderBook, send_order, take_orders
 from agent.listening import Listener
 from agent.publish import Publisher, answer_snapshots
-from agent.session import open_sockets
 from agent.settings import PublishSettings, Settings
+from agent.sockets import open_sockets
 from agent.state import State
 from drivers.contract.errors import InputError
 from drivers.keys import allow, make_own, own, read_keys, trust
@@ -36,7 +36,7 @@ async def agent(keys, given):
 
     async def ask(event):
         given.append(event.order)
-        return []
+        return ()
 
     async def speak(publisher):
         while True:

@@ -5,7 +5,8 @@ import zmq
 
 from agent.actions import Notice
 from agent.listening import Listener
-from agent.publish import Publisher, address_of, bind, pack_map
+from agent.publish import Publisher, pack_map
+from agent.sockets import address_of, bind
 from drivers.contract.errors import InputError
 from drivers.contract.maps import DefectMap
 

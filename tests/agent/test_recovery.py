@@ -9,8 +9,9 @@ from agent.journal import Journal, JournalEntry
 from agent.recording import Recording
 from agent.recovery import find_cut_short, recover
 from agent.replay import replay
-from agent.session import open_sockets, run_session
+from agent.session import run_session
 from agent.settings_file import load_settings
+from agent.sockets import open_sockets
 from agent.sources import Source
 from drivers.bridge import serving
 from drivers.contract.errors import InputError

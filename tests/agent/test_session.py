@@ -11,8 +11,9 @@ import pytest
 from agent.decide import decide
 from agent.recording import Recording
 from agent.replay import replay
-from agent.session import name_session, open_sockets, run_session
+from agent.session import name_session, run_session
 from agent.settings_file import load_settings
+from agent.sockets import open_sockets
 from agent.sources import Source
 from agent.state import State
 from drivers.bridge import Bridge, Options, serving
