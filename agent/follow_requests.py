@@ -8,27 +8,15 @@ from agent.booking import circumstances, release, reserve
 from agent.events import Approve, CommandEnded, Deny, OperatorSpoke, SetMode, Stop
 from agent.frames import FrameRef
 from agent.halting import BLANKING, blanking_ended, halt, resume
+from agent.in_vain import note_end
 from agent.interlocks import find_objection, must_ask
 from agent.patience import GRACE_S, disagreement, timeout_s
 from agent.policy import rest
-from agent.requests import Repeat, Request, Wish, moved_to, request_of
+from agent.requests import Request, Wish, moved_to, request_of
 from agent.state import State
-from drivers.contract.instrument import AcquireImage, Command, SwitchEnergy
+from drivers.contract.instrument import Command, SwitchEnergy
 
 Step = tuple[State, tuple[Action, ...]]
-
-#: Scans of the field, and of windows, that told nothing since one did; after so many only a new map leads to
-#: another.  Small windows here and there cost little, and what cannot be read in one place may be in the next
-#: (`agent.wishes` leaves a place alone that was in vain often enough).
-_MOST_FIELDS_IN_VAIN, _MOST_WINDOWS_IN_VAIN = 3, 12
-
-#: Maps after which something that could not be read is asked for again: focus and place may be others then.
-_UNREADABLE_MAPS = 50
-
-#: What helps then.
-_AFTER_VAIN = (
-    "look at the last frames: focus, dose, has the specimen moved on? then scan one of the whole field"
-)
 
 #: How the agent goes on after an answer of the operator, or none, while nothing is scanned.
 _TO_GO_ON = "`columnist mode advise` or `auto` has it choose anew; so does a frame that is scanned"
@@ -175,42 +163,9 @@ def give_up(state: State, why: str, *, is_last: bool = False) -> Step:
 def end(state: State, request: Request, *, came: bool = True) -> Step:
     """Note the end of a request, and pause before the next; `came` is whether its frame did."""
     state = replace(_with(state, request), memory=rest(state.memory, state.rules.policy))
-    promise, acquire = request.wish.promise, request.wish.then or _acquired(request.wish)
-    evidence = state.evidence
-    was_withdrawn = request.status == "denied" and request.answered_by == "rules"  # nobody has judged it
-    if promise is not None and request.status != "scored" and not was_withdrawn:
-        is_unreadable, cooldown = request.status == "unscored" and came, state.rules.policy.cooldown_frames
-        repeat = Repeat(
-            detectors=promise.detectors,
-            energy_kev=promise.energy_kev,
-            acquire=acquire,
-            until_map=state.counts.mapped + (_UNREADABLE_MAPS if is_unreadable else cooldown),
-            dose_e_per_a2=promise.dose_e_per_a2,
-            electrons=promise.electrons,
-            is_unreadable=is_unreadable,
-        )
-        evidence = replace(evidence, repeats=_remembered((*evidence.repeats, repeat)))
-    fields, windows = evidence.vain_fields, evidence.vain_windows
-    actions: tuple[Action, ...] = (AnnounceRequest(request=request),)
-    if promise is not None and request.status == "unscored":
-        evidence = replace(evidence, score=evidence.score.scored(promise.plain_nats, 0.0))
-        is_window = acquire is not None and acquire.window is not None
-        fields, windows = fields + (not is_window), windows + is_window
-        if (windows == _MOST_WINDOWS_IN_VAIN) if is_window else (fields == _MOST_FIELDS_IN_VAIN):
-            what = f"{windows} scans of windows" if is_window else f"{fields} scans of the field"
-            text = f"{what} told nothing, and none did since; no more is asked for until another map comes"
-            actions += (Notice(level="warning", text=text, remedy=_AFTER_VAIN),)
-    elif request.status == "scored":
-        fields = windows = 0
-    # After a failure or a frame in vain something else may do; an answer of the operator is to be respected.
-    is_fruitless = promise is not None and request.status in ("failed", "unscored")
-    may_go_on = fields < _MOST_FIELDS_IN_VAIN and windows < _MOST_WINDOWS_IN_VAIN
-    is_stale = evidence.is_stale or was_withdrawn or (is_fruitless and may_go_on)
-    if request.status == "denied" and not was_withdrawn:
-        is_stale = False
-    evidence = replace(evidence, vain_fields=fields, vain_windows=windows, is_stale=is_stale)
-    state = replace(state, evidence=evidence)
-    if request.status == "expired" or (request.status == "denied" and not was_withdrawn):
+    state, told = note_end(state, request, came=came)
+    actions: tuple[Action, ...] = (AnnounceRequest(request=request), *told)
+    if request.status == "expired" or request.was_turned_down:
         actions += _resting(state)
     return state, actions
 
@@ -229,18 +184,6 @@ def _anew(state: State) -> State:
     """Have what to ask for chosen anew: the operator has set a mode, so earlier answers count no more."""
     kept = tuple(repeat for repeat in state.evidence.repeats if repeat.is_unreadable)
     return replace(state, evidence=replace(state.evidence, repeats=kept, pending=None, is_stale=True))
-
-
-def _remembered(repeats: tuple[Repeat, ...]) -> tuple[Repeat, ...]:
-    """The last repeats of either kind, in order: what was denied does not drive out what was in vain."""
-    kinds = [[r for r in repeats if r.is_unreadable == kind][-_ENDED_KEPT:] for kind in (False, True)]
-    kept = {id(repeat) for kind in kinds for repeat in kind}
-    return tuple(repeat for repeat in repeats if id(repeat) in kept)
-
-
-def _acquired(wish: Wish) -> AcquireImage | None:
-    """What a wish acquires as its first command; None if it only switches."""
-    return wish.command if isinstance(wish.command, AcquireImage) else None
 
 
 def _send(state: State, now_s: float, approved: Request) -> Step:

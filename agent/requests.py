@@ -73,6 +73,11 @@ class Wish(Message):
         """All that is sent, in order."""
         return (self.command,) if self.then is None else (self.command, self.then)
 
+    @property
+    def acquire(self) -> AcquireImage | None:
+        """What is scanned; None if it only switches."""
+        return self.then or (self.command if isinstance(self.command, AcquireImage) else None)
+
 
 class Request(Message):
     """A wish with a life: proposed; approved, denied or expired; sent; confirmed or failed; scored or not."""
@@ -100,6 +105,16 @@ class Request(Message):
         if self.status == "confirmed":
             return self.wish.promise is not None
         return self.status not in ENDED
+
+    @property
+    def was_withdrawn(self) -> bool:
+        """Whether it was denied by the rules: nobody has judged it."""
+        return self.status == "denied" and self.answered_by == "rules"
+
+    @property
+    def was_turned_down(self) -> bool:
+        """Whether the operator has denied it."""
+        return self.status == "denied" and self.answered_by != "rules"
 
     @property
     def command_name(self) -> str:
@@ -136,15 +151,10 @@ def moved_to(
     done: int | None = None,
 ) -> Request:
     """Return the request in its next state."""
-    return Request(
-        id=request.id,
-        wish=request.wish,
-        frame=request.frame,
-        proposed_s=request.proposed_s,
-        expires_s=request.expires_s if expires_s is None else expires_s,
-        needs_approval=request.needs_approval,
+    return request.rebuilt(
         status=status,
-        done=request.done if done is None else done,
-        answered_by=answered_by or request.answered_by,
         outcome=outcome[:2000],
+        answered_by=answered_by or request.answered_by,
+        expires_s=request.expires_s if expires_s is None else expires_s,
+        done=request.done if done is None else done,
     )
