@@ -16,8 +16,8 @@ from agent.results.names import ENDINGS, SUMMARY, check_results_of, own_others
 from agent.results.nexus import nexus_bytes
 from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import Failure, ReportImage, SessionStory, report_html
-from agent.results.runs import write_all
 from agent.results.tables import csv_text
+from agent.results.writing import write_all
 from drivers.session_layout import DamagedSessionError
 from models.mean_patches import mean_patches
 

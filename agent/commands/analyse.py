@@ -16,8 +16,9 @@ from agent.commands.options import make_folder
 from agent.results.given import Given, read_config
 from agent.results.names import JOINT_REPORT, ResultNames, check_results_of
 from agent.results.report import Failure, ReportImage, report_html
-from agent.results.runs import Done, Failed, analyse_file, describe, find_files, write_all
+from agent.results.runs import Done, Failed, analyse_file, describe, find_files
 from agent.results.words import share_words, time_words
+from agent.results.writing import write_all
 from drivers.contract.errors import shown
 from drivers.contract.facts import FIELDS, TEXT_FIELDS
 from drivers.file_context import OPTIONS
@@ -162,8 +163,9 @@ def _say(line: str, console: Console | None = None) -> None:
 
 def _named(outcome: Failed) -> str:
     """Error with the file that it is about, once."""
-    name = f"{shown(outcome.file)} {outcome.label}".strip()
-    return outcome.error if outcome.error.startswith(shown(outcome.file)) else f"{name}: {outcome.error}"
+    return (
+        outcome.error if outcome.error.startswith(shown(outcome.file)) else f"{outcome.name}: {outcome.error}"
+    )
 
 
 def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path, *, is_cut_short: bool) -> None:
@@ -179,7 +181,7 @@ def _write_report(done: Sequence[Done], failed: Sequence[Failed], out: Path, *, 
         )
         for one in done
     ]
-    failures = [Failure(f"{shown(one.file)} {one.label}".strip(), one.error) for one in failed]
+    failures = [Failure(one.name, one.error) for one in failed]
     title = f"{len(done)} image{'' if len(done) == 1 else 's'}" + (", cut short" if is_cut_short else "")
     page = report_html(title, images, failures, made_on=time_words(datetime.now(UTC)))
     write_all(out, {"report": (JOINT_REPORT, page.encode())})

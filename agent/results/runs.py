@@ -1,9 +1,6 @@
 """From micrograph files to results on disk; one bad file does not stop the rest."""
 
-import errno
 import os
-import shutil
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +13,7 @@ from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import ReportImage, report_html
 from agent.results.tables import csv_text
 from agent.results.words import time_words
+from agent.results.writing import write_all
 from drivers.contract.errors import InputError, shown
 from drivers.contract.facts import Facts
 from drivers.contract.maps import FrameReference, MapHeader, digest_pixels
@@ -50,6 +48,11 @@ class Failed:
     file: Path
     label: str
     error: str
+
+    @property
+    def name(self) -> str:
+        """File with its path, and which of its images."""
+        return f"{shown(self.file)} {self.label}".strip()
 
 
 Outcome = Done | Failed
@@ -208,61 +211,6 @@ def _analyse_image(
     named = {kind: (stem + ENDINGS[kind], content) for kind, content in contents.items()}
     outputs = write_all(out, named, stale=own_others(out, stem, contents))
     return Done(path, micrograph.label, stem, result.header, outputs, notes, pictures)
-
-
-def write_all(
-    out: Path, contents: dict[str, tuple[str, bytes]], stale: Sequence[str] = ()
-) -> dict[str, Path]:
-    """Write files into a folder: each is whole when it appears, and all appear or none.
-
-    Files of these names are kept aside until all are in place, and put back if one cannot be.
-
-    Parameters
-    ----------
-    out : Path
-        Folder, which exists.
-    contents : dict
-        Name and content by kind.
-    stale : sequence of str
-        Names of files that go once all are in place.
-
-    Raises
-    ------
-    OSError
-        If one cannot be written, or a folder is in its place.
-    """
-    for name, _ in contents.values():
-        if (out / name).is_dir():
-            raise IsADirectoryError(errno.EISDIR, "a folder is in the place of a result", str(out / name))
-    partial = Path(tempfile.mkdtemp(prefix=".columnist-", dir=out))
-    earlier = partial / "earlier"
-    kept: list[str] = []
-    placed: list[str] = []
-    try:
-        earlier.mkdir()
-        for name, content in contents.values():
-            with (partial / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for name in stale:
-            (out / name).replace(earlier / name)
-            kept.append(name)
-        for name, _ in contents.values():
-            if os.path.lexists(out / name):
-                (out / name).replace(earlier / name)
-                kept.append(name)
-            (partial / name).replace(out / name)
-            placed.append(name)
-    except BaseException:
-        for name in placed:
-            (out / name).unlink(missing_ok=True)
-        for name in kept:
-            (earlier / name).replace(out / name)  # if this fails, too, the earlier ones stay in `partial`
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(partial, ignore_errors=True)
-    return {kind: out / name for kind, (name, _) in contents.items()}
 
 
 def describe(outcome: Done) -> dict[str, object]:
