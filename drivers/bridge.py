@@ -30,19 +30,17 @@ from drivers.contract.instrument import (
 )
 from drivers.contract.messages import (
     Acknowledge,
-    Dropped,
     GetState,
     Goodbye,
     Heartbeat,
     Hello,
     Resume,
-    Resumed,
-    SessionEnded,
     SessionStarted,
     Unwelcome,
     Welcome,
 )
-from drivers.flow import AHEAD, RING_BYTES, Ring, Subscription
+from drivers.feed import Feed
+from drivers.flow import AHEAD, RING_BYTES, Ring
 from drivers.instrument_thread import InstrumentThread, NoMoreFrames, Opened, Report, Taken, Trouble
 from drivers.keys import Guard, check_reach
 from drivers.mailbox import Mailbox
@@ -147,13 +145,14 @@ class Bridge:
             ahead=self._options.ahead,
             may_drop=self.capabilities.is_free_running,
         )
-        self._started = SessionStarted(
+        started = SessionStarted(
             session=self.session,
             capabilities=self.capabilities,
             state=self._state,
             monotonic_s=time.monotonic(),
             wall_time_unix_s=time.time(),
         )
+        self._feed = Feed(self._data, self._ring, started)
 
     @property
     def port(self) -> int:
@@ -317,14 +316,7 @@ class Bridge:
                 client.subscription.acknowledge(message.next_sequence)
             return
         self._had_client = True
-        first, end = self._ring.first_sequence, self._ring.next_sequence
-        start = min(max(message.next_sequence, first), end)
-        safe = start if message.safe_sequence is None else min(message.safe_sequence, start)
-        self._clients.subscribe(client, identity, Subscription(message.credits, start, safe))
-        self._data.send(identity, Resumed(session=self.session, next_sequence=start, number=message.number))
-        self._data.send(identity, self._started)
-        if message.next_sequence < first:
-            self._announce_drop(identity, message.next_sequence, first)
+        self._clients.subscribe(client, identity, self._feed.resume(identity, message))
 
     def _finish(self, outcome: CommandOutcome) -> None:
         """Tell whoever asked how a command ended."""
@@ -369,58 +361,11 @@ class Bridge:
         )
 
     def _send_frames(self) -> None:
-        """Send everybody what there is and what their credits allow."""
+        """Send everybody what they are due."""
         for client in self._clients:
-            subscription, data = client.subscription, client.data
-            if subscription is None or data is None:
-                continue
-            self._catch_up(data, subscription)
-            while subscription.sent < self._ring.next_sequence and subscription.may_send():
-                self._send_entry(data, subscription, client.max_frame_bytes)
-            if self._ended is not None and subscription.sent == self._ring.next_sequence:
-                self._send_end(data, subscription, is_aborted=False, reason=self._ended.reason)
-
-    def _catch_up(self, data: bytes, subscription: Subscription) -> None:
-        """Announce what a client can no longer be sent."""
-        first = self._ring.first_sequence
-        if subscription.sent < first:
-            self._announce_drop(data, subscription.sent, first)
-            subscription.sent = subscription.acknowledged = first
-
-    def _send_entry(self, data: bytes, subscription: Subscription, max_frame_bytes: int) -> None:
-        number = subscription.sent
-        parts = self._ring.entry(number)
-        self._ring.mark_sent(number)
-        subscription.sent += 1
-        if sum(memoryview(part).nbytes for part in parts[2:]) > max_frame_bytes:
-            self._announce_drop(data, number, number + 1, "larger than the client takes")
-        else:
-            self._data.send_parts(data, parts)
-
-    def _send_end(self, data: bytes, subscription: Subscription, *, is_aborted: bool, reason: str) -> None:
-        """Mark the end of the session, once for each client."""
-        if subscription.is_end_sent:
-            return
-        subscription.is_end_sent = True
-        marker = SessionEnded(
-            session=self.session,
-            next_sequence=self._ring.next_sequence,
-            is_aborted=is_aborted,
-            reason=reason[:500],
-        )
-        self._data.send(data, marker)
-
-    def _announce_drop(
-        self, data: bytes, first: int, end: int, reason: str = "the bridge holds them no longer"
-    ) -> None:
-        dropped = Dropped(
-            session=self.session,
-            first_sequence=first,
-            last_sequence=end - 1,
-            count=end - first,
-            reason=reason,
-        )
-        self._data.send(data, dropped)
+            has_all = self._feed.send_due(client)
+            if has_all and self._ended is not None:
+                self._feed.send_end(client, is_aborted=False, reason=self._ended.reason)
 
     def _tell_all(self, message: Message) -> None:
         for client in self._clients:
@@ -456,9 +401,7 @@ class Bridge:
                 self._give_up(request)
             reason = "the bridge was stopped" if is_free else "the instrument's driver hangs in a call"
             for client in self._clients:
-                if client.data is not None and client.subscription is not None:
-                    is_aborted = self._ended is None
-                    self._send_end(client.data, client.subscription, is_aborted=is_aborted, reason=reason)
+                self._feed.send_end(client, is_aborted=self._ended is None, reason=reason)
         finally:
             self._release(linger_ms=1000)
 
