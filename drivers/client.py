@@ -22,9 +22,10 @@ import zmq
 import zmq.asyncio
 
 from drivers.addresses import endpoint
+from drivers.awaited_commands import AwaitedCommands
 from drivers.contract.codec import Buffer, pack, rejected, unpack
 from drivers.contract.context import Message
-from drivers.contract.errors import MessageError, WireError
+from drivers.contract.errors import WireError
 from drivers.contract.frame import Frame
 from drivers.contract.header import FrameHeader
 from drivers.contract.instrument import (
@@ -50,7 +51,7 @@ from drivers.contract.messages import (
     Welcome,
 )
 from drivers.contract.quantities import MAX_FRAME_BYTES
-from drivers.data_stream import DataStream
+from drivers.data_stream import DataStream, useless
 from drivers.keys import read_keys
 from drivers.router import SOCKET_BYTES
 
@@ -65,9 +66,6 @@ Content = (
     | LinkUp
     | LinkLost
 )
-
-#: How long [s] past a command's own time-out its outcome is waited for.
-GRACE_S = 3.0
 
 #: Arrivals that wait for the reader at most; signs of life and states are left out long before.
 INBOX = 2000
@@ -189,8 +187,7 @@ class BridgeClient:
             self._options.credits, self._options.max_frame_bytes, *(self._options.resume_at or ("", 0))
         )
         self._state: InstrumentState | None = None
-        self._outcomes: dict[str, asyncio.Future[CommandOutcome]] = {}
-        self._requests: dict[str, CommandRequest] = {}
+        self._commands = AwaitedCommands(self._send_request)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="bridge client")
@@ -243,24 +240,12 @@ class BridgeClient:
         if not self._is_up or self._link is None:
             return self._own_outcome(key, "refused", "there is no link to the bridge", started_s)
         request = CommandRequest(session=self._stream.session, id=key, command=command, timeout_s=timeout_s)
-        future = self._outcomes.setdefault(key, asyncio.get_running_loop().create_future())
-        self._requests[key] = request
-        try:
-            for wait_s in (timeout_s + GRACE_S / 2, GRACE_S / 2):  # the answer may have been lost: ask twice
-                self._ask_for_outcomes(request)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait_s):
-                        return await asyncio.shield(future)
-            return self._own_outcome(key, "timed_out", "the bridge gave no answer", started_s)
-        finally:
-            self._outcomes.pop(key, None)
-            self._requests.pop(key, None)
+        outcome = await self._commands.outcome_of(request)
+        return outcome or self._own_outcome(key, "timed_out", "the bridge gave no answer", started_s)
 
-    def _ask_for_outcomes(self, *requests: CommandRequest) -> None:
-        """Send requests, also ones that were sent before: the bridge carries each out once."""
+    def _send_request(self, request: CommandRequest) -> None:
         if self._link is not None and self._link.token:
-            for request in requests:
-                self._send(self._link.control, request)
+            self._send(self._link.control, request)
 
     def _own_outcome(self, key: str, status: OutcomeStatus, reason: str, started_s: float) -> CommandOutcome:
         return CommandOutcome(
@@ -374,8 +359,8 @@ class BridgeClient:
         try:
             message = unpack(parts)
         except WireError as error:
-            await self._put(rejected(error, parts, session=self._stream.session or None))
-            self._ask_for_outcomes(*self._requests.values())  # it may have been one of them
+            await self._reject(error, parts)
+            self._commands.ask_again()  # it may have been one of them
             return
         match message:
             case Welcome():
@@ -383,22 +368,16 @@ class BridgeClient:
             case InstrumentState():
                 await self._hear_state(message)
             case CommandOutcome():
-                future = self._outcomes.get(message.id)
                 if message.state is not None:
                     await self._hear_state(message.state)
-                if future is not None and not future.done():
-                    future.set_result(message)
+                self._commands.finish(message)
             case Heartbeat():
                 await self._put(message)
                 self._ask_for_lost(link, message)
             case Unwelcome():
                 await self._hear_unwelcome(link, message, parts)
             case _:
-                useless = MessageError(
-                    f"a client has no use for a message of the kind {message_kind(message)!r} here",
-                    "send those that docs/wire.md lists under 'From bridge to client'",
-                )
-                await self._put(rejected(useless, parts, session=self._stream.session or None))
+                await self._reject(useless(message), parts)
 
     async def _hear_welcome(self, link: _Link, welcome: Welcome) -> None:
         is_new_link = not link.token
@@ -427,18 +406,15 @@ class BridgeClient:
             link.poller.register(link.data, zmq.POLLIN)
             link.data_heard_s = self._clock()
             self._send_data([self._stream.connect(welcome.token)])
-            self._ask_for_outcomes(*self._requests.values())
+            self._commands.ask_again()
 
     async def _begin_session(self, welcome: Welcome) -> None:
         """Leave the session from before, whose end was never marked, for a new one."""
         cut_off = self._stream.begin(welcome.session, welcome.first_sequence)
         if cut_off is not None:
             await self._put(cut_off)
-        for key, future in self._outcomes.items():
-            if not future.done():
-                reason = "the bridge was restarted before it answered"
-                future.set_result(self._own_outcome(key, "timed_out", reason, self._clock()))
-        self._requests.clear()
+        reason = "the bridge was restarted before it answered"
+        self._commands.cut_off(lambda key: self._own_outcome(key, "timed_out", reason, self._clock()))
 
     async def _hear_state(self, state: InstrumentState) -> None:
         known, self._state = self._state, state
@@ -447,8 +423,7 @@ class BridgeClient:
 
     async def _hear_unwelcome(self, link: _Link, message: Unwelcome, parts: Sequence[Buffer]) -> None:
         if not link.token and not self._has_said_lost:  # not let in at all, as for its version
-            error = WireError(message.reason, message.remedy)
-            await self._put(rejected(error, parts, session=self._stream.session or None))
+            await self._reject(WireError(message.reason, message.remedy), parts)
         raise _LinkDownError(f"the bridge says: {message.reason}")
 
     def _ask_for_lost(self, link: _Link, heartbeat: Heartbeat) -> None:
@@ -484,6 +459,10 @@ class BridgeClient:
             return  # a newer one follows
         await self._inbox.put(Arrival(self._clock() if came_s is None else came_s, content))
 
+    async def _reject(self, error: WireError, parts: Sequence[Buffer]) -> None:
+        """Announce a message that cannot be used."""
+        await self._put(rejected(error, parts, session=self._stream.session or None))
+
     def _send(self, target: zmq.asyncio.Socket, message: Message) -> None:
         # A full pipe means that nobody reads at the other end; the silence ends the link.
         future: Any = target.send_multipart(pack(message), flags=zmq.NOBLOCK)
@@ -508,8 +487,3 @@ def write_token(path: Path | None, token: str) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(token)
-
-
-def message_kind(message: Any) -> str:
-    """Return a message's kind, or its type's name."""
-    return str(getattr(message, "kind", type(message).__name__))

@@ -59,6 +59,14 @@ class Heard:
     unwelcome: Unwelcome | None = None
 
 
+def useless(message: Message | Frame) -> MessageError:
+    """What is wrong with a message that is none for a client."""
+    return MessageError(
+        f"a client has no use for a message of the kind {getattr(message, 'kind', 'Frame')!r} here",
+        "send those that docs/wire.md lists under 'From bridge to client'",
+    )
+
+
 class DataStream:
     """Follows one session after another.
 
@@ -149,11 +157,7 @@ class DataStream:
                 return self._hear_end(message)
             case Unwelcome():
                 return Heard(unwelcome=message)
-        useless = MessageError(
-            f"a client has no use for a message of the kind {getattr(message, 'kind', None)!r} here",
-            "send those that docs/wire.md lists under 'From bridge to client'",
-        )
-        return Heard((rejected(useless, parts, session=self.session),))
+        return Heard((rejected(useless(message), parts, session=self.session),))
 
     def _hear_frame(self, frame: Frame, parts: Sequence[Buffer]) -> Heard:
         if frame.header.session != self.session:

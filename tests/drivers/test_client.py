@@ -406,7 +406,7 @@ async def test_no_bridge_at_all_is_announced(context, unused_tcp_port):
 
 
 async def test_a_command_that_is_never_answered_times_out(bridge, linked, monkeypatch):
-    monkeypatch.setattr("drivers.client.GRACE_S", 0.01)
+    monkeypatch.setattr("drivers.awaited_commands.GRACE_S", 0.01)
     client, _ = linked
     outcome = await client.execute(BlankBeam(), timeout_s=0.01)
     assert (outcome.status, outcome.reason) == ("timed_out", "the bridge gave no answer")
