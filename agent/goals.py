@@ -203,6 +203,8 @@ def _needed(goal: Goal, knowledge: Knowledge) -> float:
 
 def _stand(goal: Goal, knowledge: Knowledge) -> Standing:
     """How far one goal is."""
+    if isinstance(goal, ColumnsGoal | MeanGoal | FindGoal) and len(knowledge.entropy_nats) == 0:
+        return Standing(goal=goal, status="not_yet", value=None, sentence="no column has been seen yet")
     match goal:
         case ColumnsGoal():
             return _stand_columns(goal, knowledge)
@@ -221,8 +223,6 @@ def _stand(goal: Goal, knowledge: Knowledge) -> Standing:
 def _stand_columns(goal: ColumnsGoal, knowledge: Knowledge) -> Standing:
     """Columns below the entropy that is asked for, now and at best."""
     count = len(knowledge.entropy_nats)
-    if count == 0:
-        return Standing(goal=goal, status="not_yet", value=None, sentence="no column has been seen yet")
     needed = math.ceil(goal.fraction * count - 1e-9)
     known = int((knowledge.entropy_nats <= goal.most_entropy_nats).sum())
     sentence = (
@@ -240,8 +240,6 @@ def _stand_columns(goal: ColumnsGoal, knowledge: Knowledge) -> Standing:
 
 def _stand_mean(goal: MeanGoal, knowledge: Knowledge) -> Standing:
     """Mean entropy of the columns, now and at best."""
-    if len(knowledge.entropy_nats) == 0:
-        return Standing(goal=goal, status="not_yet", value=None, sentence="no column has been seen yet")
     mean = float(np.mean(knowledge.entropy_nats))
     sentence = f"{mean:.3g} nats are left of a column on average, {goal.most_entropy_nats:g} are asked for"
     status: Status = "reached" if mean <= goal.most_entropy_nats else "not_yet"
@@ -255,8 +253,6 @@ def _stand_mean(goal: MeanGoal, knowledge: Knowledge) -> Standing:
 
 def _stand_find(goal: FindGoal, knowledge: Knowledge) -> Standing:
     """F1 of the defects as the posteriors expect it."""
-    if len(knowledge.entropy_nats) == 0:
-        return Standing(goal=goal, status="not_yet", value=None, sentence="no column has been seen yet")
     wrong, both = knowledge.defects
     value = 1 - wrong / both if both > 0 else 1.0
     sentence = f"the defects are expected to be found to an F1 of {value:.3f}, {goal.least_f1:g} is asked for"

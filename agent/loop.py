@@ -44,22 +44,14 @@ from agent.events import (
     Stop,
 )
 from agent.frames import FrameRef
+from agent.held_frames import HeldFrames
 from agent.herald import Herald, Timing
 from agent.journal import JournalEntry
 from agent.parts import Analysis, Instrument, Recorder, Weigher
 from agent.state import State
 from agent.steps import Inbound, Step
 from drivers.contract.errors import InputError
-from drivers.contract.frame import Frame
 from drivers.contract.instrument import BlankBeam
-
-#: Frames that are held at most, being analysed, waiting, or not on disk yet; then the instrument waits.
-FRAMES_HELD = 8
-
-#: Frames that are taken in at most while one is analysed; then the instrument waits, or its bridge drops
-#: frames and says so.  Without a bound, an instrument of hundreds of frames a second keeps the interpreter so
-#: busy with recording that the analysis hardly advances (docs/decisions/0046-what-comes-in-meanwhile.md).
-FRAMES_MEANWHILE = 32
 
 #: Longest wait for the beam to be blanked at the end [s].
 _BLANKING_S = 2.0
@@ -96,13 +88,10 @@ class Loop:
     clock: Callable[[], float] = time.monotonic
     position: int = 0
     state: State = field(default_factory=State)
-    frames: dict[FrameRef, Frame] = field(default_factory=dict)
-    timings: dict[FrameRef, Timing] = field(default_factory=dict)
-    """Of the frames that are held, until their analysis begins."""
-    analysed: dict[FrameRef, Timing] = field(default_factory=dict)
-    """Of the maps that are not published yet."""
 
     def __post_init__(self) -> None:
+        self.held = HeldFrames()
+        self.analysed: dict[FrameRef, Timing] = {}  # of the maps that are not published yet
         self.inbox: asyncio.Queue[Inbound] = asyncio.Queue()
         self.steps: asyncio.Queue[Step] = asyncio.Queue()
         self.jobs: asyncio.Queue[AnalyseFrame] = asyncio.Queue()
@@ -112,9 +101,6 @@ class Loop:
         self.last_recorded = asyncio.Event()
         self.recorded = self.state
         self.recorded_position = self.position - 1
-        self.room = asyncio.Condition()
-        self.unrecorded = 0
-        self.meanwhile: int | None = None  # frames taken in since the analysis under way began
 
     async def run(
         self, opened: SessionOpened | SessionResumed, *companions: Callable[[], Any]
@@ -178,13 +164,8 @@ class Loop:
             pixels = None
             if isinstance(event, FrameSeen):
                 frame = FrameRef(session=event.header.session, sequence=event.header.sequence)
-                async with self.room:
-                    await self.room.wait_for(self._has_room)
-                if self.meanwhile is not None:
-                    self.meanwhile += 1
-                self.frames.setdefault(frame, arrival.content)
-                self.timings.setdefault(frame, Timing(event.header.monotonic_s, arrival.monotonic_s))
-                self.unrecorded += 1
+                timing = Timing(event.header.monotonic_s, arrival.monotonic_s)
+                await self.held.take(frame, arrival.content, timing)
                 pixels = arrival.content.pixels
             self.inbox.put_nowait(Inbound(event, pixels))
 
@@ -225,8 +206,7 @@ class Loop:
         loop = asyncio.get_running_loop()
         while True:
             job = await self.jobs.get()
-            held, timing = self.frames[job.frame], self.timings.pop(job.frame)
-            self.meanwhile = 0
+            held, timing = self.held.begin_analysis(job.frame)
             timing.begun_s = self.clock()
             try:
                 defect_map = await loop.run_in_executor(
@@ -236,7 +216,7 @@ class Loop:
                 self.post(AnalysisFailed(at_s=self.clock(), frame=job.frame, reason=str(error)))
                 continue
             finally:
-                await self._analysis_over()
+                await self.held.end_analysis()
             timing.analysed_s = self.clock()
             mapped = FrameMapped(
                 at_s=timing.analysed_s,
@@ -265,17 +245,6 @@ class Loop:
                 EvidenceWeighed(at_s=now_s, frame=order.frame, assessment=told, weighing_s=now_s - begun_s)
             )
 
-    async def _analysis_over(self) -> None:
-        """Let in again what had to wait for the analysis."""
-        self.meanwhile = None
-        async with self.room:
-            self.room.notify_all()
-
-    def _has_room(self) -> bool:
-        """Whether a frame may come in: what is held is bounded, and what comes during one analysis."""
-        is_held = max(len(self.frames), self.unrecorded) >= FRAMES_HELD
-        return not is_held and (self.meanwhile is None or self.meanwhile < FRAMES_MEANWHILE)
-
     async def act(self) -> None:
         """Send commands to the instrument, one at a time; every one comes to an end."""
         while True:
@@ -289,23 +258,17 @@ class Loop:
         running = asyncio.get_running_loop()
         return running.run_in_executor(self.record_thread, self.recorder.append, entries)
 
-    async def _checkpoint(self) -> None:
-        """Have the recorder tidy up, in its thread."""
-        await asyncio.get_running_loop().run_in_executor(self.record_thread, self.recorder.checkpoint)
-
     async def _carry_out(self, step: Step, recorded_s: float) -> None:
         """Tell and do what a step asks for, now that it is recorded."""
         event = step.entry.event
         self.recorded, self.recorded_position = step.state, step.entry.position
         if isinstance(event, FrameSeen):
             self.instrument.acknowledge(event.header)
-            async with self.room:
-                self.unrecorded -= 1
-                self.room.notify_all()
+            await self.held.note_recorded()
         if isinstance(event, FrameMapped) and step.defect_map is not None and step.packed is not None:
             timing = self.analysed.pop(event.frame)
             timing.recorded_s = recorded_s
-            self.herald.publish_map(step.defect_map, step.packed, self.frames.get(event.frame), timing)
+            self.herald.publish_map(step.defect_map, step.packed, self.held.frames.get(event.frame), timing)
             await self._let_go(event.frame)
         self.herald.tell(step.entry, step.actions, step.state)
         for action in step.actions:
@@ -314,20 +277,17 @@ class Loop:
             elif isinstance(action, WeighEvidence):
                 self.scales.put_nowait((action, step.state))
             elif isinstance(action, CheckpointJournal):
-                await self._checkpoint()
+                running = asyncio.get_running_loop()
+                await running.run_in_executor(self.record_thread, self.recorder.checkpoint)
             elif isinstance(action, FinishSession) and not self.finished.done():
                 self.finished.set_result(action)
         if isinstance(event, SessionEnding):
             self.last_recorded.set()
 
     async def _let_go(self, frame: FrameRef) -> None:
-        """Forget a frame, unless it still has work to come (one that was sent twice keeps its first)."""
-        if frame == self.state.busy or any(frame == waiting for waiting, _ in self.state.waiting):
-            return
-        async with self.room:
-            self.frames.pop(frame, None)
-            self.timings.pop(frame, None)
-            self.room.notify_all()
+        """Forget a frame, unless it still has work to come, as the first has of one that was sent twice."""
+        if frame != self.state.busy and all(frame != waiting for waiting, _ in self.state.waiting):
+            await self.held.let_go(frame)
 
     async def _blank(self) -> None:
         """Take the beam off the specimen where the instrument can and the agent may act."""

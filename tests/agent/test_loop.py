@@ -14,10 +14,11 @@ import zmq.asyncio
 
 from agent.decide import decide
 from agent.events import Approve, OperatorSpoke
+from agent.held_frames import FRAMES_MEANWHILE
 from agent.herald import Herald
 from agent.journal import Journal
 from agent.logs import open_log
-from agent.loop import FRAMES_MEANWHILE, Loop
+from agent.loop import Loop
 from agent.publish import Publisher, answer_snapshots
 from agent.settings import PolicySettings, Rules
 from agent.state import State
@@ -151,7 +152,7 @@ async def test_frames_become_published_maps(make):
     assert envelope["latency_s"]["total"] >= envelope["latency_s"]["analysis"]
     assert [body["body"]["kind"] for body, _ in messages["session"]] == ["session_opened", "session_ending"]
     assert s.loop.analysis.threads == {"analysis_0"}
-    assert s.loop.frames == {}
+    assert s.loop.held.frames == {}
 
 
 async def test_the_journal_replayed_gives_the_same_actions(make):
@@ -311,7 +312,7 @@ async def test_few_frames_are_held_however_many_come(make):
     class Slow(FakeAnalysis):
         def run(self, pixels, settled, header):
             time.sleep(0.002)
-            held.append(len(s.loop.frames))
+            held.append(len(s.loop.held.frames))
             return super().run(pixels, settled, header)
 
     async with asyncio.timeout(20):
@@ -332,7 +333,7 @@ async def test_nothing_is_kept_of_frames_that_are_done_with(make):
     async with asyncio.timeout(20), stage(make, [make.link_made().link, *sent, ended]) as s:
         await s.loop.run(make.opened(rules(when_behind="newest", end_with_source=True)))
     assert s.loop.state.counts.skipped > 0
-    assert (s.loop.frames, s.loop.timings, s.loop.analysed) == ({}, {}, {})
+    assert (s.loop.held.frames, s.loop.held.timings, s.loop.analysed) == ({}, {}, {})
 
 
 async def test_an_instrument_that_never_waits_is_held_up_until_the_analysis_is_done(make):
@@ -347,7 +348,7 @@ async def test_an_instrument_that_never_waits_is_held_up_until_the_analysis_is_d
     async with asyncio.timeout(20), stage(make, contents, analysis=Slow(make)) as s:
         running = asyncio.create_task(s.loop.run(make.opened(rules(max_maps=2, when_behind="newest"))))
         try:
-            while s.loop.meanwhile != FRAMES_MEANWHILE or s.loop.unrecorded:
+            while s.loop.held.meanwhile != FRAMES_MEANWHILE or s.loop.held.unrecorded:
                 await asyncio.sleep(0)
             seen = s.loop.state.counts.seen
             for _ in range(200):  # turns of the loop in which more would come
