@@ -1,9 +1,8 @@
 """What is known of each column after many frames: one register, pure, that every map is entered into.
 
 A column keeps its identity by its grain, cell and sublattice (`agent.sites`), found again in each map by the
-defects, the stage and the time (`agent.registration`).  Its evidence is kept by source, so that what a source
-repeats is not counted as new (`models.fusion`).  A frame's own prior is taken out of its posteriors; the
-specimen's shares are learnt from all evidence and put in once.  A column that changed starts anew.
+defects, the stage and the time (`agent.registration`).  Which columns are which is settled here; what a scan
+then says of them is entered by `agent.update`.
 """
 
 from dataclasses import dataclass, replace
@@ -13,22 +12,16 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from agent.belief import believe, fused_layers
-from agent.boxes import inner, is_inside
-from agent.changes import watch_for_changes
 from agent.completion import completed
 from agent.drift import Steadiness
 from agent.foresight import Foresight, extent_of, foresee, levelled, moved
 from agent.guiding import REACH, guide, match, pitch_angstrom
-from agent.register import Register, adopted, rows_of, with_source
+from agent.register import Register, adopted, rows_of
 from agent.registration import Expectation, Placed, Registration, register
 from agent.scans import Scan
 from agent.sites import LEAST_METALS, Sites, count_sites
+from agent.update import update
 from models.fusion_law import FusionLaw
-
-#: What a scan shows of where a column is counts this much at least: scans are distorted each in its own way.
-_LEAST_PART = 0.2
-
-_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,8 @@ def enter(register_: Register, scan: Scan, law: FusionLaw, steadiness: Steadines
     guided = guide(register_, known, scan.positions_angstrom, scan.is_metal, fused, shares, expectation)
     if guided is not None:
         register_, scan, drift = moved(register_, scan, guided.shown_angstrom, foresight)
-        return _enter_rows(register_, scan, law, guided.row, Entry(guided.row, 0, _NONE, (), (), drift))
+        register_, new, changed = update(register_, scan, law, guided.row)
+        return register_, Entry(guided.row, new, changed, (), (), drift)
     counted, doubts = _count_grains(register_, scan)
     found: list[tuple[Sites, int, Registration | None]] = []
     grains = int(register_.grain.max(initial=-1)) + 1
@@ -204,7 +198,7 @@ def _enter_found(
     row = np.full(len(scan.grain), -1, np.int64)
     registrations = tuple(result for _, _, result in found if result is not None)
     if not found:
-        return register_, Entry(row, 0, _NONE, registrations, doubts, np.zeros(2))
+        return register_, Entry(row, 0, np.zeros(0, np.int64), registrations, doubts, np.zeros(2))
     before, drift = len(register_), np.zeros(2)
     if registrations:
         drift = max(registrations, key=lambda result: result.shared).drift_angstrom
@@ -220,93 +214,5 @@ def _enter_found(
             wrong = match(register_, spots, ~sites.is_metal, REACH * pitch_angstrom(register_))
             register_ = adopted(register_, grain, cell, sites.is_metal, wrong)
         register_, row[sites.member] = rows_of(register_, grain, cell, sites.is_metal)
-    entry = Entry(row, 0, _NONE, registrations, doubts, drift)
-    register_, entry = _enter_rows(register_, scan, law, row, entry)
-    return completed(register_, extent_of(scan)), entry
-
-
-def _enter_rows(
-    register_: Register, scan: Scan, law: FusionLaw, row: NDArray[np.int64], entry: Entry
-) -> tuple[Register, Entry]:
-    """Enter a scan's columns (S) of known places in a register that has moved along; -1 is left out."""
-    for layer in scan.layers:
-        register_ = with_source(register_, layer)
-    seen = np.flatnonzero(row >= 0)
-    rows = row[seen]
-    new = int(np.isnan(register_.seen_s[rows]).sum())
-    position, seen_s = register_.position_angstrom.copy(), register_.seen_s.copy()
-    taken, dose = register_.taken_e_per_a2.copy(), max(layer.dose_e_per_a2 for layer in scan.layers)
-    gone_over = is_inside(register_.position_angstrom, extent_of(scan))
-    gone_over[rows] = True
-    taken[gone_over] += dose
-    # A faint look shows a column to a fraction of its width: places are averaged by dose.
-    part = np.where(np.isnan(seen_s[rows]), 1.0, np.maximum(dose / taken[rows], _LEAST_PART))[:, None]
-    position[rows] += part * (scan.positions_angstrom[seen] - position[rows])
-    lever = register_.lever_s.copy()
-    lever[rows] += part[:, 0] * (scan.levers_s[seen] - lever[rows])
-    seen_s[rows] = scan.taken_s
-    register_ = replace(
-        register_,
-        position_angstrom=position,
-        lever_s=lever,
-        seen_s=seen_s,
-        taken_e_per_a2=taken,
-        offered_e_per_a2=_offered(register_, scan, rows),
-        middle_s=scan.middle_s,
-        stage_angstrom=scan.stage_angstrom,
-    )
-    register_, changed = _with_evidence(register_, scan, law, seen, rows)
-    return register_, replace(entry, changed=changed, new=new)
-
-
-def _offered(register_: Register, scan: Scan, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Doses (K, C) with those of a scan, of all columns that it went over, found in it or not."""
-    within = is_inside(register_.position_angstrom, inner(extent_of(scan)))
-    within[rows] = True
-    offered = register_.offered_e_per_a2.copy()
-    for layer in scan.layers:
-        offered[register_.sources.index(layer.source), within] += layer.dose_e_per_a2
-    return offered
-
-
-def _with_evidence(
-    register_: Register,
-    scan: Scan,
-    law: FusionLaw,
-    seen: NDArray[np.int64],
-    rows: NDArray[np.int64],
-) -> tuple[Register, NDArray[np.int64]]:
-    """Register with what a scan's layers say of its columns; and the columns found changed."""
-    sums, dose = register_.sums.copy(), register_.dose_e_per_a2.copy()
-    new_sums, new_dose = np.zeros_like(sums), np.zeros_like(dose)
-    for layer in scan.layers:
-        source = register_.sources.index(layer.source)
-        spoken = layer.is_usable[seen]
-        logs = np.nan_to_num(layer.log_likelihood[seen[spoken]], neginf=0.0)
-        new_sums[source, rows[spoken]] = logs * (layer.dose_e_per_a2 + law.half_dose_e_per_a2)
-        new_dose[source, rows[spoken]] = layer.dose_e_per_a2
-    separations = [law.separation(context) for context in register_.contexts]
-    # What is under suspicion must not speak for itself.
-    base = believe(
-        replace(register_, sums=sums - register_.watch.sums, dose_e_per_a2=dose - register_.watch.dose),
-        law,
-    )
-    watch, changed = watch_for_changes(
-        register_.watch, sums, dose, new_sums, new_dose, base.probability, separations, law
-    )
-    sums, dose = sums + new_sums, dose + new_dose
-    # Before a change a column was another: only what was seen since speaks of it now.
-    sums[:, changed], dose[:, changed] = watch.sums[:, changed], watch.dose[:, changed]
-    changed_s, offered = register_.changed_s.copy(), register_.offered_e_per_a2.copy()
-    changed_s[changed], offered[:, changed] = scan.taken_s, dose[:, changed]
-    return (
-        replace(
-            register_,
-            sums=sums,
-            dose_e_per_a2=dose,
-            offered_e_per_a2=offered,
-            changed_s=changed_s,
-            watch=watch.cleared(changed),
-        ),
-        changed,
-    )
+    register_, new, changed = update(register_, scan, law, row)
+    return completed(register_, extent_of(scan)), Entry(row, new, changed, registrations, doubts, drift)
