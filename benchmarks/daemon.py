@@ -91,21 +91,18 @@ def serve(pictures: str, period_s: float) -> None:
     """Be the bridge, and write down when each frame was handed to the socket, and when it was sent."""
     from drivers.bridge import Bridge, Options
 
-    class TimedBridge(Bridge):
-        def __init__(self, *what: Any) -> None:
-            super().__init__(*what)
-            self._data.send_parts = self._send_tracked  # type: ignore[method-assign]
-            self._tracker: Any = None
+    tracker: Any = None
 
-        def _send_tracked(self, identity: bytes, parts: Any) -> None:
-            told = {"flags": zmq.NOBLOCK, "copy": False, "track": True}
-            with suppress(zmq.ZMQError):  # as the bridge does: the client is gone
-                self._tracker = self._data.socket.send_multipart([identity, *parts], **told)
+    def send_tracked(identity: bytes, parts: Any) -> None:
+        nonlocal tracker
+        told = {"flags": zmq.NOBLOCK, "copy": False, "track": True}
+        with suppress(zmq.ZMQError):  # as the bridge does: the client is gone
+            tracker = bridge._data.socket.send_multipart([identity, *parts], **told)
 
-        def _send_entry(self, data: bytes, subscription: Any, max_frame_bytes: int) -> None:
-            number, handed_s = subscription.sent, time.monotonic()
-            super()._send_entry(data, subscription, max_frame_bytes)
-            on_their_way.put((number, handed_s, self._tracker))
+    def send_timed(data: bytes, subscription: Any, max_frame_bytes: int) -> None:
+        number, handed_s = subscription.sent, time.monotonic()
+        send_frame(data, subscription, max_frame_bytes)
+        on_their_way.put((number, handed_s, tracker))
 
     def note() -> None:
         while True:
@@ -116,7 +113,10 @@ def serve(pictures: str, period_s: float) -> None:
     on_their_way: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with _sent(pictures).open("w", buffering=1) as sent:
         threading.Thread(target=note, daemon=True).start()
-        bridge = TimedBridge(PacedMicroscope(np.load(pictures), period_s), Options(port=0))
+        bridge = Bridge(PacedMicroscope(np.load(pictures), period_s), Options(port=0))
+        send_frame = bridge._feed._send_frame
+        bridge._data.send_parts = send_tracked  # type: ignore[method-assign]
+        bridge._feed._send_frame = send_timed  # type: ignore[method-assign]
         print(bridge.address, flush=True)
         bridge.run()
 
