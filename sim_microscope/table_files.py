@@ -20,10 +20,7 @@ def write_arrays(path: Path, card: dict[str, Any], **arrays: NDArray[Any]) -> No
 
     The card receives the arrays' digest.
     """
-    content = hashlib.sha256()
-    for name in sorted(arrays):
-        content.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
-    card = card | {"digest": content.hexdigest()[:16]}
+    card = card | {"digest": _digest(arrays)}
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -33,13 +30,21 @@ def write_arrays(path: Path, card: dict[str, Any], **arrays: NDArray[Any]) -> No
     card_partial.replace(path.with_suffix(".json"))
 
 
+def _digest(arrays: dict[str, NDArray[Any]]) -> str:
+    """Digest of named arrays."""
+    content = hashlib.sha256()
+    for name in sorted(arrays):
+        content.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return content.hexdigest()[:16]
+
+
 def read_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Read a card and the named arrays, whole or not at all.
 
     Raises
     ------
     MissingKernelError
-        If a file is absent, cut short or altered, or lacks an array.
+        If a file is absent, cut short or altered, lacks an array, or is not the one that the card describes.
     """
     card_path = path.with_suffix(".json")
     for needed in (path, card_path):
@@ -48,7 +53,8 @@ def read_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[
     try:
         card = json.loads(card_path.read_text())
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in names}
+            every = {name: data[name] for name in data.files}
+        arrays = {name: every[name] for name in names}
     except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise MissingKernelError(
             f"{path} or its card is cut short or altered ({error}); "
@@ -56,6 +62,11 @@ def read_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[
         ) from error
     if not isinstance(card, dict):
         raise MissingKernelError(f"{card_path} is no card; make it again with `columnist kernels build`")
+    if card.get("digest") != _digest(every):
+        raise MissingKernelError(
+            f"{path} is not the table that its card describes: altered, or of another build; "
+            "make both again with `columnist kernels build`"
+        )
     return card, arrays
 
 

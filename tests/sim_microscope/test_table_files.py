@@ -34,6 +34,8 @@ def spoil(path, how):
         "card cut short": lambda: card.write_text(card.read_text()[:20]),
         "card is a list": lambda: card.write_text("[]"),
         "lacks an array": lambda: np.savez(path, a=np.zeros(3)),
+        "another's": lambda: np.savez(path, a=np.arange(200.0) + 1, b=np.eye(3)),
+        "card without digest": lambda: card.write_text("{}"),
         "pickled": lambda: np.savez(path, a=np.array([{}]), b=np.zeros(1)),
     }[how]()
 
@@ -50,7 +52,7 @@ def spoil(path, how):
         "card is a list",
         "lacks an array",
     ]
-    + ["pickled"],
+    + ["another's", "card without digest", "pickled"],
 )
 def test_a_broken_table_is_named_with_the_remedy(path, how):
     spoil(path, how)
