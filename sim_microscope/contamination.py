@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from drivers.contract.context import Context
+from drivers.contract.errors import InputError
 from sim_microscope.scattering import wavelength_angstrom
 
 #: Atoms of amorphous carbon at 2 g/cm³ [1/Å³]; atomic number; Bohr radius [Å]; electron's rest energy [keV].
@@ -30,7 +31,17 @@ def scattered_by_atom_a2(context: Context) -> float:
 
     Rutherford's law, integrated over the annulus: right to some ten percent from 30 mrad, where carbon's
     screening hardly counts.
+
+    Raises
+    ------
+    InputError
+        If the detector begins on the axis, where Rutherford's law knows no end.
     """
+    if context.detector.inner_mrad == 0:
+        raise InputError(
+            f"contamination on {context.detector.name}, which begins at 0 mrad: what carbon adds is known of "
+            "annular detectors alone"
+        )
     wavenumber = 2 * np.pi / wavelength_angstrom(context.energy_kev)
     gamma = 1 + context.energy_kev / _REST_KEV
     inner, outer = context.detector.inner_mrad * 1e-3, context.detector.outer_mrad * 1e-3

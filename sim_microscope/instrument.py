@@ -138,7 +138,7 @@ class Instrument:
 
     @property
     def lost_chalcogens(self) -> int:
-        """Columns that the beam has taken a chalcogen from."""
+        """Chalcogens that the beam has taken."""
         return self._lost_chalcogens
 
     # What it is told.

@@ -134,10 +134,13 @@ class ScanMaker:
         Raises
         ------
         InputError
-            If there are no kernels for it.
+            If there are no kernels for it, or carbon is asked for where it is not known what it adds.
         """
-        if self._settings.method == "kernels":
-            self._kernels_of(self._context(detector, energy_kev))
+        settings, context = self._settings, self._context(detector, energy_kev)
+        if settings.contamination_nm or settings.contamination_nm_per_dose:
+            scattered_per_nm(context)
+        if settings.method == "kernels":
+            self._kernels_of(context)
 
     def make(self, stand: Stand, request: ScanRequest, number: int, now_s: float) -> Scan:
         """Make the scan that begins now; its number decides its noise."""

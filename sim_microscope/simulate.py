@@ -131,7 +131,7 @@ def simulate_frame(
             return _render_on(device, crystal, kernels, raster, source, transfer)
         return render(crystal, kernels, raster, source_sigma_angstrom=source, transfer=transfer)
 
-    image = expose(acquisition, renderer, rng, atom_a2=scattered_by_atom_a2(context))
+    image = expose(acquisition, renderer, rng, atom_a2=_carbon_atom_a2(acquisition, context))
     return _frame(image, context, acquisition, plan, seed, f"kernels {kernels.tables}", crystal)
 
 
@@ -196,8 +196,13 @@ def simulate_multislice(
         image = contrast.reshape(raster.shape) + vacuum_intensity(context.detector, context.convergence_mrad)
         return blur_source(image, acquisition.source_sigma_angstrom / raster.step_angstrom).astype(np.float32)
 
-    image = expose(acquisition, renderer, rng, atom_a2=scattered_by_atom_a2(context))
+    image = expose(acquisition, renderer, rng, atom_a2=_carbon_atom_a2(acquisition, context))
     return _frame(image, context, acquisition, plan, seed, "multislice", crystal)
+
+
+def _carbon_atom_a2(acquisition: Acquisition, context: Context) -> float:
+    """Cross section of an atom of the contamination [Å²], 0 where there is none."""
+    return scattered_by_atom_a2(context) if acquisition.contamination > 0 else 0.0
 
 
 def blur_source(image: NDArray[np.float64], sigma_px: float) -> NDArray[np.float64]:

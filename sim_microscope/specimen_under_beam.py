@@ -14,6 +14,9 @@ from sim_microscope.specimen import EndlessCrystal, Region
 
 _X2, _TOP, _BOTTOM, _EMPTY = (STATES.index(state) for state in ("X2", "X1top", "X1bottom", "empty"))
 
+#: Chalcogens of a column by its state.
+_CHALCOGENS = np.array([{"X2": 2, "X1top": 1, "X1bottom": 1}.get(state, 0) for state in STATES])
+
 #: Cross-section for losing the entrance-side chalcogen once the exit-side one below it is gone, over that of
 #: the latter: an estimate, see `docs/decisions/0035-beam-damage.md`.
 LONE_TOP_SHARE = 0.5
@@ -139,4 +142,4 @@ class SpecimenUnderBeam:
         after[(states == _TOP) & is_hit & (draw[0] < lone_top)] = _EMPTY
         changed = after != states
         self.crystal.change(region.sites[changed], after[changed])
-        return int(changed.sum())
+        return int((_CHALCOGENS[states] - _CHALCOGENS[after]).sum())

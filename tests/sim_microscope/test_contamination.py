@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from drivers.contract.context import HAADF, MAADF, Context, Specimen
+from drivers.contract.context import HAADF, MAADF, Context, Detector, Specimen
+from drivers.contract.errors import InputError
 from sim_microscope.contamination import Relief, scattered_per_nm
 
 
@@ -28,3 +29,9 @@ def test_the_relief_is_smooth_positive_and_of_mean_one():
     assert heights.min() >= 0
     assert heights.mean() == pytest.approx(1.0, abs=0.15)
     assert np.abs(np.diff(heights, axis=0)).max() < 0.15 * heights.max()
+
+
+def test_what_carbon_adds_to_a_detector_that_begins_on_the_axis_is_not_made_up():
+    bright_field = Detector(name="BF", inner_mrad=0.0, outer_mrad=20.0)
+    with pytest.raises(InputError, match="BF, which begins at 0 mrad"):
+        scattered_per_nm(context(bright_field))

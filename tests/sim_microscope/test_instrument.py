@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from drivers.contract.context import ColumnClass, Specimen
-from drivers.contract.errors import CommandRefusedError
+from drivers.contract.context import HAADF, ColumnClass, Detector, Specimen
+from drivers.contract.errors import CommandRefusedError, InputError
 from drivers.contract.header import Window
 from drivers.contract.instrument import (
     AcquireImage,
@@ -292,6 +292,31 @@ def test_vacancies_grow_with_dose_as_the_cross_section_says():
     for _ in range(30):
         now_s, (last,) = take(instrument, now_s)
     assert np.sum(last.truth.classes == ColumnClass.VAC2) > 3
+
+
+def test_every_chalcogen_that_the_beam_takes_is_counted():
+    instrument = make(is_damaging=True, radiolysis_barn=1000.0, beam_current_pa=300.0, dwell_us=20.0)
+    first = frame(instrument)
+    lost = instrument.lost_chalcogens
+    second = frame(instrument, 10.0)
+
+    def chalcogens(shown):
+        return 2 * np.sum(shown.truth.classes == ColumnClass.X2) + np.sum(
+            shown.truth.classes == ColumnClass.VAC1
+        )
+
+    doubles = [np.sum(shown.truth.classes == ColumnClass.VAC2) for shown in (first, second)]
+    assert doubles[1] > doubles[0] + 10  # one scan took both of many columns
+    assert lost == chalcogens(first) - chalcogens(second)
+
+
+def test_carbon_on_a_detector_that_begins_on_the_axis_is_refused_before_it_is_imaged():
+    bright_field = Detector(name="BF", inner_mrad=0.0, outer_mrad=20.0)
+    settings = {"detectors": (HAADF, bright_field), "method": "multislice", "contamination_nm": 1.0}
+    with pytest.raises(InputError, match="contamination on BF"):
+        make(active=("BF",), **settings)
+    with pytest.raises(CommandRefusedError, match="contamination on BF"):
+        make(**settings).execute(SwitchDetector(detectors=("BF",)), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from drivers.contract.context import MAADF, Context, Specimen
+from drivers.contract.context import MAADF, Context, Detector, Specimen
 from drivers.contract.errors import InputError
 from sim_microscope.crystal import Crystal
 from sim_microscope.field import Raster, render
@@ -48,3 +48,15 @@ def test_a_device_that_is_not_there_is_named():
     acquisition = Acquisition(pixels=32, fov_nm=1.0)
     with pytest.raises(InputError, match="device 'nonsense' cannot make the field"):
         simulate_frame(CONTEXT, acquisition, SpecimenPlan(), seed=0, device="nonsense")
+
+
+def test_a_bright_field_frame_of_a_clean_specimen_is_made_by_multislice():
+    bright_field = CONTEXT.rebuilt(detector=Detector(name="BF", inner_mrad=0.0, outer_mrad=10.0))
+    acquisition = Acquisition(pixels=16, fov_nm=0.4, dose_e_per_a2=None)
+    frame = simulate_multislice(bright_field, acquisition, SpecimenPlan(), seed=2, workers=1)
+    assert frame.image.min() > 0.0
+    assert frame.image.max() < (10 / 31) ** 2 * 1.2
+    with pytest.raises(InputError, match="contamination on BF"):
+        simulate_multislice(
+            bright_field, acquisition.rebuilt(contamination=0.1), SpecimenPlan(), seed=2, workers=1
+        )
