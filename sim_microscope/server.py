@@ -90,7 +90,7 @@ class SimulatedMicroscope:
         if state.is_settling and isinstance(self._clock, FastClock):
             self._clock.wait(0.1)
         if self._ready:  # frames of a scan that are still to be handed over
-            state = InstrumentState(**(state.model_dump() | {"is_scanning": True}))
+            state = state.rebuilt(is_scanning=True)
         return state
 
     def take_frame(self, timeout_s: float) -> Exposure | None:

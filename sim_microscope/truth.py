@@ -95,14 +95,14 @@ class TruthServer:
     def _serve(self) -> None:
         try:
             while True:
-                self._socket.send_multipart(self._answer(self._socket.recv()))
+                self._socket.send_multipart(self._answer(self._socket.recv_multipart()[0]))
         except zmq.ContextTerminated:
             self._socket.close()
 
     def _answer(self, request: bytes) -> list[bytes]:
         try:
             sequence = int(json.loads(request)["sequence"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return [json.dumps({"error": 'expected {"sequence": N}'}).encode()]
         truth = self._find(sequence)
         if truth is None:

@@ -82,7 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=count, default=os.cpu_count() or 1, help="processes of --method multislice"
     )
     parser.add_argument(
-        "--device", choices=["auto", "cpu", "gpu"], default="auto", help="of --method multislice"
+        "--device",
+        choices=["auto", "cpu", "gpu"],
+        default="auto",
+        help="auto: the CPU for kernels, a GPU for multislice where there is one",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
 
@@ -96,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
     if arguments.seed < 0:
         raise InputError(f"--seed {arguments.seed}: expected 0 or more")
+    if arguments.table is not None and arguments.method != "kernels":
+        raise InputError("--table: multislice needs no kernels; leave it out, or take --method kernels")
     kernels = _kernels(arguments, context) if arguments.method == "kernels" else None
     is_new = not arguments.out.exists()
     make_folder(arguments.out)

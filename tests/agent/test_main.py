@@ -33,6 +33,13 @@ def test_help_names_every_command_and_imports_none_of_them():
     assert all(name in result.stdout for name in COMMANDS)
 
 
+def test_a_kernel_table_for_multislice_is_not_silently_left_out(tmp_path, capsys):
+    words = [*SIMULATE, "--method", "multislice", "--table", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "--table: multislice needs no kernels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_simulate_writes_frame_truth_and_picture(tmp_path, capsys):
     assert (
         main(

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import zmq
 
 from drivers.contract.errors import InputError
 from sim_microscope.scans import FrameTruth
@@ -40,3 +41,25 @@ def test_a_port_in_use_is_named(server):
 def test_nobody_answering_is_named():
     with pytest.raises(InputError, match="nothing answered"):
         fetch_truth("tcp://127.0.0.1:9", 0, timeout_s=0.05)
+
+
+@pytest.mark.parametrize(
+    "request_parts",
+    [
+        [b'{"sequence": 1e999}'],
+        [b"[" * 100_000],
+        [b"[]"],
+        [b"\xff"],
+        [b'{"sequence": "a"}'],
+        [b"{}", b"more"],
+    ],
+    ids=["endless", "deep", "a list", "no text", "a word", "two parts"],
+)
+def test_a_request_that_is_none_is_answered_and_the_next_as_usual(server, request_parts):
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.linger = 0
+        socket.connect(server.address)
+        socket.send_multipart(request_parts)
+        assert socket.poll(5000)
+        assert b"error" in socket.recv()
+    assert fetch_truth(server.address, 5).lost_chalcogens == 4
