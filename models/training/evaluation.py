@@ -133,7 +133,9 @@ def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
     -------
     dict
         `accuracy` over the whole dose range, `accuracy_reference` at 10^4.5 e/Å² and more, `accuracy_plain`
-        with every column counting alike, by dose, the confusion, the worst context, `ece`, `entropy_nats`.
+        with every column counting alike, by dose, the confusion, the worst context, `ece`, `entropy_nats`,
+        and `loss`, the mean of -log P(truth) [nats] (cards of before 2026-12 hold the sum of the weighted
+        ones over the number of columns).
     """
     label, weight = samples.label.long(), samples.weight
     probability = torch.softmax(logits, dim=1)
@@ -162,5 +164,5 @@ def evaluate(logits: Tensor, samples: Samples) -> dict[str, Any]:
         },
         "ece": expected_calibration_error(probability, label, weight),
         "entropy_nats": float((weight * entropy_nats(probability)).sum() / weight.sum()),
-        "loss": float((weight * cross_entropy(logits, label, reduction="none")).mean()),
+        "loss": float((weight * cross_entropy(logits, label, reduction="none")).sum() / weight.sum()),
     }

@@ -47,7 +47,7 @@ def draw_all(scored: list[Scored], report: dict[str, Any], folder: Path) -> None
 
 
 def draw_reliability(scored: list[Scored]) -> Figure:
-    """Accuracy against confidence, all doses, every class of every field alike."""
+    """Accuracy against confidence at the reference noise, every class of every field alike."""
     figure, axes = _panels(len(scored))
     for panel, one in zip(axes, scored, strict=True):
         confidence, right, weight = _confidence(one)

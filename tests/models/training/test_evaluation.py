@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -82,3 +84,12 @@ def test_the_worst_context_is_named():
     figures = evaluate(logits, samples_of(label, context))
     assert figures["worst_context"]["accuracy"] == 0
     assert "keV" in figures["worst_context"]["name"]
+
+
+def test_the_loss_of_calibrated_logits_is_their_entropy_whatever_the_weights_are_scaled_by():
+    logits, label = calibrated(100_000)
+    samples = samples_of(label, torch.arange(576).repeat(174)[: len(label)])
+    plain = evaluate(logits, samples)
+    scaled = evaluate(logits, replace(samples, weight=7 * samples.weight))
+    assert plain["loss"] == pytest.approx(plain["entropy_nats"], rel=0.02)
+    assert scaled["loss"] == pytest.approx(plain["loss"], rel=1e-4)
