@@ -107,7 +107,8 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
     Raises
     ------
     MisreadError
-        If the reading mixes the sublattices up: nothing can be learnt from such a frame.
+        If the reading mixes the sublattices up, or finds none of the columns: nothing can be learnt from
+        such a frame.
     """
     match, missed = match_truth(frame, reading)
     lattice, whole = reading.lattice, reading.whole.numpy()
@@ -116,7 +117,8 @@ def label_columns(frame: Frame, reading: Reading) -> LabelledColumns:
     is_bright = is_brighter(reading.contrast, lattice).numpy()
     keep = whole & (match >= 0)
     sites = match[keep]
-    if (is_metal[keep] == frame.crystal.is_metal_site[sites]).mean() < _LEAST_AGREEMENT:
+    right = is_metal[keep] == frame.crystal.is_metal_site[sites]
+    if not len(right) or right.mean() < _LEAST_AGREEMENT:
         raise MisreadError("expected sites of the truth's sublattices, found them mixed up")
     return LabelledColumns(
         moments=reading.moments.numpy()[keep],

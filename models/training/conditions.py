@@ -156,6 +156,11 @@ def draw_frame(context: Context, ranges: Ranges, seed: NDArray[np.uint32] | list
     the detector's angles: the kernels of an annulus cost more than a frame.  A frame's own
     context holds the annulus that it was really made with.  The image's counts include the linear
     background, which carries no noise of its own.
+
+    Raises
+    ------
+    InputError
+        If the defocus drawn is more than kernels carry.
     """
     rng = np.random.default_rng(seed)
     acquisition = draw_acquisition(context, ranges, rng)
@@ -165,7 +170,7 @@ def draw_frame(context: Context, ranges: Ranges, seed: NDArray[np.uint32] | list
     made_with = draw_true_context(context, ranges, shared)
     if not is_incoherent(made_with):
         # Kernels carry no defocus there; the draw was made all the same, so that seeds stay in step.
-        acquisition = Acquisition(**(acquisition.model_dump() | {"defocus_angstrom": 0.0}))
+        acquisition = acquisition.rebuilt(defocus_angstrom=0.0)
     number = int(rng.integers(2**31))
     frame = simulate_frame(made_with, acquisition, plan, seed=number, kernels=_kernels(made_with))
     slope = rng.uniform(-ranges.ramp, ranges.ramp, 2) * brightest_contrast(context)

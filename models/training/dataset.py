@@ -29,8 +29,15 @@ FORMAT = 4
 #: Columns of a class from a frame, at most, so that whole columns do not outweigh the rest.
 MOST_A_FRAME = 1300
 
-#: Of ten frames one calibrates and one tests; training sees neither.
+#: Of ten frames one calibrates and one tests; training sees neither.  It has seen frames of their annulus,
+#: though, which four frames in a row share (`models.training.conditions.FRAMES_AN_ANNULUS`): in the test
+#: part, the calibration and the scale of foreignness the camera length was met before.  What is claimed of
+#: networks is therefore scored by `columnist evaluate simulated`, on fields with annuli of their own.
+#: Parting by annulus would leave a context few camera lengths a part, and asks for new weights.
 FRAMES_A_CYCLE, CALIBRATION_FRAME, TEST_FRAME = 10, 4, 9
+
+#: Seeds of data sets are below this, those of test fields above.
+SEEDS = 2**31
 
 #: Frames in a row that cannot be read before a context is given up.
 _MOST_REFUSED = 50
@@ -64,6 +71,12 @@ class Plan:
     frames_a_context: int = 0
     most_a_frame: int = MOST_A_FRAME
 
+    @property
+    def command(self) -> str:
+        """Command that builds a data set to this plan, with the usual ranges."""
+        columns = self.columns_a_context * len(reference_contexts())
+        return f"columnist dataset build --patches {columns} --seed {self.seed} --out FOLDER"
+
     def as_card(self) -> dict[str, Any]:
         """Plan as plain data; two shards belong together if theirs are equal."""
         return {
@@ -85,6 +98,7 @@ def build(
     *,
     workers: int,
     cluster: str | None = None,
+    made_by: str | None = None,
     on_done: Callable[[int], None] = lambda columns: None,
 ) -> dict[str, Any]:
     """Build every shard that a folder lacks, then write its card and return it.
@@ -99,6 +113,8 @@ def build(
         Processes, if they run here.
     cluster : str, optional
         Address of a Dask scheduler to work on instead.
+    made_by : str, optional
+        Command that makes the same again, for the card; by default that of `columnist dataset build`.
     on_done : callable
         Told the number of columns of every finished shard, those found finished included.
 
@@ -122,7 +138,7 @@ def build(
     )
     for _ in run:
         on_done(plan.columns_a_context)
-    card = plan.as_card() | _totals(folder)
+    card = plan.as_card() | {"made_by": made_by or plan.command} | _totals(folder)
     write_at_once(folder / "card.json", json.dumps(card, indent=1).encode())
     return card
 
@@ -164,7 +180,7 @@ def _check_plan(plan: Plan, folder: Path) -> None:
     if not path.exists():
         write_at_once(path, json.dumps(plan.as_card(), indent=1).encode())
         return
-    found = json.loads(path.read_text())
+    found = read_json(path, "delete it to go on with the plan that the options say")
     differing = [key for key, value in plan.as_card().items() if found.get(key) != value]
     if differing:
         raise InputError(
@@ -174,6 +190,20 @@ def _check_plan(plan: Plan, folder: Path) -> None:
         )
 
 
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Entries of a plan or card.
+
+    Raises
+    ------
+    InputError
+        If it is missing, cut short or altered; with the remedy.
+    """
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is missing, cut short or altered ({error}); {remedy}") from error
+
+
 def build_shard(plan: Plan, number: int, folder: Path) -> None:
     """Make one context's shard, and write it at once or not at all."""
     _write_shard(make_shard(plan, number), shard_path(folder, number))
@@ -181,6 +211,8 @@ def build_shard(plan: Plan, number: int, folder: Path) -> None:
 
 def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
     """Draw frames of one context until the shard is full."""
+    # The stream of [seed, number, 0], too, which draws the first frame: only that frame's columns are chosen
+    # by numbers that were used before.
     rng = np.random.default_rng([plan.seed, number])
     parts: list[dict[str, NDArray[Any]]] = []
     counts = dict.fromkeys(("frames", "refused", "misread", "missed", "spurious", "matched"), 0)
@@ -188,9 +220,10 @@ def make_shard(plan: Plan, number: int) -> dict[str, NDArray[Any]]:
     while columns < plan.columns_a_context or len(parts) < plan.frames_a_context:
         index = counts["frames"]
         counts["frames"] += 1
-        frame = draw_frame(reference_contexts()[number], plan.ranges, [plan.seed, number, index])
-        one_thread()  # the simulator's compiled loops have raised it: a frame then takes ten times as long
         try:
+            # Its defocus may, once in millions, be more than kernels carry.
+            frame = draw_frame(reference_contexts()[number], plan.ranges, [plan.seed, number, index])
+            one_thread()  # the simulator's compiled loops raised it: a frame then takes ten times as long
             labelled = label_columns(frame, read_columns(frame.image, with_edges=False))
             contrast, scatter = read_as_classified(labelled, reference_contexts()[number])
         except InputError as error:

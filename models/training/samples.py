@@ -1,6 +1,5 @@
 """A data set in memory: what training, calibration and test each see."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,14 @@ from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
 from models.encoding import CONTRAST_FEATURES
 from models.networks.catalogue import Flag
-from models.training.dataset import CALIBRATION_FRAME, FORMAT, FRAMES_A_CYCLE, TEST_FRAME, read_shard
+from models.training.dataset import (
+    CALIBRATION_FRAME,
+    FORMAT,
+    FRAMES_A_CYCLE,
+    TEST_FRAME,
+    read_json,
+    read_shard,
+)
 
 #: Columns of a class in a frame below which they count for less than others do.
 LEAST_OF_A_CLASS = 30
@@ -28,7 +34,7 @@ Part = Literal["train", "calibration", "test"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Columns of one part of a data set, in small types: 35 bytes a column; n columns.
+    """Columns of one part of a data set, in small types: 27 bytes a column; n columns.
 
     Parameters
     ----------
@@ -84,7 +90,7 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{folder} holds no finished data set (no card.json); build one with "
             f"`columnist dataset build --out {folder}`, which also goes on with an interrupted one"
         )
-    card: dict[str, Any] = json.loads(path.read_text())
+    card = read_json(path, "delete it and run `columnist dataset build` again with the same options")
     if card.get("format") != FORMAT:
         raise InputError(
             f"{folder} is a data set of format {card.get('format')!r}, this code needs {FORMAT}; "

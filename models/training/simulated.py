@@ -15,7 +15,7 @@ from models.checkpoint import Weights
 from models.contexts import context_name, reference_contexts
 from models.networks.catalogue import find_recipe
 from models.training.conditions import Ranges
-from models.training.dataset import Plan, build
+from models.training.dataset import SEEDS, Plan, build
 from models.training.evaluation import REFERENCE_DOSE, all_logits, by_context, evaluate
 from models.training.samples import Samples, load_all
 
@@ -85,9 +85,15 @@ def make_fields(
     dict
         Card of the fields.
     """
-    # Data sets are given small seeds, so none shares a field with these.
-    plan = Plan(1, seed + 2**31, ranges, frames_a_context=frames, most_a_frame=_MOST_A_FIELD)
-    return build(plan, folder, workers=workers, on_done=lambda columns: on_done(frames))
+    # Data sets have smaller seeds, so none shares a field with these.
+    plan = Plan(1, seed + SEEDS, ranges, frames_a_context=frames, most_a_frame=_MOST_A_FIELD)
+    return build(
+        plan,
+        folder,
+        workers=workers,
+        made_by=f"columnist evaluate simulated --seed {seed} --fields FOLDER",
+        on_done=lambda columns: on_done(frames),
+    )
 
 
 def score(weights: Weights, fields: Path) -> Scored:
@@ -105,6 +111,7 @@ def figures(scored: Scored) -> dict[str, Any]:
     at_reference = evaluate(scored.logits[reference], samples.part(reference))
     whole = evaluate(scored.logits, samples)
     parameters = sum(p.numel() for p in scored.weights.network.parameters())
+    # As many columns as there are, weighed against one another: weights of any size would say more columns.
     log_likelihood = -whole["loss"] * len(samples)
     right = (scored.logits.argmax(1) == samples.label).float()
     ranked = by_context(right[reference], samples.part(reference)).nan_to_num(1.0)

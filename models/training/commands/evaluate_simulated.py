@@ -16,6 +16,7 @@ from models.checkpoint import Weights, load_shipped, load_weights
 from models.contexts import reference_contexts
 from models.networks.catalogue import NETWORKS
 from models.training import simulated
+from models.training.dataset import SEEDS
 from sim_microscope.commands.options import count, make_folder, progress_bar
 
 
@@ -41,8 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make fields, score every network on them, and draw what was found."""
-    if not 0 <= arguments.seed < 2**31:
-        raise InputError(f"--seed {arguments.seed}: expected 0 to {2**31 - 1}")
+    if not 0 <= arguments.seed < SEEDS:
+        raise InputError(f"--seed {arguments.seed}: expected 0 to {SEEDS - 1}")
+    if arguments.reference is not None and DEFAULT_MODEL not in (arguments.model or NETWORKS):
+        raise InputError(
+            f"--reference: measured is the gap of {DEFAULT_MODEL} to it; add --model {DEFAULT_MODEL}, "
+            "or leave it out"
+        )
     if arguments.out is not None:
         make_folder(arguments.out)
     weights = [_load(name, arguments.weights) for name in arguments.model or NETWORKS]

@@ -4,13 +4,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agent.__main__ import main
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
 from models.reading import read_columns
-from models.training.columns import label_columns, motif_numbers
+from models.training.columns import MisreadError, label_columns, motif_numbers
 from models.training.conditions import Ranges, draw_frame
-from models.training.dataset import MOST_A_FRAME, Plan, build, build_shard, read_shard, shard_path
+from models.training.dataset import (
+    MOST_A_FRAME,
+    Plan,
+    build,
+    build_shard,
+    make_shard,
+    read_shard,
+    shard_path,
+)
 from sim_microscope.motifs import all_motifs
 
 RANGES = Ranges(pixels=128, lattice_px=(9.0, 12.0), log10_dose=(4.5, 5.5), contaminated=0.0)
@@ -111,3 +120,44 @@ def test_a_cluster_that_does_not_answer_is_named(plan, tmp_path):
     pytest.importorskip("distributed")
     with pytest.raises(InputError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
         build(plan, tmp_path, workers=1, cluster="tcp://127.0.0.1:1")
+
+
+def test_a_frame_that_kernels_cannot_make_is_refused_and_the_shard_goes_on(plan):
+    shard = make_shard(replace(plan, ranges=replace(RANGES, defocus_angstrom=150.0)), 6)
+    counts = json.loads(str(shard["counts"]))
+    assert counts["refused"] > 0
+    assert len(shard["label"]) >= plan.columns_a_context
+
+
+def test_a_frame_of_which_no_column_is_found_is_misread():
+    frame = draw_frame(reference_contexts()[331], RANGES, [1, 2])
+    elsewhere = replace(frame, pixel_positions=frame.pixel_positions + 1e4)
+    with pytest.raises(MisreadError):
+        label_columns(elsewhere, read_columns(frame.image))
+
+
+def test_a_plan_that_is_cut_short_is_named(plan, tmp_path):
+    (tmp_path / "plan.json").write_text('{"what": ')
+    with pytest.raises(InputError, match=r"plan\.json is missing, cut short or altered"):
+        build(plan, tmp_path, workers=1)
+
+
+def test_the_command_of_the_card_builds_to_the_same_plan(monkeypatch, tmp_path, capsys):
+    plans = []
+
+    def note(plan, folder, **others):
+        plans.append(plan)
+        return plan.as_card() | {"columns": 1, "frames": 1}
+
+    monkeypatch.setattr("models.training.commands.dataset.build", note)
+    words = ["--patches", "56e6", "--seed", "2", "--out", str(tmp_path), "--json"]
+    assert main(["dataset", "build", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["seed"] == 2
+    assert main(plans[0].command.replace("FOLDER", str(tmp_path)).split()[1:]) == 0
+    assert plans[0] == plans[1]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_seeds_of_test_fields_are_not_those_of_a_data_set(seed, tmp_path, capsys):
+    assert main(["dataset", "build", "--out", str(tmp_path), "--seed", str(seed)]) == 2
+    assert f"--seed {seed}" in capsys.readouterr().err

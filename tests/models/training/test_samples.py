@@ -6,7 +6,13 @@ import torch
 
 from drivers.contract.errors import InputError
 from models.training.dataset import shard_path
-from models.training.samples import LEAST_OF_A_CLASS, column_weights, load_samples, read_card
+from models.training.samples import (
+    LEAST_OF_A_CLASS,
+    Samples,
+    column_weights,
+    load_samples,
+    read_card,
+)
 
 
 def test_frames_of_training_calibration_and_test_are_apart(made_up_dataset):
@@ -47,3 +53,16 @@ def test_every_class_of_every_frame_counts_alike_but_a_class_of_few_columns_less
     weight = column_weights(label, frame).numpy()
     sums = [weight[(label == k) & (frame == f)].sum() for f, k in ((0, 0), (0, 1), (0, 3), (7, 0), (7, 1))]
     np.testing.assert_allclose(sums, sums[0] * np.array([1, 1, 1, 1, 0.5]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", '{"format": '], ids=["empty", "a list", "cut short"])
+def test_a_card_that_is_none_is_named(tmp_path, text):
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(InputError, match=r"card\.json is missing, cut short or altered"):
+        read_card(tmp_path)
+
+
+def test_a_column_takes_as_many_bytes_as_is_said(made_up_dataset):
+    samples = load_samples(made_up_dataset, "metal")["test"]
+    taken = sum(values.numel() * values.element_size() for values in vars(samples).values())
+    assert f"{taken // len(samples)} bytes a column" in Samples.__doc__

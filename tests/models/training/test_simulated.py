@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -59,6 +60,10 @@ def test_the_gap_is_to_the_larger_network_on_the_same_fields(made_up_dataset):
     card = read_card(made_up_dataset) | {"frames": 12, "refused": 0, "misread": 0}
     default, larger = (score(weights(name), made_up_dataset) for name in ("mlp-simple", "mlp-deep"))
     assert compare([default], "mlp-simple", card, larger)["gap_to_feature_limit"] == pytest.approx(0)
+    worse = score(weights("mlp-deep", scale=-10.0), made_up_dataset)  # calls what is least like it
+    gap = compare([default], "mlp-simple", card, worse)["gap_to_feature_limit"]
+    assert gap == pytest.approx(figures(worse)["accuracy"] - figures(default)["accuracy"])
+    assert gap < -50
 
 
 def test_every_column_of_a_data_set_is_scored(made_up_dataset):
@@ -76,3 +81,11 @@ def test_every_column_of_a_data_set_is_scored(made_up_dataset):
 )
 def test_a_figure_is_held_against_its_limit(name, value, met):
     assert is_met(name, value) == met
+
+
+def test_the_information_criterion_counts_every_column_once_whatever_they_weigh(made_up_dataset):
+    scored = score(weights("mlp-simple"), made_up_dataset)
+    assert float(scored.samples.weight.mean()) > 5  # a class of a frame weighs much, and has two columns here
+    loss = torch.nn.functional.cross_entropy(scored.logits, scored.samples.label.long())
+    count = len(scored.samples)
+    assert figures(scored)["bic"] == pytest.approx(np.log(count) + 2 * count * float(loss), rel=1e-3)

@@ -23,6 +23,19 @@ def test_a_seed_out_of_range_is_answered_in_one_line(capsys):
     assert "--seed -1" in capsys.readouterr().err
 
 
+def test_a_reference_that_nothing_would_be_measured_against_is_refused(tmp_path, capsys):
+    words = [
+        "evaluate",
+        "simulated",
+        "--model",
+        "mlp-deep",
+        "--reference",
+        str(tmp_path / "none.safetensors"),
+    ]
+    assert main(words) == 2
+    assert "add --model mlp-simple" in capsys.readouterr().err
+
+
 def test_weights_that_are_not_there_are_named(tmp_path, capsys):
     assert main(["evaluate", "simulated", "--weights", str(tmp_path)]) == 2
     assert "expected weights" in capsys.readouterr().err
