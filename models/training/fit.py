@@ -1,5 +1,6 @@
 """Train one network: Adam on weighted cross-entropy, a checkpoint an epoch, the same result after a kill."""
 
+import json
 import math
 import platform
 from collections.abc import Callable
@@ -106,6 +107,7 @@ def train(
         If the network is unknown, the data set unusable, or the checkpoint of another training.
     """
     recipe = find_recipe(training.name)
+    data = read_card(training.dataset)
     parts = load_samples(training.dataset, recipe.flag)
     epochs, batch = training.epochs or recipe.epochs, training.batch or recipe.batch
     torch.manual_seed(training.seed)
@@ -116,18 +118,19 @@ def train(
     training.out.mkdir(parents=True, exist_ok=True)
     checkpoint = training.out / f"{training.name}.checkpoint.safetensors"
     made_by = made_with(training, epochs, batch)
-    first = _resume(checkpoint, network, optimiser, made_by)
+    whole = made_by | {"device": worker.device.type, "processes": worker.world, "data": data}
+    first = _resume(checkpoint, network, optimiser, whole)
     schedule = _Schedule(training, epochs, batch)
     for epoch in range(first, epochs):
         _one_epoch(network, optimiser, parts["train"], (schedule, epoch, worker), on_batch)
         if worker.rank == 0:
-            _write_checkpoint(checkpoint, network, optimiser, epoch + 1, made_by)
+            _write_checkpoint(checkpoint, network, optimiser, epoch + 1, whole)
     card = made_by | {"scale": scale(len(parts["train"])), "device": worker.device.type}
     card |= {"processes": worker.world}
     if worker.rank > 0:
         return card
     network.cpu()
-    card["data"] = read_card(training.dataset)
+    card["data"] = data
     card["figures"], calibration = _figures(network, parts, knows_context=recipe.flag == "metal")
     save_weights(training.out / f"{training.name}.safetensors", training.name, network, calibration, card)
     checkpoint.unlink(missing_ok=True)
@@ -141,7 +144,7 @@ def made_with(training: Training, epochs: int, batch: int) -> dict[str, Any]:
     except PackageNotFoundError:
         code = "unknown"
     return {
-        "made_by": f"columnist train {training.name}",
+        "made_by": _command(training, epochs, batch),
         "seed": training.seed,
         "epochs": epochs,
         "batch": batch,
@@ -152,6 +155,15 @@ def made_with(training: Training, epochs: int, batch: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def _command(training: Training, epochs: int, batch: int) -> str:
+    """Command that trains the same again, but for the folders."""
+    decay = " --decay" if training.decay else ""
+    return (
+        f"columnist train {training.name} --dataset FOLDER --seed {training.seed} --epochs {epochs} "
+        f"--batch {batch} --learning-rate {training.learning_rate}{decay}"
+    )
 
 
 def scale(columns: int) -> str:
@@ -257,7 +269,7 @@ def _write_checkpoint(
     for number, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{key}": torch.as_tensor(value) for key, value in state.items()}
     partial = path.with_name(path.name + ".part")
-    partial.write_bytes(save(tensors, metadata={"epoch": str(epoch), "made_by": repr(made_by)}))
+    partial.write_bytes(save(tensors, metadata={"epoch": str(epoch), "made_by": json.dumps(made_by)}))
     partial.replace(path)
 
 
@@ -269,15 +281,17 @@ def _resume(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, ma
         return 0
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
         tensors = load(path.read_bytes())
-    except (SafetensorError, OSError) as error:
+        found = dict(json.loads(metadata.get("made_by", "{}")))
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"the checkpoint {path} is cut short or altered ({error}); delete it to start anew"
         ) from error
-    if metadata.get("made_by") != repr(made_by):
+    differing = [key for key, value in made_by.items() if found.get(key) != value]
+    if differing:
         raise InputError(
-            f"the checkpoint {path} is of another training ({metadata.get('made_by')}); "
+            f"the checkpoint {path} is of another training (another {', '.join(differing)}); "
             "give the same options to go on with it, or delete it to start anew"
         )
     network.load_state_dict(

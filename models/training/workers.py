@@ -28,8 +28,9 @@ class Worker:
     world: int = 1
 
     def part(self, batch: Tensor) -> Tensor:
-        """Part of a batch that is for this process."""
-        return batch[self.rank :: self.world]
+        """Part of a batch that is for this process; of one too small to be shared, all of it."""
+        # The mean over no columns is no number, and would make the gradients of all processes none.
+        return batch if len(batch) < self.world else batch[self.rank :: self.world]
 
     def precision(self) -> torch.autocast:
         """Mixed precision on a GPU, single on the CPU."""

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from drivers.contract.errors import InputError
 from models.networks.catalogue import NETWORKS, find_recipe
 from models.training import fit
+from models.training.dataset import SEEDS
 from models.training.workers import joined
 
 
@@ -30,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train behind a progress bar with loss, accuracy and time left."""
     find_recipe(arguments.name)
+    if not 0 <= arguments.seed < SEEDS:
+        raise InputError(f"--seed {arguments.seed}: expected 0 to {SEEDS - 1}")
     for option in ("epochs", "batch"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
@@ -63,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.json:
         print(json.dumps(card, indent=1))
+        return 0
     test = card["figures"]["test"]
     print(
         f"{arguments.out / arguments.name}.safetensors: test accuracy {test['accuracy']:.2%} "

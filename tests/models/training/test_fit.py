@@ -1,12 +1,15 @@
 import json
+import shutil
 
 import pytest
 import torch
 
-from agent.__main__ import main
+from agent.__main__ import build_parser, main
 from drivers.contract.errors import InputError
 from models.checkpoint import load_weights
 from models.training.fit import Progress, Training, train
+from models.training.samples import load_samples
+from models.training.workers import Worker
 
 
 class KilledError(Exception):
@@ -87,6 +90,7 @@ BAD = {
     "epochs": (["mlp-simple", "--epochs", "0"], "--epochs 0"),
     "batch": (["mlp-simple", "--batch", "-4"], "--batch -4"),
     "rate": (["mlp-simple", "--learning-rate", "7"], "--learning-rate 7"),
+    "seed": (["mlp-simple", "--seed", str(2**64)], "--seed 18446744073709551616"),
     "data set": (["mlp-simple"], "columnist dataset build"),
 }
 
@@ -95,3 +99,52 @@ BAD = {
 def test_bad_input_is_answered_in_one_line(words, told, tmp_path, capsys):
     assert main(["train", *words, "--dataset", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_data_set_is_not_mixed_in(made_up_dataset, tmp_path):
+    def kill(progress: Progress) -> None:
+        if progress.epoch == 1:
+            raise KilledError
+
+    other = tmp_path / "other"
+    shutil.copytree(made_up_dataset, other)
+    card = json.loads((other / "card.json").read_text())
+    (other / "card.json").write_text(json.dumps(card | {"seed": 5}))
+    with pytest.raises(KilledError):
+        train(training(made_up_dataset, tmp_path / "out"), kill)
+    with pytest.raises(InputError, match="another data"):
+        train(training(other, tmp_path / "out"))
+
+
+def test_the_command_of_the_card_trains_the_same_again(made_up_dataset, tmp_path):
+    made = train(
+        training(made_up_dataset, tmp_path, epochs=1, learning_rate=0.0012345678, decay=True, seed=4)
+    )
+    words = made["made_by"].split()
+    assert words[0] == "columnist"
+    asked = build_parser("train").parse_args(words[1:])
+    assert (asked.name, asked.seed, asked.epochs, asked.batch) == ("mlp-simple", 4, 1, 1024)
+    assert (asked.learning_rate, asked.decay) == (0.0012345678, True)
+
+
+def test_the_card_is_all_that_is_printed_where_it_is_asked_for(made_up_dataset, tmp_path, capsys):
+    words = ["train", "mlp-simple", "--dataset", str(made_up_dataset), "--out", str(tmp_path)]
+    assert main([*words, "--epochs", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] == 1
+
+
+@pytest.mark.parametrize("name", ["mlp-simple", "attn-4k"])
+def test_a_last_batch_too_small_to_be_shared_teaches_every_process_the_same(
+    made_up_dataset, tmp_path, monkeypatch, name
+):
+    columns = len(load_samples(made_up_dataset, "metal")["train"])
+    gradients = []
+
+    def keep(worker: Worker, network: torch.nn.Module) -> None:
+        gradients.append([parameter.grad.clone() for parameter in network.parameters()])
+
+    monkeypatch.setattr(Worker, "share_gradients", keep)
+    for rank in (1, 0):  # the one that writes last
+        worker = Worker(torch.device("cpu"), rank, 2)
+        train(training(made_up_dataset, tmp_path, name, epochs=1, batch=columns - 1), worker=worker)
+    assert all(bool(gradient.isfinite().all()) for batch in gradients for gradient in batch)

@@ -16,6 +16,11 @@ def test_the_parts_of_a_batch_make_the_batch():
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+def test_a_batch_too_small_to_be_shared_goes_to_all():
+    batch = torch.arange(2)
+    assert all(torch.equal(Worker(torch.device("cpu"), rank, 3).part(batch), batch) for rank in range(3))
+
+
 def test_one_process_is_alone():
     with joined("cpu") as worker:
         assert (worker.rank, worker.world, worker.device.type) == (0, 1, "cpu")
