@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from drivers.contract.context import Context
+from models.checkpoint import write_at_once
 from models.contexts import context_name, reference_contexts
 from models.contrasts import FIELDS
 from models.levels import BLUR_SCALE
@@ -93,5 +94,5 @@ def derive_table(path: Path, on_done: Callable[[], None] = lambda: None) -> dict
     }
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items())
     head = json.dumps({key: value for key, value in table.items() if key != "contexts"}, indent=1)
-    path.write_text(f'{head[:-2]},\n "contexts": {{\n{lines}\n }}\n}}\n')
+    write_at_once(path, f'{head[:-2]},\n "contexts": {{\n{lines}\n }}\n}}\n'.encode())
     return table

@@ -26,8 +26,12 @@ from models.training.observations import Observations
 #: rarer ones of recorded frames.
 SHARES = np.array([0.90, 0.08, 0.02, 0.97, 0.03])
 
-#: Every third series scores, the others fit.
+#: Every third series scores, the others fit.  Specimens and energies take turns, too: of fewer than 288
+#: series some pairs of energies are not among those that score.
 _SCORING = 3
+
+#: Five scans on two detectors.
+_SLOTS = 10
 
 #: Doses that scales are given at, and how many columns of a detector and sublattice they are fitted to.
 _LOG10_DOSES = np.array([3.3, 3.8, 4.3, 4.9, 5.6])
@@ -109,11 +113,10 @@ def tabulate(observations: Observations, weights: Weights) -> Table:
     slot = 2 * observations.scan[frame] + maadf
     key = observations.series[frame].astype(np.int64) * 2**32 + observations.column
     columns, place = np.unique(key, return_inverse=True)
-    slots = int(slot.max()) + 1
     table = Table(
-        np.full((len(columns), slots, 5), np.nan),
-        np.full((len(columns), slots), np.nan),
-        np.full((len(columns), slots), -1),
+        np.full((len(columns), _SLOTS, 5), np.nan),
+        np.full((len(columns), _SLOTS), np.nan),
+        np.full((len(columns), _SLOTS), -1),
         np.zeros(len(columns), np.int64),
         columns >> 32,
     )
@@ -126,7 +129,13 @@ def tabulate(observations: Observations, weights: Weights) -> Table:
 
 
 def fit(table: Table) -> FusionLaw:
-    """Fit all constants, one kind after another, each to the likelihood of the columns' true classes."""
+    """Fit all constants, one kind after another, each to the likelihood of the columns' true classes.
+
+    Raises
+    ------
+    InputError
+        If the series show too little of a class on a detector.
+    """
     law = FusionLaw(2e4, 0.3, _LOG10_DOSES, {}, {}, 0.0)
     fitting = table.take(table.series % _SCORING != _SCORING - 1)
     law = replace(law, scales=_fit_scales(fitting))
@@ -275,6 +284,11 @@ def _fit_separations(table: Table, law: FusionLaw) -> tuple[dict[str, tuple[floa
     for pair in range(len(PAIRS)):
         for place, name in enumerate(DETECTORS):
             chosen = [m for m in measured if m[0] == pair and m[1] % 2 == place]
+            if not chosen:
+                both = " and ".join(label.name for label in PAIRS[pair])
+                raise InputError(
+                    f"no frame on {name} shows enough {both} to tell how far apart they are; take more series"
+                )
             design = np.array([_features(contexts[m[2]], pair) for m in chosen])
             value = np.log([m[4] for m in chosen])
             power = np.linalg.lstsq(design, value, rcond=None)[0]

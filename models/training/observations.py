@@ -3,7 +3,9 @@
 Features are kept, not what a network says of them, so that new weights need no new frames.
 """
 
+import io
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +20,7 @@ from drivers.contract.context import ENERGIES_KEV, Specimen
 from drivers.contract.errors import InputError
 from drivers.contract.materials import doped_pairs
 from models.alignment import align
+from models.checkpoint import write_at_once
 from models.contexts import context_number
 from models.encoding import encode_contrast
 from models.reading import read_columns
@@ -119,7 +122,10 @@ def _observe_one(seed: int, number: int) -> list[_Part]:
     turn = number // len(doped_pairs()) + number
     energies = [float(ENERGIES_KEV[(turn + k) % len(ENERGIES_KEV)]) for k in range(2)]
     specimen = Specimen(host=host, dopant=dopant)
-    series = draw_series((specimen, energies[0], energies[1]), RANGES, [seed, number])
+    try:
+        series = draw_series((specimen, energies[0], energies[1]), RANGES, [seed, number])
+    except InputError:  # its defocus may, once in millions, be more than kernels carry
+        return []
     parts = [_read(number, image) for image in series]
     return [part for part in parts if part is not None]
 
@@ -160,10 +166,12 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
 
 
 def save_observations(path: Path, observations: Observations, card: dict[str, object]) -> None:
-    """Write observations as npz, and a card beside it."""
+    """Write observations as npz, and a card beside it, each at once or not at all; the card first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **{f.name: getattr(observations, f.name) for f in fields(observations)})
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{f.name: getattr(observations, f.name) for f in fields(observations)})
+    write_at_once(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    write_at_once(path, buffer.getvalue())
 
 
 def load_observations(path: Path) -> Observations:
@@ -177,7 +185,7 @@ def load_observations(path: Path) -> Observations:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Observations(**{f.name: arrays[f.name] for f in fields(Observations)})
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise InputError(
             f"expected observations of series in {path} ({error}); make them with `columnist derive fusion`"
         ) from error

@@ -99,12 +99,16 @@ class PatchNetwork(nn.Module):
 
 
 def make_patches(number: int, seed: int, frames: int) -> list[Patches]:
-    """Columns of some frames of a context, of which the last is for the test."""
+    """Columns of some frames of a context, of which the last is for the test.
+
+    It shares its annulus with the frames before it that are of its group of four (`draw_frame`), which
+    favours the network that is trained on them, unless there is one frame more than a multiple of four.
+    """
     found = []
     for index in range(frames):
-        frame = draw_frame(reference_contexts()[number], _RANGES, [seed, number, index])
-        torch.set_num_threads(1)  # the simulator's compiled loops have raised it
         try:
+            frame = draw_frame(reference_contexts()[number], _RANGES, [seed, number, index])
+            torch.set_num_threads(1)  # the simulator's compiled loops have raised it
             reading = read_columns(frame.image, with_edges=False)
             labelled = label_columns(frame, reading)
             contrast, _ = read_as_classified(labelled, reference_contexts()[number])
@@ -138,6 +142,8 @@ def gather(contexts: list[int], seed: int, frames: int, workers: int, on_done: C
         for future in as_completed([pool.submit(make_patches, k, seed, frames) for k in contexts]):
             found += future.result()
             on_done()
+    if not found:
+        raise InputError("none of the frames shows a lattice; take more --frames")
     found.sort(key=lambda one: int(one.context[0]))  # whatever order they came in
     return Patches(
         *(torch.cat(values) for values in zip(*(vars(one).values() for one in found), strict=True))
@@ -172,8 +178,16 @@ def _orders(count: int, epochs: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def compare(network: PatchNetwork, weights: Weights, patches: Patches) -> dict[str, Any]:
-    """Accuracies [%] of both on the test frames at the reference noise, and their difference."""
+    """Accuracies [%] of both on the test frames at the reference noise, and their difference.
+
+    Raises
+    ------
+    InputError
+        If there are no such frames.
+    """
     test = patches.part(patches.is_test & patches.is_reference)
+    if not len(test.label):
+        raise InputError("no test frame has the reference noise; take more contexts (a smaller --every)")
     context = context_table()[test.context]
     by_pixels = torch.cat(
         [
@@ -213,4 +227,6 @@ def study(
     contexts = list(range(0, len(reference_contexts()), every))
     patches = gather(contexts, seed, frames, workers, on_done)
     train = patches.part(~patches.is_test)
+    if not len(train.label):
+        raise InputError("no frame to train on shows a lattice; take more --frames")
     return compare(train_patches(train, epochs, seed), weights, patches)

@@ -1,7 +1,8 @@
 """Series of simulated frames of one specimen: what the combination of evidence is calibrated on.
 
-What persists over a session persists here: the specimen with its contamination, source size, focus,
-camera length, scan distortion and drift.  What a frame brings of its own is its place, row jitter and noise.
+What persists over a session persists here: the specimen with its contamination, source size, scan
+distortion and drift; and, as long as the energy stays, focus and camera length.  What a frame brings of its
+own is its place, row jitter and noise.
 """
 
 from dataclasses import dataclass
@@ -213,26 +214,20 @@ def draw_series(pair: tuple[Specimen, float, float], ranges: Ranges, seed: list[
     first = Context(specimen=specimen, energy_kev=energies[0], detector=HAADF)
     acquisition = draw_acquisition(first, ranges, rng)
     if acquisition.contamination:  # over the brighter column, as `Ranges` has it
-        acquisition = _changed(acquisition, contamination=min(1.0, rng.uniform(*ranges.contamination)))
+        acquisition = acquisition.rebuilt(contamination=min(1.0, rng.uniform(*ranges.contamination)))
     sample = draw_specimen(first, acquisition, ranges, rng)
     frames: list[SeriesFrame] = []
     for energy_kev, scans in ((energies[0], (1.0, 1.0, 1.0, 3.0)), (energies[1], (1.0,))):
         context = Context(specimen=specimen, energy_kev=energy_kev, detector=HAADF)
-        focused = _changed(acquisition, defocus_angstrom=rng.normal(0, ranges.defocus_angstrom))
+        focused = acquisition.rebuilt(defocus_angstrom=rng.normal(0, ranges.defocus_angstrom))
         made_with = {
-            name: draw_true_context(context.model_copy(update={"detector": d}), ranges, rng)
-            for name, d in DETECTORS.items()
+            name: draw_true_context(context.rebuilt(detector=d), ranges, rng) for name, d in DETECTORS.items()
         }
         for factor in scans:
             dose = factor * float(acquisition.dose_e_per_a2 or 0.0)
             number = len({frame.scan for frame in frames})
             shift = rng.uniform(-_SHIFT, _SHIFT, 2) * sample.size_angstrom
             frames += take_scan(
-                sample, context, made_with, _changed(focused, dose_e_per_a2=dose), number, shift, rng
+                sample, context, made_with, focused.rebuilt(dose_e_per_a2=dose), number, shift, rng
             )
     return frames
-
-
-def _changed(acquisition: Acquisition, **changes: float) -> Acquisition:
-    """An acquisition with some entries replaced, checked again."""
-    return Acquisition(**(acquisition.model_dump() | changes))

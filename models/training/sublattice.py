@@ -108,6 +108,11 @@ def study(
     -------
     dict
         Plain data, for JSON.
+
+    Raises
+    ------
+    InputError
+        If no frame can be read.
     """
     samples, refused = [], 0
     with reading_pool(workers) as pool:
@@ -118,6 +123,8 @@ def study(
             if sample is not None:
                 samples.append(sample)
             on_done()
+    if not samples:
+        raise InputError(f"none of {frames} frames shows enough columns of a lattice; take more --frames")
     return {
         "frames": frames,
         "seed": seed,
@@ -173,7 +180,8 @@ def fit(samples: list[Sample]) -> dict[str, Any]:
     """The constants that the frames' truth gives.
 
     `ratio`: logarithm of measured over expected contrast of M over X2; `depth`: the same of how much dimmer
-    than X2 the single vacancies of a frame are; each with mean, deviation and a deviation robust to outliers.
+    than X2 the single vacancies of a frame are; each with mean, deviation and a deviation robust to outliers,
+    or None if no frame shows it.
     `outliers`: whole columns further than four spreads from their sublattice's median, and how far these lie.
     """
     ratios, depths, outliers, far = [], [], [], []
@@ -199,14 +207,16 @@ def fit(samples: list[Sample]) -> dict[str, Any]:
         "ratio": _summary(ratios),
         "depth": _summary(depths),
         "outliers": {
-            "fraction": float(np.mean(outliers)),
+            "fraction": float(np.mean(outliers)) if outliers else None,
             "distance": float(np.sqrt(np.mean(np.square(far)))) if far else None,
         },
     }
 
 
-def _summary(values: list[float]) -> dict[str, float]:
-    """Number, mean, deviation, and deviation from the quartiles."""
+def _summary(values: list[float]) -> dict[str, float] | None:
+    """Number, mean, deviation, and deviation from the 16th and 84th of a hundred; None of nothing."""
+    if not values:
+        return None
     array = np.array(values)
     low, high = np.quantile(array, [0.16, 0.84])
     return {
@@ -223,13 +233,17 @@ def as_text(figures: dict[str, Any]) -> str:
     fitted = figures["fitted"]
     for name in ("ratio", "depth"):
         f = fitted[name]
+        if f is None:
+            lines.append(f"log {name}, measured over expected: no frame shows it")
+            continue
         lines.append(
             f"log {name}, measured over expected: mean {f['mean']:+.3f}, deviation {f['deviation']:.3f} "
             f"(robust {f['robust_deviation']:.3f}), {f['frames']} frames"
         )
     far = fitted["outliers"]
     distance = "none" if far["distance"] is None else f"{far['distance']:.2f}"
-    lines.append(f"outliers: {far['fraction']:.2%} of whole columns, rms distance {distance}")
+    fraction = "none" if far["fraction"] is None else f"{far['fraction']:.2%}"
+    lines.append(f"outliers: {fraction} of whole columns, rms distance {distance}")
     lines.append("columns counted   right   decided   right of decided   log loss")
     for name, row in [("shipped", figures["shipped"]), *figures["caps"].items()]:
         of_decided = "-" if row["right_of_decided"] is None else f"{row['right_of_decided']:.2%}"

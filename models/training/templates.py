@@ -1,4 +1,9 @@
-"""Moments to expect of each class under a context, for `models.templates`: read from simulated frames."""
+"""Moments to expect of each class under a context, for `models.templates`: read from simulated frames.
+
+The shipped table was read by the code of its day (2026-11-25), and the shipped weights learnt from moments
+that were aligned to it.  Frames are read otherwise since, blurred ones most: made again, the table differs,
+and whoever puts another in its place has to train anew.
+"""
 
 import hashlib
 import io

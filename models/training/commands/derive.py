@@ -8,7 +8,10 @@ from pathlib import Path
 
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
-from sim_microscope.commands.options import progress_bar
+from sim_microscope.commands.options import count, make_folder, progress_bar
+
+#: Series that are simulated unless another number is asked for, and the fewest: some to fit, some to score.
+_SERIES, _LEAST_SERIES = 288, 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(__file__).parents[2] / "data" / "templates.npz",
         help="file to write (default: this checkout's)",
     )
-    templates.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    templates.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
     sublattice = actions.add_parser(
         "sublattice", help="score the sublattice decision on simulated frames, and fit its constants to them"
     )
-    sublattice.add_argument("--frames", type=int, default=576, help="simulated frames")
-    sublattice.add_argument("--seed", type=int, default=0)
-    sublattice.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    sublattice.add_argument("--frames", type=count, default=576, help="simulated frames")
+    sublattice.add_argument("--seed", type=_seed, default=0)
+    sublattice.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
     sublattice.add_argument("--json", action="store_true", help="print the figures as JSON")
     foreignness = actions.add_parser("foreignness", help="what familiar columns look like, from a data set")
     foreignness.add_argument("--dataset", type=Path, required=True, help="folder of a finished data set")
@@ -45,11 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pixels.add_argument(
         "--weights", type=Path, help="of the classifier to compare (default: the shipped one)"
     )
-    pixels.add_argument("--every", type=int, default=1, help="take every so many-th of the 576 contexts (1)")
+    pixels.add_argument(
+        "--every", type=count, default=1, help="take every so many-th of the 576 contexts (1)"
+    )
     pixels.add_argument("--frames", type=int, default=6, help="frames of each, the last for the test (6)")
-    pixels.add_argument("--epochs", type=int, default=6)
-    pixels.add_argument("--seed", type=int, default=0)
-    pixels.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    pixels.add_argument("--epochs", type=count, default=6)
+    pixels.add_argument("--seed", type=_seed, default=0)
+    pixels.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
     fusion = actions.add_parser(
         "fusion", help="how evidence adds up over frames, for one network, from simulated series"
     )
@@ -63,13 +68,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("out/fusion/observations.npz"),
         help="simulated and read series; used if it is there, else made and kept (default: %(default)s)",
     )
-    fusion.add_argument("--series", type=int, default=288, help="series of ten frames to simulate")
-    fusion.add_argument("--seed", type=int, default=0)
-    fusion.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    fusion.add_argument("--series", type=count, help=f"series of ten frames to simulate ({_SERIES})")
+    fusion.add_argument("--seed", type=_seed, help="of the series (0)")
+    fusion.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes")
     fusion.add_argument(
         "--out", type=Path, help="JSON file to write (default: this checkout's, of the network)"
     )
     fusion.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def _seed(text: str) -> int:
+    """Type of an option that seeds random numbers."""
+    from models.training.dataset import SEEDS
+
+    if not text.isdecimal() or int(text) >= SEEDS:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {SEEDS - 1}, found {text!r}")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,7 +103,7 @@ def contrasts(arguments: argparse.Namespace) -> int:
     """Write the table of expected contrasts."""
     from models.training.contrasts import derive_table
 
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.out.parent)
     with progress_bar() as progress:
         bar = progress.add_task("contexts", total=len(reference_contexts()))
         derive_table(arguments.out, on_done=lambda: progress.advance(bar))
@@ -101,7 +115,7 @@ def templates(arguments: argparse.Namespace) -> int:
     """Write the table of expected moments."""
     from models.training.templates import derive_templates
 
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.out.parent)
     with progress_bar() as progress:
         bar = progress.add_task("contexts", total=len(reference_contexts()))
         derive_templates(arguments.out, workers=arguments.workers, on_done=lambda: progress.advance(bar))
@@ -113,8 +127,6 @@ def sublattice(arguments: argparse.Namespace) -> int:
     """Score the decision and print what its constants would be."""
     from models.training.sublattice import as_text, study
 
-    if arguments.frames < 1:
-        raise InputError(f"--frames {arguments.frames}: expected at least 1")
     with progress_bar() as progress:
         bar = progress.add_task("frames", total=arguments.frames)
         figures = study(
@@ -159,9 +171,14 @@ def pixels(arguments: argparse.Namespace) -> int:
     from models.checkpoint import load_shipped, load_weights
     from models.training.pixels import study
 
-    if min(arguments.every, arguments.frames - 1, arguments.epochs, arguments.workers) < 1:
-        raise InputError("--every, --epochs and --workers must be at least 1, and --frames at least 2")
+    if arguments.frames < 2:
+        raise InputError(f"--frames {arguments.frames}: expected at least 2, the last for the test")
     chosen = load_shipped(DEFAULT_MODEL) if arguments.weights is None else load_weights(arguments.weights)
+    if chosen.card.get("data", {}).get("seed") == arguments.seed:
+        raise InputError(
+            f"--seed {arguments.seed}: the weights learnt from frames of that seed, which would test them; "
+            "take another"
+        )
     with progress_bar() as progress:
         bar = progress.add_task("contexts", total=len(range(0, len(reference_contexts()), arguments.every)))
         figures = study(
@@ -179,54 +196,69 @@ def pixels(arguments: argparse.Namespace) -> int:
 
 def fusion(arguments: argparse.Namespace) -> int:
     """Fit the constants of `models.fusion` for a network; score them on series that none was fitted to."""
-    from models.checkpoint import FEATURES_FORMAT, load_shipped, load_weights
+    from models.checkpoint import FEATURES_FORMAT, load_shipped, load_weights, write_at_once
     from models.fusion_law import law_as_plain
+    from models.training.dataset import read_json
     from models.training.fusion import as_text, fit, score, tabulate
-    from models.training.observations import RANGES, load_observations, observe, save_observations
+    from models.training.observations import load_observations
 
     weights = load_weights(arguments.weights) if arguments.weights else load_shipped(arguments.network)
-    if not arguments.observations.is_file():
-        if arguments.series < 6:
-            raise InputError(
-                f"--series {arguments.series}: expected at least 6, some to fit and some to score"
-            )
-        with progress_bar() as progress:
-            bar = progress.add_task("series", total=arguments.series)
-            made = observe(
-                arguments.series,
-                arguments.seed,
-                workers=arguments.workers,
-                on_done=lambda: progress.advance(bar),
-            )
-        card = {
-            "what": "Columns of simulated series of frames, read as the agent reads them",
-            "made_by": "columnist derive fusion",
-            "features_format": FEATURES_FORMAT,
-            "series": arguments.series,
-            "seed": arguments.seed,
-            "ranges": RANGES.as_card(),
-        }
-        save_observations(arguments.observations, made, card)
-    made_as = json.loads(arguments.observations.with_suffix(".json").read_text()).get("features_format")
-    if made_as != FEATURES_FORMAT:
-        raise InputError(
-            f"{arguments.observations} holds features of format {made_as!r}, this code needs "
-            f"{FEATURES_FORMAT}; move it away, and new series are made"
-        )
-    table = tabulate(load_observations(arguments.observations), weights)
-    law = fit(table)
-    figures = score(table, law)
     network = weights.card["network"]
     out = arguments.out or Path(__file__).parents[2] / "data" / f"fusion-{network}.json"
+    make_folder(out.parent)
+    if not arguments.observations.is_file():
+        _observe(arguments)
+    kept = arguments.observations
+    observed = read_json(kept.with_suffix(".json"), "move both away, and new series are made")
+    for name, asked in (("series", arguments.series), ("seed", arguments.seed)):
+        if asked not in (None, observed.get(name)):
+            raise InputError(
+                f"--{name} {asked}: {kept} is of {name} {observed.get(name)}; leave the option out to use "
+                "it, or give another --observations"
+            )
+    if observed.get("features_format") != FEATURES_FORMAT:
+        raise InputError(
+            f"{kept} holds features of format {observed.get('features_format')!r}, this code needs "
+            f"{FEATURES_FORMAT}; move it away, and new series are made"
+        )
+    table = tabulate(load_observations(kept), weights)
+    law = fit(table)
+    figures = score(table, law)
+    weighed = f"--network {network}" if arguments.weights is None else "--weights FILE"
+    drawn = f"--series {observed.get('series')} --seed {observed.get('seed')}"
     card = {
         "what": "How evidence adds up over frames: constants of models.fusion",
-        "made_by": f"columnist derive fusion --network {network}",
+        "made_by": f"columnist derive fusion {weighed} {drawn} --observations FILE",
         "weights_sha256": weights.card["sha256"],
-        "observations": json.loads(arguments.observations.with_suffix(".json").read_text()),
+        "observations": observed,
         "figures": figures,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(law_as_plain(law, card), indent=1) + "\n")
+    write_at_once(out, (json.dumps(law_as_plain(law, card), indent=1) + "\n").encode())
     print(json.dumps(figures, indent=1) if arguments.json else as_text(law, figures))
     print(f"{out} ({out.stat().st_size / 2**10:.0f} KiB)", file=sys.stderr)
     return 0
+
+
+def _observe(arguments: argparse.Namespace) -> None:
+    """Simulate and read series, and keep what was read with its card."""
+    from models.checkpoint import FEATURES_FORMAT
+    from models.training.observations import RANGES, observe, save_observations
+
+    series, seed = arguments.series or _SERIES, arguments.seed or 0
+    if series < _LEAST_SERIES:
+        raise InputError(
+            f"--series {series}: expected at least {_LEAST_SERIES}, some to fit and some to score"
+        )
+    make_folder(arguments.observations.parent)
+    with progress_bar() as progress:
+        bar = progress.add_task("series", total=series)
+        made = observe(series, seed, workers=arguments.workers, on_done=lambda: progress.advance(bar))
+    card = {
+        "what": "Columns of simulated series of frames, read as the agent reads them",
+        "made_by": f"columnist derive fusion --series {series} --seed {seed} --observations FILE",
+        "features_format": FEATURES_FORMAT,
+        "series": series,
+        "seed": seed,
+        "ranges": RANGES.as_card(),
+    }
+    save_observations(arguments.observations, made, card)

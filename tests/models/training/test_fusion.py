@@ -2,13 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from drivers.contract.context import HAADF, MAADF, Context, Specimen
+from drivers.contract.context import HAADF, MAADF, ColumnClass, Context, Specimen
 from drivers.contract.errors import InputError
 from models.calibration import Calibration
 from models.checkpoint import Weights
 from models.contexts import context_number
+from models.fusion import FusionLaw
 from models.training.fusion import (
     SHARES,
+    _fit_separations,
     calibrated,
     calibration_error,
     cross_entropy,
@@ -152,3 +154,22 @@ def test_nothing_to_fit_is_said():
     nothing = Observations(**{name: getattr(empty, name)[:0] for name in Observations.__dataclass_fields__})
     with pytest.raises(InputError, match="found none"):
         tabulate(nothing, WEIGHTS)
+
+
+def test_scans_that_nobody_could_read_keep_their_slots():
+    whole = made_up(2, 50)
+    keep = whole.scan[whole.frame] < 3
+    few = Observations(
+        **{
+            name: values[keep] if len(values) == len(whole.frame) else values
+            for name, values in vars(whole).items()
+        }
+    )
+    assert tabulate(few, WEIGHTS).logs.shape == (100, 10, 5)
+
+
+def test_too_little_of_a_class_is_said():
+    seen = tabulate(made_up(3, 60), WEIGHTS)
+    law = FusionLaw(HALF, CORRELATION, np.array([3.3, 5.6]), {}, {}, 0.0)
+    with pytest.raises(InputError, match="no frame on HAADF shows enough VAC1 and VAC2"):
+        _fit_separations(seen.take(seen.label != ColumnClass.VAC2), law)

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from drivers.contract.errors import InputError
 from models.calibration import Calibration
 from models.checkpoint import Weights
 from models.networks.catalogue import find_recipe
+from models.training.conditions import Ranges
 from models.training.pixels import Patches, PatchNetwork, compare, make_patches, train_patches
 
 
@@ -43,3 +45,15 @@ def test_the_network_reads_context_and_flag():
         plain = network(image, flag, torch.zeros(4, 23))
         assert not torch.allclose(plain, network(image, flag, torch.ones(4, 23)))
         assert not torch.allclose(plain, network(image, 1 - flag, torch.zeros(4, 23)))
+
+
+def test_nothing_to_test_with_is_said(patches):
+    none = Patches(**(vars(patches) | {"is_reference": torch.zeros_like(patches.is_test)}))
+    weights = Weights(find_recipe("mlp-simple").make().eval(), Calibration.none(), {"network": "mlp-simple"})
+    with pytest.raises(InputError, match="no test frame has the reference noise"):
+        compare(PatchNetwork().eval(), weights, none)
+
+
+def test_frames_that_kernels_cannot_make_are_left_out(monkeypatch):
+    monkeypatch.setattr("models.training.pixels._RANGES", Ranges(pixels=128, defocus_angstrom=1e6))
+    assert make_patches(330, 3, 2) == []

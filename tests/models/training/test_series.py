@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from drivers.contract.context import Specimen
 from drivers.contract.errors import InputError
 from models.training.conditions import Ranges
-from models.training.observations import load_observations, observe, save_observations
+from models.training.observations import _observe_one, load_observations, observe, save_observations
 from models.training.series import draw_relief, draw_series
 from sim_microscope.field import Raster
 
@@ -69,3 +71,8 @@ def test_observations_are_read_kept_and_found_again(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="derive fusion"):
         load_observations(path)
+
+
+def test_a_series_that_kernels_cannot_make_is_left_out(monkeypatch):
+    monkeypatch.setattr("models.training.observations.RANGES", replace(SMALL, defocus_angstrom=1e6))
+    assert _observe_one(0, 0) == []

@@ -1,10 +1,14 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from drivers.contract.context import ColumnClass
+from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
 from models.contrasts import expected_contrast
-from models.training.sublattice import Sample, as_text, draw_sample, fit, score
+from models.training.sublattice import Sample, as_text, draw_sample, fit, score, study
 
 NUMBER = 333
 
@@ -59,3 +63,27 @@ def test_a_simulated_frame_becomes_a_sample_with_its_truth_and_the_figures_a_tex
         "caps": {},
     }
     assert "log ratio" in as_text(figures)
+
+
+def test_what_no_frame_shows_is_said(rng):
+    shown = sample(rng)
+    whole = replace(
+        shown, classes=tuple(np.where(k == ColumnClass.VAC1, ColumnClass.X2, k) for k in shown.classes)
+    )
+    fitted = fit([whole])
+    assert fitted["depth"] is None
+    figures = {"frames": 1, "seed": 0, "refused": 0, "shipped": score([whole]), "fitted": fitted, "caps": {}}
+    assert "log depth, measured over expected: no frame shows it" in as_text(figures)
+    dark = replace(shown, pair=tuple(-side for side in shown.pair))
+    fitted = fit([dark])
+    assert fitted["ratio"] is fitted["outliers"]["fraction"] is None
+    assert "outliers: none" in as_text(figures | {"fitted": fitted})
+
+
+def test_frames_of_which_none_can_be_read_are_said(monkeypatch):
+    monkeypatch.setattr(
+        "models.training.sublattice.reading_pool", lambda workers: ThreadPoolExecutor(workers)
+    )
+    monkeypatch.setattr("models.training.sublattice.draw_sample", lambda seed, index: None)
+    with pytest.raises(InputError, match="none of 2 frames"):
+        study(2, 0, workers=1)
