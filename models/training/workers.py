@@ -29,7 +29,7 @@ class Worker:
 
     def part(self, batch: Tensor) -> Tensor:
         """Part of a batch that is for this process; of one too small to be shared, all of it."""
-        # The mean over no columns is no number, and would make the gradients of all processes none.
+        # A mean over no columns would be no number, or halve what the others have found.
         return batch if len(batch) < self.world else batch[self.rank :: self.world]
 
     def precision(self) -> torch.autocast:

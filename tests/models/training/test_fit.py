@@ -148,3 +148,5 @@ def test_a_last_batch_too_small_to_be_shared_teaches_every_process_the_same(
         worker = Worker(torch.device("cpu"), rank, 2)
         train(training(made_up_dataset, tmp_path, name, epochs=1, batch=columns - 1), worker=worker)
     assert all(bool(gradient.isfinite().all()) for batch in gradients for gradient in batch)
+    assert len(gradients) == 4
+    assert all(any(bool(gradient.any()) for gradient in batch) for batch in gradients)
