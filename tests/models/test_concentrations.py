@@ -52,3 +52,65 @@ def test_an_undoped_specimen_has_no_dopants_to_count():
     prior = np.array([0.48, 0.01, 0.01, 0.5, 0.0])
     names = [c.defect for c in concentrations(probability, prior, np.arange(10) < 5, is_doped=False)]
     assert names == ["vac1", "vac2"]
+
+
+SHARES = np.array([0.56, 0.035, 0.004, 0.39, 0.011])
+
+
+def sure_sites():
+    """1000 chalcogen sites, 40 of them single vacancies and 5 double ones; 600 metal sites, 12 dopants."""
+    classes = np.repeat(np.arange(5), (955, 40, 5, 588, 12))
+    return np.eye(5)[classes], classes >= 3
+
+
+def soft_sites(rng, prior):
+    """Probabilities of 1500 sites under one prior or another, the columns being the same."""
+    classes = np.repeat(np.arange(5), (850, 40, 10, 580, 20))
+    likelihood = np.exp(5 * np.eye(5)[classes] + rng.normal(0, 1.0, (len(classes), 5)))
+    on_metal = classes >= 3
+    likelihood *= on_metal[:, None] == (np.arange(5) >= 3)
+    joint = likelihood * prior
+    return joint / joint.sum(1, keepdims=True), on_metal
+
+
+def quantiles(found):
+    return np.array([(one.low, one.value, one.high) for one in found])
+
+
+def test_every_defect_is_counted_on_its_own_sublattice():
+    vac1, vac2, dopant = concentrations(sure_sites()[0], SHARES, sure_sites()[1])
+    for one, hits, sites, of in (
+        (vac1, 40, 1000, "chalcogen sites"),
+        (vac2, 5, 1000, "chalcogen sites"),
+        (dopant, 12, 600, "metal sites"),
+    ):
+        assert (one.sites, one.of) == (sites, of)
+        assert one.expected_count == pytest.approx(hits)
+        assert one.value == pytest.approx(hits / sites, rel=0.08)
+        assert one.low < hits / sites < one.high
+
+
+def test_shares_are_those_of_the_columns_and_not_of_the_prior_that_they_were_read_under():
+    other = np.array([0.42, 0.12, 0.003, 0.4, 0.057])  # X2 and VAC2, that VAC1 is told from, in one ratio
+    first, second = (
+        quantiles(concentrations(probability, prior, on_metal))[[0, 2]]
+        for prior in (SHARES, other)
+        for probability, on_metal in [soft_sites(np.random.default_rng(4), prior)]
+    )
+    assert np.allclose(first, second, rtol=0.01, atol=1e-5)
+
+
+def test_what_a_column_may_be_on_the_other_sublattice_changes_no_share(rng):
+    """As where it is not decided which sublattice is the metal."""
+    probability, on_metal = soft_sites(rng, SHARES)
+    mixed = 0.7 * probability
+    mixed[:, 0] += np.where(on_metal, 0.3, 0)
+    mixed[:, 3] += np.where(on_metal, 0, 0.3)
+    plain, torn = (quantiles(concentrations(one, SHARES, on_metal)) for one in (probability, mixed))
+    assert np.allclose(plain, torn, rtol=1e-6)
+
+
+def test_a_class_that_was_ruled_out_is_nowhere_and_no_site_tells_nothing():
+    assert share_quantiles(np.full(30, 0.2), 0.0) == (0.0, 0.0, 0.0)
+    low, _, high = share_quantiles(np.zeros(0), 0.03)
+    assert (low, high) == (0.0, 1.0)

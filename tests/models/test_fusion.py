@@ -10,6 +10,7 @@ from models.contexts import context_name, reference_contexts
 from models.fusion import (
     ON_METAL,
     START_SHARES,
+    SourceErrors,
     calibrate,
     fuse,
     joint_separation,
@@ -198,3 +199,45 @@ def test_the_law_survives_json_and_damage_is_refused(law):
 def test_starting_shares_are_whole_within_a_sublattice():
     assert list(ON_METAL) == [k in (ColumnClass.METAL, ColumnClass.DOPANT) for k in ColumnClass]
     assert [START_SHARES[side].sum() for side in (ON_METAL, ~ON_METAL)] == pytest.approx([1, 1])
+
+
+def test_a_source_that_is_stronger_for_vacancies_weighs_more_there_and_no_more_for_metals():
+    weak_and_strong = SourceErrors(np.array([0.5, 1.5]), 0.4)
+    chalcogen, metal = weak_and_strong.weights(np.full((2, 2), 0.6), np.array([False, True]))
+    np.testing.assert_allclose(metal, 1 / 1.4)
+    assert chalcogen[0] < 1 / 1.4 < chalcogen[1]
+
+
+def test_a_source_that_is_far_weaker_is_known_for_it(law):
+    rng = np.random.default_rng(10)
+    shown = source_errors(made_up_ratios(rng, 4000, 0.3, (6.0, 40.0)), np.full((4000, 2), 0.5), law)
+    assert shown.strength[1] / shown.strength[0] == pytest.approx(40 / 6, rel=0.1)
+
+
+def seen_by_two(rng, law, correlation, *, chalcogens=3000, metals=2000, vacancies=600):
+    """Sums and doses of two sources of the same half dose each, whose errors are correlated."""
+    ratio = made_up_ratios(rng, chalcogens + metals, correlation, (30.0, 30.0)).T  # (2, C)
+    ratio[:, :vacancies] += 30.0
+    dose = np.full(ratio.shape, law.half_dose_e_per_a2)
+    sums, is_metal = np.zeros((*ratio.shape, 5)), np.arange(ratio.shape[1]) >= chalcogens
+    sums[:, ~is_metal, ColumnClass.VAC1] = ratio[:, ~is_metal] * 2 * law.half_dose_e_per_a2
+    sums[:, ~is_metal, ColumnClass.VAC2] = -50.0 * 2 * law.half_dose_e_per_a2
+    sums[:, is_metal, ColumnClass.DOPANT] = ratio[:, is_metal] * 2 * law.half_dose_e_per_a2
+    return sums, dose, is_metal, ratio
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+def test_two_sources_add_up_as_far_as_whole_columns_show_them_to_be_independent(law, correlation):
+    rng = np.random.default_rng(11)
+    sums, dose, is_metal, ratio = seen_by_two(rng, law, correlation)
+    fused, found = fuse(sums, dose, is_metal, law)
+    assert found == pytest.approx(1.3 * correlation, abs=0.08)
+    np.testing.assert_allclose(fused[is_metal, 4], ratio.sum(axis=0)[is_metal] / (1 + found))
+    np.testing.assert_allclose(fused[~is_metal, 1], ratio.sum(axis=0)[~is_metal] / (1 + found), rtol=0.2)
+
+
+def test_a_source_that_has_not_looked_yet_shows_nothing_of_how_far_sources_stray_together(law):
+    sums, dose, is_metal, _ = seen_by_two(np.random.default_rng(12), law, 0.6)
+    blind = np.arange(len(is_metal)) % 2 == 0
+    sums[1, blind], dose[1, blind] = 0.0, 0.0
+    assert fuse(sums, dose, is_metal, law)[1] == pytest.approx(1.3 * 0.6, abs=0.08)

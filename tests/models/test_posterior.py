@@ -56,6 +56,15 @@ def test_a_frame_without_defects_gets_a_small_share_of_them_but_not_none():
     assert 0 < float(prior[4]) < 0.001
 
 
+def test_few_columns_leave_the_shares_near_those_of_other_frames():
+    """They count as 20 columns, of the sublattices that the frame shows."""
+    prior = learn_prior(frame_of((9, 1, 0, 10, 0), spread=0.1)[0])
+    assert float(prior[1]) == pytest.approx((1 + 20 * 0.035 / 2) / 40, rel=0.05)
+    assert float(prior[3:].sum()) == pytest.approx(0.5, abs=0.01)
+    one_side = learn_prior(frame_of((30, 0, 0, 0, 0), spread=0.1)[0])
+    assert float(one_side[3:].sum()) < 0.01
+
+
 def test_entropy_runs_from_zero_to_log_five():
     rows = torch.tensor([[1.0, 0, 0, 0, 0], [0.2] * 5, [0.5, 0.5, 0, 0, 0]])
     assert entropy_nats(rows).tolist() == pytest.approx([0, math.log(5), math.log(2)])
