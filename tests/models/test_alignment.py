@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from drivers.contract.context import DETECTORS, ColumnClass, Context, Specimen
-from models.alignment import find_alignment
+from models.alignment import align, find_alignment
 from models.templates import SOURCES_ANGSTROM, find_templates, load_table
 from models.zernike import ORDERS
 
@@ -50,14 +50,16 @@ def test_a_frame_without_defects_keeps_the_expected_depth(rng):
     assert find_alignment(moments, is_metal, find_templates(WSE2), is_doped=True).depth == 1.0
 
 
-def test_a_sharper_source_is_recognised_and_its_vacancies_are_brought_to_the_common_one(rng):
+def test_a_sharper_source_is_recognised_and_its_defects_are_brought_to_the_common_one(rng):
     templates = find_templates(WSE2)
     moments, is_metal = make_columns(rng, source=3)
     alignment = find_alignment(moments, is_metal, templates, is_doped=True)
     assert abs(alignment.source - 3) <= 1
     vacancies = alignment.apply(moments, is_metal, templates)[:60].double().mean(0)
-    expected = templates.whole[templates.common, 0] + templates.first[templates.common, 0]
-    assert torch.allclose(vacancies, expected, atol=0.012)
+    expected = templates.whole[templates.common] + templates.first[templates.common]
+    assert torch.allclose(vacancies, expected[0], atol=0.012)
+    dopants = alignment.apply(moments, is_metal, templates)[-20:].double().mean(0)
+    assert torch.allclose(dopants, expected[1], atol=0.012)
 
 
 @pytest.mark.parametrize("side", [False, True], ids=["chalcogen", "metal"])
@@ -96,3 +98,47 @@ def test_depths_of_undone_frames_may_stray_farther(rng):
     undone = find_alignment(moments, is_metal, templates, is_doped=True, is_undone=True)
     assert abs(undone.depth - 0.75) < 0.06
     assert undone.depth <= as_taken.depth
+
+
+def test_dopants_of_another_depth_than_was_said_do_not_drag_the_vacancies_along(rng):
+    templates = find_templates(WSE2)
+    moments, is_metal = make_columns(rng, dopants=40)
+    moments[-40:] += 0.8 * templates.first[templates.common, 1].float()
+    found = find_alignment(moments, is_metal, templates, is_doped=True)
+    assert found.depth == pytest.approx(1.0, abs=0.05)
+
+
+def test_columns_that_are_like_no_class_do_not_change_the_depth(rng):
+    templates = find_templates(WSE2)
+    moments, is_metal = make_columns(rng, depth=0.8)
+    strays = torch.linspace(1.6, 3.2, 12)[:, None] * templates.first[templates.common, 0].float()
+    moments[60:72] += strays
+    found = find_alignment(moments, is_metal, templates, is_doped=True)
+    assert found.depth == pytest.approx(0.8, rel=0.05)
+
+
+def test_few_columns_of_a_sublattice_leave_its_centre_near_what_the_context_expects(rng):
+    templates = find_templates(WSE2)
+    moments, is_metal = make_columns(rng, dopants=0)
+    chosen = torch.cat([(~is_metal).nonzero()[:, 0], is_metal.nonzero()[:1, 0]])
+    moments[chosen[-1]] += 0.1
+    found = find_alignment(moments[chosen], is_metal[chosen], templates, is_doped=True)
+    away = found.centre[1] - templates.whole[found.source, 1] / found.gain
+    assert float(away.abs().max()) < 0.05  # one column counts a fifth
+
+
+@pytest.mark.parametrize("is_quiet_there", [True, False])
+def test_what_is_irregular_or_loud_is_aligned_by_the_rest_of_the_frame(rng, is_quiet_there):
+    """As rims, and columns below carbon."""
+    templates = find_templates(WSE2)
+    moments, is_metal = make_columns(rng, depth=0.8, whole=1500, vacancies=100)
+    order = torch.randperm(len(moments), generator=rng)
+    moments, is_metal, number = moments[order], is_metal[order], torch.arange(len(moments))
+    at = torch.stack([number // 40, number % 40], dim=1).double()
+    aside = at[:, 1] < 10
+    spoilt = moments.clone()
+    noise = 0.5 * torch.rand(len(moments), 1, generator=rng) * templates.first[templates.common, 0].float()
+    spoilt[aside] -= 0.4 if is_quiet_there else noise[aside] * 4
+    regular = ~aside if is_quiet_there else torch.ones_like(aside)
+    plain, found = (align(one, is_metal, regular, at, templates).moments[~aside] for one in (moments, spoilt))
+    assert torch.allclose(plain, found, atol=0.02)

@@ -4,7 +4,7 @@ import torch
 from drivers.contract.context import DETECTORS, Context, Specimen
 from models.calibration import USUAL_SPREAD
 from models.encoding import encode_contrast
-from models.scatter import find_scatter, pool_scatter
+from models.scatter import Scatter, find_between, find_beyond, find_scatter, pool_scatter
 from models.templates import find_templates
 
 WSE2 = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=DETECTORS["MAADF"])
@@ -225,3 +225,54 @@ def test_a_frame_without_columns_has_no_scatter():
     scatter = measure(torch.zeros(0, 8), none, torch.zeros(0, 2), find_templates(WSE2))
     assert scatter.depth.shape == scatter.say.shape == (0,)
     assert pool_scatter(torch.zeros(0, 5), scatter).shape == (0, 5)
+
+
+SPREAD = 0.1
+
+
+def lying(depth, *, on_metal, centre=0.0, spread=SPREAD, tail=0.05):
+    """Columns at some depths beside whole ones; the double vacancy lies at 2."""
+    depth = torch.tensor(depth) + centre
+    second = torch.full_like(depth, torch.inf if on_metal else 2.0)
+    of = [torch.full_like(depth, value) for value in (centre, spread, tail, SPREAD)]
+    return Scatter(depth, *of, second, torch.full_like(depth, 0.75))
+
+
+@pytest.mark.parametrize("centre", [0.0, 0.4])
+def test_beyond_every_class_is_what_no_class_reaches_on_either_side(centre):
+    ends = [-6 * SPREAD, -3 * SPREAD, 0.0, 0.5, 1.0]
+    on_chalcogen = find_beyond(
+        lying([*ends, 2.0, 2.0 + 3 * SPREAD], on_metal=False, centre=centre), is_doped=True
+    )
+    torch.testing.assert_close(on_chalcogen, torch.tensor([2.0, 1, 0, 0, 0, 0, 1]), atol=1e-4, rtol=0)
+    doped, undoped = (
+        find_beyond(lying([*ends, 1.0 + 3 * SPREAD], on_metal=True, centre=centre), is_doped=is_doped)
+        for is_doped in (True, False)
+    )
+    torch.testing.assert_close(doped, torch.tensor([2.0, 1, 0, 0, 0, 1]), atol=1e-4, rtol=0)
+    expected = torch.tensor([2.0, 1, 0, 0.5, 1, 1.3]) / torch.tensor([1.0, 1, 1, 0.3, 0.3, 0.3])
+    torch.testing.assert_close(undoped, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("centre", [0.0, 0.4])
+def test_only_metals_far_from_both_whole_ones_and_dopants_stand_between(centre):
+    depth = [-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5]
+    between = find_between(lying(depth, on_metal=True, centre=centre, spread=0.05))
+    assert between.tolist() == [False, False, False, True, False, False, False]
+    assert not find_between(lying(depth, on_metal=True, centre=centre, spread=0.1)).any()
+    assert not find_between(lying(depth, on_metal=False, centre=centre, spread=0.05)).any()
+
+
+def test_what_a_frame_does_not_tell_is_neither_beyond_nor_between():
+    untold = lying([-9.0, 0.5, 9.0], on_metal=True, spread=0.05, tail=torch.nan)
+    assert not find_beyond(untold, is_doped=True).any()
+    assert not find_between(untold).any()
+
+
+def test_where_whole_columns_have_heavy_tails_a_column_half_way_is_less_surely_a_vacancy():
+    odds = [
+        vacancy_odds(pool_scatter(torch.zeros(1, 5), lying([0.55], on_metal=False, spread=0.15, tail=tail)))
+        for tail in (0.0, 0.1, 0.3)
+    ]
+    assert odds[0] > odds[1] + 0.2
+    assert odds[1] > odds[2] + 0.2
