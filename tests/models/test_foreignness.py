@@ -36,14 +36,25 @@ def test_it_comes_back_from_a_file(familiar, tmp_path):
 
 @pytest.mark.parametrize(
     "break_it",
-    [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])],
-    ids=["missing", "cut short"],
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: path.write_bytes(path.read_bytes()[:-9] + b"altered.."),
+    ],
+    ids=["missing", "cut short", "altered"],
 )
 def test_a_broken_file_is_refused(familiar, tmp_path, break_it):
     path = tmp_path / "foreignness.safetensors"
     save_familiar(path, familiar, {})
     break_it(path)
     with pytest.raises(InputError, match=r"foreignness\.safetensors"):
+        load_familiar(path)
+
+
+def test_what_was_made_for_other_contexts_is_refused(familiar, tmp_path):
+    path = tmp_path / "foreignness.safetensors"
+    save_familiar(path, Familiar(familiar.mean[:9], familiar.whiten[:9], familiar.scale[:9]), {})
+    with pytest.raises(InputError, match="holds 9 contexts, this code has 576"):
         load_familiar(path)
 
 

@@ -9,7 +9,8 @@ from drivers.contract.errors import InputError
 from drivers.contract.maps import ColumnFlag, Scale
 from models.analysis import analyse, load_analyser
 from models.contrasts import expected_contrast
-from models.map_flags import scale_flags, stand_in_flags
+from models.map_flags import stand_in_flags
+from models.pixel_size import scale_flags
 
 SHAPE, LATTICE_PX = (250, 230), 10.0
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.bonds import Sites
 from models.boundary_columns import reach
-from models.seams import one_grain
+from models.seams import Sites, one_grain, own_vectors
 
 BOND = 5.0
 A1, A2 = np.array([0.0, 1.0]), np.array([-np.sqrt(3) / 2, 0.5])  # 60 degrees apart
@@ -110,3 +109,89 @@ def test_nothing_is_reached_for_beyond_an_edge():
     beyond = sites.maxima[~half & (sites.maxima[:, 1] < 215)]
     found, *_ = reach(known, bright, beyond, np.ones(len(beyond), dtype=np.float32), shape)
     assert len(found) < 0.1 * len(beyond)
+
+
+def turn(angle_deg: float) -> np.ndarray:
+    angle = np.deg2rad(angle_deg)
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+@pytest.mark.parametrize(("along", "is_one"), [(0.0, True), (0.2, True), (0.45, False)])
+def test_pieces_whose_bonds_miss_each_other_are_two(along, is_one):
+    sites = honeycomb()
+    right = sites.maxima[:, 1] > 3
+    moved = sites.maxima + np.outer(right, [along * BOND, 0])
+    two = Sites(moved, sites.sublattice, right.astype(np.int64), np.stack([VECTORS, VECTORS]))
+    whole, _ = one_grain(two, right.astype(np.int64), np.ones(len(moved), dtype=np.float32))
+    assert (whole.tolist() == [0, 0]) == is_one
+
+
+@pytest.mark.parametrize(("width", "is_one"), [(80, False), (16, True)], ids=["grain", "sliver"])
+def test_a_short_seam_does_not_join_grains_of_other_vectors_but_takes_in_a_sliver(width, is_one):
+    sites = honeycomb(90.0)
+    near = (np.abs(sites.maxima[:, 0]) < 18) & (sites.maxima[:, 1] < width)
+    places, sublattice = sites.maxima[near], sites.sublattice[near]
+    right = (places[:, 1] > 3).astype(np.int64)
+    places = np.where(right[:, None] == 1, places @ turn(3.5).T, places)
+    two = Sites(places, sublattice, right, np.stack([VECTORS, VECTORS @ turn(3.5).T]))
+    whole, _ = one_grain(two, right, np.ones(len(places), dtype=np.float32))
+    assert (whole.tolist() == [0, 0]) == is_one
+
+
+def test_grains_of_one_patch_that_are_turned_get_vectors_of_their_own():
+    sites = honeycomb()
+    right = (sites.maxima[:, 1] > 0).astype(np.int64)
+    places = np.where(right[:, None] == 1, sites.maxima @ turn(-3).T, sites.maxima @ turn(3).T)
+    two = Sites(places, sites.sublattice, right, np.stack([VECTORS, VECTORS]))
+    left_own, right_own = own_vectors(two)
+    assert left_own == pytest.approx(VECTORS @ turn(3).T, abs=0.01 * BOND)
+    assert right_own == pytest.approx(VECTORS @ turn(-3).T, abs=0.01 * BOND)
+    alike = two._replace(maxima=sites.maxima)
+    assert np.array_equal(own_vectors(alike), alike.vectors)
+
+
+def cut_at(gap: np.ndarray, sites: Sites) -> tuple[Sites, np.ndarray, np.ndarray]:
+    """Sites without those in a gap, their brightness, and that of those in it."""
+    known = Sites(sites.maxima[~gap], sites.sublattice[~gap], sites.grain[~gap], sites.vectors)
+    bright = np.where(sites.sublattice == 0, 1.0, 0.4).astype(np.float32)
+    return known, bright[~gap], bright[gap]
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_rows_at_an_edge_of_the_frame_are_reached(side):
+    shape = (160, 140)
+    sites = honeycomb(85.0)
+    sites = sites._replace(maxima=sites.maxima + 75)
+    inside = ((sites.maxima > 2) & (sites.maxima < np.array(shape) - 3)).all(axis=1)
+    sites = Sites(sites.maxima[inside], sites.sublattice[inside], sites.grain[inside], VECTORS[None])
+    row, column = sites.maxima.T
+    gap = [row < 14, row > shape[0] - 15, column < 14, column > shape[1] - 15][side]
+    known, bright, response = cut_at(gap, sites)
+    found, *_ = reach(known, bright, sites.maxima[gap], response, shape)
+    assert len(found) > 0.85 * gap.sum()
+
+
+def test_maxima_too_dim_for_their_sublattice_or_too_near_to_a_column_are_none():
+    sites = honeycomb(100.0)
+    sites = sites._replace(maxima=sites.maxima + 200)
+    gap = (np.abs(sites.maxima[:, 1] - 200) < 10) & (np.abs(sites.maxima[:, 0] - 200) < 60)
+    known, bright, response = cut_at(gap, sites)
+    dim = np.full_like(response, 0.3)  # of what the dimmer sublattice has 0.4, the brighter one 1
+    assert len(reach(known, bright, sites.maxima[gap], response, (400, 400))[0]) == gap.sum()
+    assert 0 not in reach(known, bright, sites.maxima[gap], dim, (400, 400))[2]
+    beside = known.maxima[40:400] + [0.25 * BOND, 0]
+    assert not len(reach(known, bright, beside, bright[40:400], (400, 400))[0])
+
+
+def test_one_column_alone_is_one_between_two_grains_and_noise_within_one():
+    sites = honeycomb(60.0)
+    sites = sites._replace(maxima=sites.maxima + 100)
+    gap = np.arange(len(sites.maxima)) == np.linalg.norm(sites.maxima - 100, axis=1).argmin()
+    right = (sites.maxima[:, 1] > 100).astype(np.int64)
+    two = Sites(sites.maxima, sites.sublattice, right, np.stack([VECTORS, VECTORS]))
+    for of, number in ((sites, 0), (two, 1)):
+        known, bright, response = cut_at(gap, of)
+        found, _, sublattice, bonded = reach(known, bright, of.maxima[gap], response, (200, 200))
+        assert len(found) == number
+        assert (sublattice == of.sublattice[gap][found]).all()
+        assert not bonded.any()  # its bonds lead into both grains

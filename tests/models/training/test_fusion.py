@@ -2,19 +2,19 @@ import numpy as np
 import pytest
 import torch
 
+from agent.console_picture import fit
 from drivers.contract.context import HAADF, MAADF, ColumnClass, Context, Specimen
 from drivers.contract.errors import InputError
 from models.calibration import Calibration
 from models.checkpoint import Weights
 from models.contexts import context_number
-from models.fusion import FusionLaw
+from models.fusion_law import FusionLaw
 from models.training.fusion import (
     SHARES,
     _fit_separations,
     calibrated,
     calibration_error,
     cross_entropy,
-    fit,
     fuse_slots,
     score,
     tabulate,

@@ -5,7 +5,7 @@ import pytest
 
 from agent.__main__ import build_parser, main
 from models.checkpoint import FEATURES_FORMAT, load_shipped
-from models.fusion import FusionLaw
+from models.fusion_law import FusionLaw
 
 BAD = {
     "workers": (["templates", "--workers", "0"], "at least 1"),
