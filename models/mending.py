@@ -24,21 +24,21 @@ _NO_CHANCE = 40.0
 #: repeat by chance), unless there are more such places than this part of all lines: then pixels were doubled.
 _LEAST_ALIVE, _DOUBLED = 20, 0.05
 
-#: A spike stands this many times as far above the median as where the brightest thousandth of all pixels
-#: begins, and its neighbours not a quarter as far as itself.  On the recorded micrographs the brightest pixel
-#: stands 1.7 times as far at most; counts of single electrons, and pulses whose height is distributed
-#: exponentially, stay below ten too.
+#: A spike stands this many times as far above the median as where the brightest of all pixels begin, and
+#: its neighbours not a quarter as far as itself.  On the recorded micrographs the brightest pixel stands 1.7
+#: times as far at most; counts of single electrons, and pulses whose height is distributed exponentially,
+#: stay below ten too.
 _FAR_ABOVE, _AROUND = 10.0, 0.25
 
-#: Part of the pixels that counts as brightest, and pixels that do at least, unless most hold nothing: a few
-#: spikes of a small window are not to be its brightest pixels.
+#: Part of the sample that counts as brightest where most hold nothing; elsewhere so many pixels of it do,
+#: 0.4 % of a frame: a few spikes of a small window are not to be its brightest pixels.
 _BRIGHTEST, _BRIGHT_AT_LEAST = 0.001, 64
 
 #: Pixels that are NaN are replaced in so many rounds, from neighbours of which so many are known:
 #: as dead pixels and lines are, and no area in which columns may have been.
 _ROUNDS, _KNOWN = 2, 3
 
-#: So many pixels tell median and brightest thousandth.
+#: So many pixels tell the median and where the brightest begin.
 _SAMPLE = 2**14
 
 
@@ -259,7 +259,9 @@ def _stuck_rows(pixels: NDArray[Any]) -> list[tuple[int, int]]:
     if len(runs) > _DOUBLED * len(pixels):
         return []
     ends = [(int(run[0]), int(run[-1]) + 1) for run in runs]
-    return [(first, end) for first, end in ends if first > 1 and end < len(pixels)]
+    ends = [(first, end) for first, end in ends if first > 1 and end < len(pixels)]
+    # Where a frame was mirrored to fill its edges, the lines on both sides of the seam are alike, too.
+    return [(first, end) for first, end in ends if (pixels[first - 2] != pixels[end]).any()]
 
 
 def _interpolate(pixels: NDArray[Any], first: int, end: int) -> None:

@@ -22,7 +22,13 @@ def padded(image, mode):
     return np.pad(image, ((7, 3), (5, 9)), mode=mode)
 
 
-@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+@pytest.mark.parametrize("mode", ["edge", "reflect", "symmetric", "wrap"])
+def test_padding_is_no_fault_of_the_scan(image, mode):
+    frame = padded(image, mode)
+    assert mend(frame).pixels is frame
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric"])
 def test_padding_is_left_out_and_columns_are_those_of_the_frame_without(image, mode):
     frame = padded(image, mode)
     assert recorded_part(frame) == (slice(7, 207), slice(5, 185))

@@ -153,3 +153,37 @@ def test_a_spike_beside_a_lost_pixel_is_mended_too(image):
     assert kinds(mended) == ["lost_pixels", "spikes"]
     assert np.isfinite(mended.pixels).all()
     assert mended.pixels.max() == image.max()
+
+
+@pytest.mark.parametrize(("times", "is_spike"), [(7, False), (14, True)])
+def test_a_spike_stands_ten_times_as_far_above_the_median_as_the_brightest(image, times, is_spike):
+    given = image.astype(float)
+    median, bright = np.median(given), np.quantile(given, 0.995)
+    given[40, 60] = median + times * (bright - median)
+    assert kinds(mend(given)) == (["spikes"] if is_spike else [])
+
+
+def test_five_spikes_of_a_small_window_are_not_its_brightest_pixels(image):
+    given = image[:48, :40].astype(float)
+    given[[5, 12, 20, 33, 40], [7, 30, 15, 22, 9]] = 1e5
+    mended = mend(given)
+    assert "5 pixels" in mended.flags[0].message
+    assert mended.pixels.max() == image[:48, :40].max()
+
+
+def test_a_spike_among_the_few_pixels_that_electrons_have_reached_is_one(rng):
+    given = (rng.random((64, 64)) < 0.005).astype(float)
+    given[20, 30] = 1000.0
+    assert kinds(mend(given)) == ["spikes"]
+
+
+def test_what_stands_in_the_same_columns_of_pixels_again_and_again_is_no_spike(rng):
+    given = rng.normal(100, 1, (512, 512))
+    given[4::8, 4::8] = 300
+    assert mend(given).pixels is given
+
+
+def test_lines_that_repeat_the_outermost_ones_are_padding_and_stay(image):
+    for mode in ("edge", "symmetric"):
+        given = np.pad(image, ((2, 2), (0, 0)), mode=mode).astype(float)
+        assert mend(given).pixels is given
