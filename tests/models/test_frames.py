@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from drivers.contract.errors import InputError
-from models.frames import blur, sample_bilinear, standardise
+from models.frames import at_nearest, blur, middle_of, sample_bilinear, standardise
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,22 @@ def test_blurring_a_point_gives_the_gaussian():
     blurred = blur(image, 3.0)
     assert float(blurred[32, 32]) == pytest.approx(1 / (2 * np.pi * 9), rel=1e-3)
     assert float(blurred[32, 35] / blurred[32, 32]) == pytest.approx(np.exp(-0.5), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (30, 20)], ids=str)
+def test_the_nearest_pixel_is_that_of_a_plane_and_beyond_an_edge_that_of_the_edge(shape):
+    row, column = torch.meshgrid(*(torch.arange(float(edge)) for edge in shape), indexing="ij")
+    plane = 100 * row + column
+    positions = torch.tensor([[3.4, 7.6], [19.4, 12.0], [-5.0, 4.0], [6.0, 99.0], [99.0, -1.0]])
+    last_row, last_column = shape[0] - 1, shape[1] - 1
+    expected = [308, 1912, 4, 600 + last_column, 100 * last_row]
+    assert at_nearest(plane, positions).tolist() == expected
+
+
+@pytest.mark.parametrize("shape", [(20, 31), (7, 64), (9, 9)], ids=str)
+def test_the_middle_of_a_frame_has_as_much_on_either_side(shape):
+    row, column = torch.meshgrid(*(torch.arange(float(edge)) for edge in shape), indexing="ij")
+    for axis, place in enumerate((row, column)):
+        middle = middle_of(place, 10)
+        assert middle.shape == tuple(min(edge, 10) for edge in shape)
+        assert abs(float(middle.mean()) - (shape[axis] - 1) / 2) <= 0.5

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.bonds import Sites
 from models.boundary_columns import reach
-from models.seams import Sites, one_grain, own_vectors
+from models.seams import one_grain, own_vectors
 
 BOND = 5.0
 A1, A2 = np.array([0.0, 1.0]), np.array([-np.sqrt(3) / 2, 0.5])  # 60 degrees apart
