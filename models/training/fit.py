@@ -16,14 +16,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from drivers.contract.errors import InputError
-from models.borders import Part
 from models.calibration import Calibration
 from models.checkpoint import save_weights
 from models.contexts import context_table
 from models.networks.catalogue import find_recipe
 from models.networks.mlp import Standardise
 from models.training.evaluation import all_logits, evaluate, fit_calibration
-from models.training.samples import Samples, load_samples, read_card
+from models.training.samples import Part, Samples, load_samples, read_card
 from models.training.workers import Worker
 
 #: Learning rate of Adam (Dan et al., arXiv 2606.09419).

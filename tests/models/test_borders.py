@@ -38,6 +38,27 @@ def test_padding_is_left_out_and_columns_are_those_of_the_frame_without(image, m
     assert np.array_equal(found.moments.numpy(), without.moments.numpy())
 
 
+@pytest.mark.parametrize("reach", [7, 40])
+def test_of_a_frame_that_was_wrapped_around_each_line_is_kept_once(image, reach):
+    frame = np.pad(image, ((reach, reach), (0, 0)), mode="wrap")
+    kept = frame[recorded_part(frame)]
+    assert len(np.unique(kept, axis=0)) == len(kept)
+    assert len(kept) > 0.9 * len(image)
+    assert kept.shape[1] == image.shape[1]
+
+
+@pytest.mark.parametrize("lattice_px", [8.0, 9.0, 10.0])
+def test_an_area_of_one_value_is_blank_to_its_last_pixel(image, lattice_px):
+    frame, area = image.copy(), np.zeros(SHAPE, dtype=bool)
+    area[50:83, 61:80] = True
+    area[120:, 100:] = True
+    frame[area] = np.median(image)
+    found = blank_areas(frame, lattice_px)
+    assert found[area].all()
+    assert not (found & ~area & (frame != np.median(image))).any()
+    assert found.sum() <= area.sum() + 10
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

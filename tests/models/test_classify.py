@@ -99,3 +99,53 @@ def test_where_the_sublattice_is_not_decided_the_probabilities_weigh_both(frame,
     assert torch.allclose(both.posterior.probability[:, 3:].sum(1), expected, atol=0.01)
     assert torch.equal(both.posterior.label, sure.posterior.label)
     assert (both.posterior.entropy_nats > 0.5).all()
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    analyser = load_analyser()
+    return analyser.weights, analyser.familiar
+
+
+def test_edges_rims_and_boundaries_teach_nothing_of_the_rest(frame, shipped, rng):
+    """Whatever columns there look like, prior, alignment and scatter are those of the regular ones."""
+    image, _ = frame
+    image = image.copy()
+    image[:, 150:] = rng.normal(0, 0.02, (SHAPE[0], 50))
+    reading = read_columns(image)
+    is_regular = reading.whole & ~reading.lattice.rim & ~reading.lattice.boundary
+    is_regular[40:60] = False
+    reading.lattice.boundary[40:60] = True
+    deep = torch.where(is_regular[:, None], reading.moments, 0.6 * reading.moments)
+    results = [classify_columns(one, WSE2, *shipped) for one in (reading, replace(reading, moments=deep))]
+    plain, spoilt = results
+    kept = is_regular[plain.chosen]
+    assert (plain.posterior.label[~kept] != spoilt.posterior.label[~kept]).any()
+    assert torch.equal(plain.posterior.prior, spoilt.posterior.prior)
+    assert torch.equal(plain.posterior.probability[kept], spoilt.posterior.probability[kept])
+    assert torch.equal(plain.foreignness[kept], spoilt.foreignness[kept])
+    assert plain.depth == spoilt.depth
+    assert not spoilt.between[~kept].any()
+
+
+def test_a_grain_that_is_decided_stays_so_beside_one_that_is_not(
+    make_honeycomb, draw, familiar, monkeypatch, rng
+):
+    ratio = expected_contrast(WSE2).metal
+    first, second = (
+        draw(
+            make_honeycomb(SHAPE, lattice_px=10.0, angle_deg=angle, heights=(ratio, 1.0)), SHAPE, sigma_px=1.5
+        )
+        for angle in (7.0, 29.0)
+    )
+    reading = read_columns(np.where(np.arange(200) < 120, first, second) + rng.normal(0, 0.02, SHAPE))
+    sure = classify_columns(reading, WSE2, weights("mlp-simple"), familiar)
+    assert sure.decision.is_decided.tolist() == [True, True]
+    unsure = replace(sure.decision, margin_nats=torch.tensor([3.0, 1.2]))
+    monkeypatch.setattr("models.classify.decide_by_contrast", lambda *_: unsure)
+    both = classify_columns(reading, WSE2, weights("mlp-simple"), familiar)
+    in_first = reading.lattice.grain[both.chosen] == 0
+    assert torch.equal(both.is_decided, in_first)
+    torch.testing.assert_close(both.posterior.probability[in_first], sure.posterior.probability[in_first])
+    apart = both.posterior.probability[~in_first] - sure.posterior.probability[~in_first]
+    assert bool((apart.abs().amax(1) > 0.1).all())

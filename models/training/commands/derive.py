@@ -196,11 +196,10 @@ def pixels(arguments: argparse.Namespace) -> int:
 
 def fusion(arguments: argparse.Namespace) -> int:
     """Fit the constants of `models.fusion` for a network; score them on series that none was fitted to."""
-    from agent.console_picture import fit
     from models.checkpoint import FEATURES_FORMAT, load_shipped, load_weights, write_at_once
     from models.fusion_law import law_as_plain
     from models.training.dataset import read_json
-    from models.training.fusion import as_text, score, tabulate
+    from models.training.fusion import as_text, fit, score, tabulate
     from models.training.observations import load_observations
 
     weights = load_weights(arguments.weights) if arguments.weights else load_shipped(arguments.network)

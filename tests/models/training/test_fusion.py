@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from agent.console_picture import fit
 from drivers.contract.context import HAADF, MAADF, ColumnClass, Context, Specimen
 from drivers.contract.errors import InputError
 from models.calibration import Calibration
@@ -15,6 +14,7 @@ from models.training.fusion import (
     calibrated,
     calibration_error,
     cross_entropy,
+    fit,
     fuse_slots,
     score,
     tabulate,

@@ -4,12 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.console_picture import fit
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
 from models.contrasts import expected_contrast
-from models.training.sublattice import Sample, as_text, draw_sample, score, study
+from models.training.sublattice import Sample, as_text, draw_sample, fit, score, study
 
 NUMBER = 333
 
