@@ -276,3 +276,43 @@ def test_where_whole_columns_have_heavy_tails_a_column_half_way_is_less_surely_a
     ]
     assert odds[0] > odds[1] + 0.2
     assert odds[1] > odds[2] + 0.2
+
+
+def test_below_carbon_and_beside_it_defects_are_told_along_axes_of_their_own():
+    templates, rng = find_templates(WSE2), torch.Generator().manual_seed(8)
+    common, count = templates.common, 6000
+    first, noise = templates.first[common, 0], templates.scatter[0]
+    carbon = (
+        torch.tensor([2.0, 1.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64) * first.norm() / 4 + 0.4 * first
+    )
+    draws = torch.randn(count, 7, generator=rng, dtype=torch.float64)
+    at, is_loud = grid(count), grid(count)[:, 0] < 120
+    moments = templates.whole[common, 0] + draws[:, :6] @ torch.linalg.cholesky(noise).T
+    moments += draws[:, 6:] * carbon * is_loud[:, None]
+    is_defect = torch.arange(count) % 25 == 0
+    moments[is_defect] += first
+    contrast = encode_contrast(moments.float(), torch.zeros(count, dtype=torch.bool))
+    depth = find_scatter(contrast, torch.ones(count, dtype=torch.bool), at, templates, ~is_loud).depth
+    for here, covariance in ((is_loud, noise + torch.outer(carbon, carbon)), (~is_loud, noise)):
+        best = moments[here] @ torch.linalg.solve(covariance, first)
+        assert separation(depth[here], is_defect[here]) > 0.95 * separation(best, is_defect[here])
+
+
+def test_a_frame_that_was_filtered_is_measured_along_the_axis_of_unfiltered_ones():
+    """Of a filtered frame's own scatter hardly anything is left to make an axis of."""
+    contrast, templates = frame(0.02, count=4000)
+    rng = torch.Generator().manual_seed(9)
+    smooth = torch.randn(4000, 1, generator=rng) * torch.tensor([0.0, 0.02, 0.0, 0.0, 0.0, 0.0])
+    contrast[:, :6] += smooth
+    everywhere = torch.ones(4000, dtype=torch.bool)
+    along = (contrast[:, :6].double() - templates.whole[templates.common, 0]) @ templates.axes[
+        templates.common, 0
+    ]
+    apart = [
+        float((scatter.depth - along).abs().mean())
+        for scatter in (
+            find_scatter(contrast, everywhere, grid(4000), templates, everywhere, is_filtered=is_filtered)
+            for is_filtered in (False, True)
+        )
+    ]
+    assert apart[1] < 0.6 * apart[0]
