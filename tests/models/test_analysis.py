@@ -1,6 +1,6 @@
 """What a map says of a frame, against what stood in the frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -185,6 +185,25 @@ def test_what_lies_on_the_specimen_is_foreign_and_is_not_counted(analyser, name)
     plain = analyse(frame.image, wse2(DETECTORS[name]), analyser)
     counted, before = (sum(one.sites for one in one.header.concentrations[1:]) for one in (found, plain))
     assert counted < before - 0.5 * is_foreign.sum()
+
+
+def test_a_column_is_as_foreign_as_it_is_to_training_or_to_its_frame(analyser, name):
+    """Whichever is more: a table that nothing is familiar to makes all columns foreign."""
+    known = analyser.familiar
+    strict = replace(analyser, familiar=replace(known, scale=known.scale / 1000))
+    found = analyse(taken(name).image, wse2(DETECTORS[name]), strict)
+    assert found.is_flagged(ColumnFlag.FOREIGN).mean() > 0.99
+    assert "many_foreign" in [flag.kind for flag in found.header.flags]
+    assert not sum(one.sites for one in found.header.concentrations) > 0.01 * len(found.columns)
+
+
+def test_what_was_mended_is_told_and_read_over(analyser, name):
+    image = taken(name).image.copy()
+    image[70], image[20, 30] = 0, 1e7
+    found = analyse(image, wse2(DETECTORS[name]), analyser)
+    assert {"lost_rows", "spikes"} <= {flag.kind for flag in found.header.flags}
+    _, at = truth_at(found, taken(name))
+    assert (found.columns["cls"] == taken(name).classes[at]).mean() > 0.96
 
 
 def test_where_none_is_named_there_is_no_dopant(analyser, name):
