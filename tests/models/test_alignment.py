@@ -142,3 +142,16 @@ def test_what_is_irregular_or_loud_is_aligned_by_the_rest_of_the_frame(rng, is_q
     regular = ~aside if is_quiet_there else torch.ones_like(aside)
     plain, found = (align(one, is_metal, regular, at, templates).moments[~aside] for one in (moments, spoilt))
     assert torch.allclose(plain, found, atol=0.02)
+
+
+def test_common_columns_are_placed_as_well_as_the_mean_of_all_whole_ones():
+    """Twice as well as by the densest half, which they are found by at first."""
+    templates, off = find_templates(WSE2), []
+    axis = templates.axes[templates.common, 0]
+    for seed in range(25):
+        rng = torch.Generator().manual_seed(seed)
+        moments, is_metal = make_columns(rng, whole=120, vacancies=6, dopants=3, noise=0.01)
+        found = find_alignment(moments, is_metal, templates, is_doped=True)
+        off.append(float((found.centre[0].double() - templates.whole[templates.common, 0]) @ axis))
+    scatter = 0.01 * float(axis.norm())
+    assert float(torch.tensor(off).square().mean().sqrt()) < 2 * scatter / 120**0.5

@@ -27,11 +27,11 @@ RATIO = expected_contrast(wse2()).metal
 def paint(make_honeycomb, draw, rng):
     """A crystal of some contrast of metal over chalcogen, with single vacancies, and what is done to it."""
 
-    def painted(ratio=RATIO, vacancies=0.04, shape=SHAPE, **options):
+    def painted(ratio=RATIO, vacancies=0.04, shape=SHAPE, depth=1.0, **options):
         truth = make_honeycomb(shape, lattice_px=LATTICE_PX, heights=(ratio, 1.0), **options)
         sites = np.flatnonzero((truth.sublattice == 1) & (rng.random(len(truth.height)) < vacancies))
-        depth = expected_contrast(wse2()).vacancy1
-        return 0.2 + draw(truth.dimmed(sites, depth), shape, sigma_px=1.4)
+        left = 1 - depth * (1 - expected_contrast(wse2()).vacancy1)
+        return 0.2 + draw(truth.dimmed(sites, left), shape, sigma_px=1.4)
 
     return painted
 
@@ -104,6 +104,20 @@ def test_a_host_whose_sublattices_differ_otherwise_is_doubted_and_then_refused(p
     assert ratio == pytest.approx(RATIO * np.exp(0.47), rel=0.05)
     with pytest.raises(InputError, match="WSe2 hardly fits"):
         told(paint(ratio=RATIO * np.exp(0.8)), rng)
+
+
+def test_a_pristine_frame_whose_sides_hang_on_the_detector_is_told(paint, rng):
+    flags, _ = told(paint(vacancies=0.0), rng)
+    assert "fits MAADF about as well as HAADF" in flags["detector_decides"]
+
+
+@pytest.mark.parametrize(("depth", "what"), [(0.7, "grains whose sublattices"), (1.3, "blur, defocus")])
+def test_defects_of_another_depth_than_their_classes_have_are_told(paint, rng, depth, what):
+    """All of them: a fraction of the contrast that vacancies should lack, or more of it than they should."""
+    flags, _ = told(paint(vacancies=0.1, depth=depth), rng)
+    assert what in flags["defects_unlike"]
+    told_depth = float(flags["defects_unlike"].split(" lie ")[1].split(" times")[0])
+    assert told_depth == pytest.approx(depth, abs=0.12)
 
 
 def test_bright_spots_on_no_lattice_are_told_with_where_they_lie(paint, rng, make_honeycomb, draw):
