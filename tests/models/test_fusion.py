@@ -13,6 +13,7 @@ from models.fusion import (
     SourceErrors,
     calibrate,
     fuse,
+    is_taken_for_whole,
     joint_separation,
     likelihoods,
     said,
@@ -241,3 +242,11 @@ def test_a_source_that_has_not_looked_yet_shows_nothing_of_how_far_sources_stray
     blind = np.arange(len(is_metal)) % 2 == 0
     sums[1, blind], dose[1, blind] = 0.0, 0.0
     assert fuse(sums, dose, is_metal, law)[1] == pytest.approx(1.3 * 0.6, abs=0.08)
+
+
+def test_a_column_is_taken_for_whole_unless_more_speaks_for_a_vacancy_than_they_are_rare():
+    """27 times as many columns are whole as lack an atom."""
+    fused = np.full((4, 5), -np.inf)
+    fused[:3, :3] = [[0, 0, -5], [-2, 0, -5], [-5, 0, -9]]
+    fused[3, 3:] = [0, -9]
+    assert is_taken_for_whole(fused).tolist() == [True, True, False, False]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.indexing import _bend, index_maxima, site_basis
+from models.indexing import _bend, _merge_in_phase, index_maxima, site_basis
 
 
 def sites(basis: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -71,3 +71,22 @@ def test_a_slope_goes_on_beyond_the_tiles_that_are_known(grid):
     known[:] = False
     known[0, 0] = True
     assert np.isfinite(_bend(slope.astype(np.float32), known)).all()
+
+
+@pytest.mark.parametrize("number", [(0, 1), (1, 0)], ids=["larger left", "larger right"])
+@pytest.mark.parametrize("apart", [0.02, 0.4], ids=["in phase", "out of phase"])
+def test_regions_that_touch_become_one_if_they_are_whole_periods_apart(number, apart):
+    slope = np.stack(np.indices((6, 8)), axis=-1) * [0.01, -0.02]
+    right = np.indices((6, 8))[1] >= 4
+    region = np.where(right, number[1], number[0])
+    offsets = slope + right[..., None] * np.array([2.0 + apart, -3.0])
+    found, merged = _merge_in_phase(offsets.astype(np.float32), region)
+    if apart > 0.3:
+        assert np.array_equal(merged, region)
+        return
+    assert (merged == 0).all()
+    step = np.diff(found, axis=1)
+    assert np.abs(step - np.round(step)).max() < 0.05
+    assert np.abs(np.round(step)).max() == 0
+    kept = region == 0
+    assert np.allclose(found[kept], offsets[kept])
