@@ -83,6 +83,6 @@ def test_a_gradient_over_two_grains_makes_no_second_layer(make_honeycomb, draw, 
     ]
     column = np.arange(360)
     beside = np.where(column > 180, grains[1], grains[0]) + 0.5
-    for slope in (-0.3, 0.3):
+    for slope in (-0.6, 0.6):
         sloping = beside * (1 + slope * (column / 359 - 0.5)) + rng.normal(0, 0.1, shape)
         assert not read_columns(sloping).jumps.layers

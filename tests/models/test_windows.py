@@ -130,3 +130,14 @@ def test_what_is_counted_of_a_window_is_counted_in_it(whole):
 def test_a_window_that_the_lattice_does_not_reach_is_no_map(whole):
     with pytest.raises(InputError, match="found 0 columns of it"):
         cut_out(whole, Window(row_px=104, col_px=10, rows_px=30, cols_px=34))
+
+
+def test_the_longer_ago_the_last_window_was_the_further_noise_may_move_the_next_one():
+    rng = np.random.default_rng(5)
+    place = Window(row_px=60, col_px=60, rows_px=10, cols_px=10)
+    moved = {0.02: [], 60.0: []}
+    for _ in range(15):
+        noise = rng.poisson(10.0, (10, 10)).astype(float)
+        for elapsed_s, far in moved.items():
+            far.append(np.hypot(*lay_into(picture(), noise, place, LATTICE, elapsed_s=elapsed_s)[1]))
+    assert np.mean(moved[0.02]) < 0.5 * np.mean(moved[60.0])
