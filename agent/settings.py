@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from drivers.addresses import endpoint
+from drivers.addresses import check_bound, endpoint
 from drivers.contract.context import DETECTORS, EnergyKev, Message, parse_detector
 from drivers.contract.errors import InputError
 from drivers.contract.materials import DOPANTS, HOSTS, dopants_of
@@ -23,6 +23,7 @@ def _check_reach(address: str, told: ValidationInfo) -> str:
         raise ValueError(
             "an address of this machine alone, such as tcp://127.0.0.1:5882, or publish.keys for any other"
         )
+    check_bound(address)
     return address
 
 

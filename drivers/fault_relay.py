@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from drivers.addresses import endpoint
+from drivers.addresses import check_port, endpoint
 from drivers.contract.errors import InputError
 from drivers.faults import Delivery, Fault, FaultyLink, Socket, with_header
 
@@ -54,7 +54,7 @@ class FaultRelay:
     Raises
     ------
     InputError
-        If an address is malformed, or the port is in use.
+        If an address is malformed, or the port is none or in use.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class FaultRelay:
         port: int = 0,
         overhear: Overhear | None = None,
     ) -> None:
+        check_port(port)
         self._bridge, self._data_port = endpoint(bridge), 0
         self._next_bridge: tuple[str, int] | None = None
         self._link, self._overhear = link, overhear

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import zmq
 
+from drivers.addresses import check_port
 from drivers.contract.codec import Buffer, pack
 from drivers.contract.context import Message
 from drivers.contract.errors import InputError
@@ -38,7 +39,7 @@ class Router:
     Raises
     ------
     InputError
-        If the port is in use or reserved, or the address none of this machine's.
+        If the port is none, in use or reserved, or the address none of this machine's.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Router:
         port: int,
         guard: Guard | None = None,
     ) -> None:
+        check_port(port)
         self._is_guarded = guard is not None
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 0)

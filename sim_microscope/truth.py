@@ -14,6 +14,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from drivers.addresses import check_port
 from drivers.contract.errors import InputError
 from sim_microscope.scans import FrameTruth
 
@@ -67,10 +68,11 @@ class TruthServer:
     Raises
     ------
     InputError
-        If the port is in use.
+        If the port is none, or in use.
     """
 
     def __init__(self, find: Callable[[int], Truth | None], port: int = 0) -> None:
+        check_port(port)
         self._find = find
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.REP)

@@ -101,6 +101,10 @@ BAD = {
         "[publish]\nmaps = 'tcp://[::1]:5880'\n",
         ["line 2", "an address of this machine alone", "127.0.0.1"],
     ),
+    "a port that there is not": (
+        "[publish]\nmaps = 'tcp://127.0.0.1:70000'\n",
+        ["line 2", "publish.maps: expected a port of 1 to 65535, or 0 for any free one, found 70000"],
+    ),
     "syntax": ("[policy\n", ["not TOML", "line 1"]),
     "nonsense": ("[policy]\nzzz = 1\n", ["[policy] knows mode"]),
     "a description of micrographs": (

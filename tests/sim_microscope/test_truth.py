@@ -63,3 +63,8 @@ def test_a_request_that_is_none_is_answered_and_the_next_as_usual(server, reques
         assert socket.poll(5000)
         assert b"error" in socket.recv()
     assert fetch_truth(server.address, 5).lost_chalcogens == 4
+
+
+def test_a_port_that_there_is_not_is_refused():
+    with pytest.raises(InputError, match="expected a port of 1 to 65535, or 0 for any free one, found 70000"):
+        TruthServer({}.get, 70000)
