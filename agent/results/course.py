@@ -27,8 +27,8 @@ def course_csv(points: Sequence[CoursePoint]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     shares = [f"{defect}_{end}" for defect in _COLOURS for end in ("share", "low", "high")]
     writer.writerow(
-        ["session", "sequence", "at_s", "host", "dopant", "energy_kev", "detector", "pixel_size_angstrom"]
-        + ["columns", *CLASS_NAMES, *shares, "mean_entropy_nats", "flags", "file"]
+        ["session", "sequence", "at_s", "host", "dopant_element", "energy_kev", "detector"]
+        + ["pixel_size_angstrom", "columns", *CLASS_NAMES, *shares, "mean_entropy_nats", "flags", "file"]
     )
     for point in points:
         header, context = point.header, point.header.settled.context
