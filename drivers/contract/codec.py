@@ -109,7 +109,7 @@ def check_envelope(parts: Sequence[Buffer], *, max_json_bytes: int = MAX_JSON_BY
         )
     topic, text = bytes(memoryview(parts[0])[:200]), bytes(parts[1])
     _, space, digits = topic.partition(b" ")
-    if not space or not topic.isascii() or len(topic) > 100:
+    if not space or not topic.isascii():
         raise EnvelopeError(
             f"expected a topic of the kind and the checksum of the JSON, found {topic[:60]!r}",
             "send multipart messages as docs/wire.md says",

@@ -1,9 +1,10 @@
 import random
+import zlib
 
 import pytest
 
 from drivers.contract.codec import MAX_JSON_BYTES, pack, rejected, unpack
-from drivers.contract.errors import ChecksumError, MessageError, WireError
+from drivers.contract.errors import ChecksumError, EnvelopeError, MessageError, WireError
 from drivers.contract.messages import Goodbye, Hello, Rejected
 
 
@@ -34,6 +35,16 @@ def test_an_envelope_that_is_none_is_a_wire_error(parts):
         unpack(parts)
 
 
+def test_json_is_looked_at_up_to_its_longest_and_no_further():
+    def padded(size: int) -> list[bytes]:
+        text = bytes(pack(Goodbye())[1]).ljust(size)
+        return [b"goodbye %08x" % zlib.crc32(text), text]
+
+    assert unpack(padded(MAX_JSON_BYTES)) == Goodbye()
+    with pytest.raises(EnvelopeError, match=f"at most {MAX_JSON_BYTES} bytes of JSON"):
+        unpack(padded(MAX_JSON_BYTES + 1))
+
+
 def test_altered_json_is_found():
     topic, text = pack(Hello(client="agent"))
     with pytest.raises(ChecksumError):
@@ -52,6 +63,12 @@ def test_whatever_is_rejected_keeps_its_header(frame_parts):
     assert (announcement.session, announcement.sequence) == ("s-1", 3)
     assert announcement.pixel_bytes == 1536
     assert (announcement.reason, announcement.remedy) == ("why", "do so")
+
+
+def test_what_is_rejected_is_of_the_session_that_it_names_itself(frame_parts):
+    error = MessageError("why", "do so")
+    assert rejected(error, frame_parts, session="another").session == "s-1"
+    assert rejected(error, [b"x", b"{}"], session="another").session == "another"
 
 
 @pytest.mark.parametrize(

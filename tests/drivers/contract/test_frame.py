@@ -14,7 +14,7 @@ from drivers.contract.errors import (
 )
 from drivers.contract.frame import build_frame, check_frame, checksum
 from drivers.contract.header import FrameFacts
-from drivers.contract.quantities import PIXEL_BYTES
+from drivers.contract.quantities import MAX_EDGE_PX, PIXEL_BYTES
 
 STAMPS = {"session": "s-1", "sequence": 0, "monotonic_s": 1.0, "wall_time_unix_s": 2.0}
 
@@ -72,8 +72,10 @@ def test_the_checksum_is_that_of_zlib():
         (np.array([[1, -np.inf], [np.nan, 3]], np.float32), "2 NaN or infinite"),
         (np.array([[1, -2], [2, -3]], np.float32), "2 negative pixels of 4, down to -3"),
         (np.array([[1, -2], [2, 3]], np.int16), "1 negative"),
+        (np.array([[1, -1], [2, 3]], np.int16), "1 negative"),
+        (np.array([[1, -1e-6], [2, 3]], np.float32), "1 negative"),
     ],
-    ids=["nan", "inf", "both", "negative-float", "negative-int"],
+    ids=["nan", "inf", "both", "negative-float", "negative-int", "least-negative-int", "little-negative"],
 )
 def test_pixels_that_no_detector_gives_are_refused(pixels, reason):
     with pytest.raises(PixelError, match=reason):
@@ -110,9 +112,24 @@ def test_the_size_is_refused_by_the_header_before_any_pixel_is_looked_at(frame):
 
 @pytest.mark.parametrize(
     "pixels",
-    [np.zeros((2, 2, 2)), np.zeros(4), np.zeros((2, 2), complex), np.zeros((2, 2), bool), np.zeros((0, 2))],
-    ids=["3d", "1d", "complex", "bool", "empty"],
+    [
+        np.zeros((2, 2, 2)),
+        np.zeros(4),
+        np.zeros((2, 2), complex),
+        np.zeros((2, 2), bool),
+        np.zeros((0, 2)),
+        np.zeros((MAX_EDGE_PX + 1, 1), np.uint8),
+        np.zeros((1, MAX_EDGE_PX + 1), np.uint8),
+    ],
+    ids=["3d", "1d", "complex", "bool", "empty", "too tall", "too wide"],
 )
 def test_what_is_no_grey_image_is_not_sealed(pixels):
     with pytest.raises(InputError, match="expected"):
         seal(pixels)
+
+
+def test_a_frame_keeps_the_times_that_its_instrument_gave_it():
+    pixels = np.ones((2, 2), np.uint8)
+    stamped = build_frame(FrameFacts(monotonic_s=70.5, wall_time_unix_s=1.6e9), pixels, **STAMPS).header
+    assert (stamped.monotonic_s, stamped.wall_time_unix_s) == (70.5, 1.6e9)
+    assert (seal(pixels).header.monotonic_s, seal(pixels).header.wall_time_unix_s) == (1.0, 2.0)

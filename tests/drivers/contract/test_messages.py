@@ -50,6 +50,10 @@ def test_states_that_differ_in_when_they_were_read_are_the_same():
             {"window": Window(row_px=30, col_px=0, rows_px=4, cols_px=4), "field_shape_px": (32, 32)},
             "reaches out of the field",
         ),
+        (
+            {"window": Window(row_px=0, col_px=29, rows_px=4, cols_px=4), "field_shape_px": (32, 32)},
+            "reaches out of the field",
+        ),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -122,6 +126,14 @@ def test_sequence_numbers_stay_exact_in_any_language():
     ("changes", "reason"),
     [
         ({"shape": [31, 24]}, "field_shape_px"),
+        (
+            {"window": {"row_px": 0, "col_px": 0, "rows_px": 31, "cols_px": 24}},
+            "cannot be the window of 31 x",
+        ),
+        (
+            {"window": {"row_px": 0, "col_px": 0, "rows_px": 32, "cols_px": 23}},
+            "cannot be the window of 32 x",
+        ),
         ({"field_of_view_nm": 9.6}, "contradicts"),
         ({"shape": [32, 0]}, "greater than or equal to 1"),
         ({"dtype": "complex64"}, "uint8"),

@@ -54,12 +54,35 @@ def test_converts_to_our_unit(convert, value, unit, expected):
     assert convert(value, unit) == pytest.approx(expected, rel=1e-12)
 
 
+_LENGTHS = {"m": 0, "mm": -3, "µm": -6, "nm": -9, "Å": -10, "pm": -12}
+
+
+@pytest.mark.parametrize(
+    ("convert", "powers"),
+    [
+        (to_angstrom, _LENGTHS),
+        (to_kev, {"eV": 0, "V": 0, "keV": 3, "kV": 3, "MeV": 6, "MV": 6}),
+        (to_mrad, {"rad": 0, "mrad": -3, "µrad": -6}),
+        (to_us, {"s": 0, "ms": -3, "µs": -6, "ns": -9}),
+        (to_pa, {"A": 0, "µA": -6, "nA": -9, "pA": -12}),
+        (to_e_per_a2, {f"e/{length}^2": -2 * power for length, power in _LENGTHS.items() if length != "mm"}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_units_stand_to_each_other_as_si_says(convert, powers):
+    whole = convert(1.0, next(iter(powers)))
+    assert {unit: convert(1.0, unit) / whole for unit in powers} == pytest.approx(
+        {unit: 10.0**power for unit, power in powers.items()}, rel=1e-12
+    )
+
+
 @pytest.mark.parametrize(
     ("convert", "unit", "words"),
     [
         (to_angstrom, "1/nm", "diffraction"),
         (to_angstrom, "px", "a length in"),
         (to_kev, "mV", "thousandths"),
+        (to_kev, "meV", "thousandths"),
         (to_kev, "nm", "a beam energy in"),
         (to_mrad, "nm", "an angle in"),
         (to_us, "Hz", "a time in"),
