@@ -3,6 +3,7 @@ import pytest
 from agent.interlocks import Circumstances, find_objection, must_ask
 from agent.ledger import Exposure, Ledger
 from agent.settings import LimitSettings
+from drivers.contract.context import HAADF, MAADF
 from drivers.contract.instrument import (
     AcquireImage,
     BlankBeam,
@@ -12,6 +13,7 @@ from drivers.contract.instrument import (
     SwitchEnergy,
     UnblankBeam,
 )
+from drivers.contract.knock_on import onset_kev
 
 LIMITS = LimitSettings(energies_kev=(80.0,), requests_per_minute=2, dose_e_per_a2=0)
 
@@ -82,6 +84,15 @@ def test_energies_at_which_chalcogens_go_are_refused_unless_told_in_so_many_word
     assert find_objection(high, allowed, told(make, host="MoS2"), 0.0) is None
 
 
+@pytest.mark.parametrize("host", ["MoS2", "WSe2"])
+def test_the_energy_at_which_chalcogens_begin_to_go_is_too_high_itself(host, make):
+    onset = onset_kev(host)
+    limits = LimitSettings(energies_kev=(onset - 0.5, onset))
+    below, at = (SwitchEnergy(energy_kev=energy) for energy in limits.energies_kev)
+    assert find_objection(below, limits, told(make, host=host), 0.0) is None
+    assert "knocks chalcogens out" in find_objection(at, limits, told(make, host=host), 0.0)
+
+
 def test_no_region_is_brought_above_the_limit_of_dose(make):
     limits = LimitSettings(dose_e_per_a2=1e5)
     scan = {"field_of_view_nm": 10.0, "shape_px": (200, 200), "beam_current_pa": 10.0, "dwell_us": 100.0}
@@ -108,3 +119,7 @@ def test_what_cannot_be_counted_is_not_sent_under_a_limit(make):
 def test_no_scan_is_sent_that_a_detector_would_read_which_is_not_allowed(make):
     limits = LimitSettings(detectors=("MAADF",), dose_e_per_a2=0)
     assert "HAADF would read" in find_objection(AcquireImage(), limits, told(make), 0.0)
+    both = make.state_of(detectors=(MAADF, HAADF))
+    assert "HAADF would read" in find_objection(AcquireImage(), limits, told(make, state=both), 0.0)
+    alone = make.state_of(detectors=(MAADF,))
+    assert find_objection(AcquireImage(), limits, told(make, state=alone), 0.0) is None

@@ -33,6 +33,14 @@ def test_doses_add_up_where_scans_overlap_and_stay_apart_elsewhere():
     assert ledger.most_in((100, 100, 120, 120), (0.0, 0.0)) == 0.0
 
 
+def test_a_scan_may_stray_into_the_region_beside_it():
+    """Drift since the last map, and scan coils: 5 Å."""
+    ledger = Ledger(20.0).booked(Exposure((0, 0, 20, 20), 10.0), (0.0, 0.0))
+    assert ledger.most_in((24, 4, 36, 16), (0.0, 0.0)) == ledger.most_in((4, 24, 16, 36), (0.0, 0.0)) == 10.0
+    assert ledger.most_in((-16, 4, -4, 16), (0.0, 0.0)) == 10.0
+    assert ledger.most_in((26, 4, 36, 16), (0.0, 0.0)) == 0.0
+
+
 def test_the_specimen_carries_its_dose_along():
     ledger = Ledger(20.0).booked(Exposure((0, 0, 20, 20), 10.0), (0.0, 0.0))
     assert ledger.most_in((107, 7, 113, 13), (100.0, 0.0)) == 10.0
@@ -55,3 +63,13 @@ def test_what_a_window_would_cost_is_told_by_the_instruments_state(make):
     assert told.box == (-50.0, 0.0, 0.0, 25.0)
     assert told.dose_e_per_a2 == pytest.approx(6.241509 * 10 * 4 / 0.25)
     assert exposure_of_command(command, make.state_of()) is None
+
+
+def test_the_width_of_a_field_that_is_no_square_is_that_of_its_rows(make):
+    """A frame, and the request for one, of 100 x 200 px over 10 nm: pixels of 0.5 Å, whatever its height."""
+    scan = {"field_of_view_nm": 10.0, "beam_current_pa": 10.0, "dwell_us": 4.0}
+    asked = exposure_of_command(AcquireImage(), make.state_of(shape_px=(100, 200), **scan))
+    came = exposure_of_frame(FrameFacts(**scan), (100, 200))
+    assert asked == came
+    assert asked.box == (-25.0, -50.0, 25.0, 50.0)
+    assert asked.dose_e_per_a2 == pytest.approx(6.241509 * 10 * 4 / 0.25)
