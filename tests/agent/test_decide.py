@@ -196,6 +196,9 @@ def test_a_full_disk_is_told_once_and_so_is_its_end(make, linked):
 
     _, actions = make.run_through([health(1.0, 10), health(2.0, 10), health(3.0, 2**40)], linked)
     assert [action.level for action in actions] == ["warning", "info"]
+    _, actions = make.run_through([health(1.0, 2**30 - 1)], linked)
+    assert make.kinds(actions) == ["notice"], "the limit is 1 GiB, and no 10^9 bytes"
+    assert make.run_through([health(1.0, 2**30)], linked)[1] == []
 
 
 def test_a_checkpoint_that_is_due_is_made(make, linked):

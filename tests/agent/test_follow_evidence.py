@@ -90,6 +90,14 @@ def test_a_switch_and_its_frame_are_one_approval_and_two_commands(make, begun):
     assert make.told(actions) == [("r1", "confirmed")]
 
 
+def test_a_switch_is_not_sent_if_the_frame_after_it_may_not_be(make, begun):
+    rules = make.rules_of(dose_e_per_a2=150.0)  # 100 e/Å² were given, and the window would bring 125
+    frame = AcquireImage(dwell_us=2.0, window=WINDOW)
+    state, actions = begun(make.wish_of(SwitchDetector(detectors=("MAADF",)), frame), rules=rules)
+    assert make.sent(actions) == []
+    assert "would pass the limit of 150" in state.requests[0].outcome
+
+
 def test_a_switch_of_a_live_scan_is_scored_by_the_first_frame_that_follows(make, begun):
     state, _ = begun(make.wish_of(SwitchDetector(detectors=("MAADF",))), is_scanning=True)
     now = make.state_of(11.5, detectors=(MAADF,), is_scanning=True, **make.SCAN)
@@ -219,6 +227,27 @@ def test_a_denied_wish_is_named_to_the_next_weighing(make, begun):
     assert order.situation.repeats[0].acquire.window == WINDOW
 
 
+@pytest.mark.parametrize("mode", ["advise", "auto"])
+def test_once_a_mode_is_set_what_was_denied_may_be_asked_for_again(make, begun, mode):
+    state, _ = begun(make.wish_of(), "advise")
+    deny, set_mode = (
+        OperatorSpoke(at_s=at_s, order=order)
+        for at_s, order in ((12.0, Deny(request="r1")), (13.0, SetMode(mode=mode)))
+    )
+    state, _ = make.run_through([deny], state)
+    assert len(state.evidence.repeats) == 1
+    state, _ = make.run_through([set_mode], state)
+    assert state.evidence.repeats == ()
+
+
+def test_what_a_lost_link_withdrew_nobody_has_denied(make, begun):
+    state, _ = begun(make.wish_of(), "advise")
+    state, actions = make.run_through([LinkLost(at_s=12.0, reason="silence")], state)
+    assert make.told(actions) == [("r1", "denied")]
+    assert state.evidence.repeats == ()
+    assert state.evidence.is_stale, "it is chosen anew once the link is back"
+
+
 def test_in_observe_nothing_is_asked_for(make, begun):
     _, actions = begun(make.wish_of(), "observe")
     assert make.told(actions) == []
@@ -288,6 +317,8 @@ def test_an_instrument_that_never_answers_or_answers_too_late_moves_nothing_agai
     state, actions = make.run_through([Ticked(at_s=300.0)], state)
     assert make.told(actions) == [("r1", "failed")]
     assert "never answered" in state.requests[0].outcome
+    assert state.halted, "it may have been done, or be done yet"
+    assert make.sent(actions) == [("blank1", "blank_beam")]
     state, actions = make.run_through([make.ended(301.0), make.ended(302.0)], state)
     assert make.told(actions) == []
     assert make.texts(actions).count("not under way") == 2
@@ -321,6 +352,9 @@ def test_frames_are_quarantined_while_the_energy_changes(make, begun):
     rules = make.rules_of(energy_without_asking=True)
     state, _ = begun(make.wish_of(SwitchEnergy(energy_kev=60.0)), rules=rules)
     state, actions = make.run_through([make.seen(1)], state)
+    assert [a.is_quarantined for a in actions if a.kind == "reject_frame"] == [True]
+    before = make.state_seen(12.2, energy_kev=80.0)  # it has not begun yet
+    state, actions = make.run_through([before, make.seen(2, at_s=12.5, monotonic_s=12.4)], state)
     assert [a.is_quarantined for a in actions if a.kind == "reject_frame"] == [True]
     now = make.state_of(20.0, energy_kev=60.0)
     state, actions = make.run_through([make.ended(21.0, state=now), make.seen(12, energy_kev=60.0)], state)
@@ -394,3 +428,18 @@ def test_an_instrument_without_a_second_detector_is_told_of_once(make):
     assert make.texts(actions).count("no second detector is offered and allowed (HAADF)") == 1
     _, actions = make.run_through([make.opened(make.rules_of("observe")), make.link_made(capabilities=alone)])
     assert "no second detector" not in make.texts(actions)
+
+
+def test_an_agent_that_only_watches_asks_for_nothing_and_has_nothing_chosen(make):
+    link = make.link_made(role="reader", state=make.state_of(**make.SCAN))
+    events = [make.opened(make.rules_of()), link, make.seen(0), make.frame_mapped(0)]
+    _, actions = make.run_through([*events, make.weighed(0, wish=make.wish_of())])
+    assert make.told(actions) == []
+    assert [one.situation.is_asking for one in actions if one.kind == "weigh_evidence"] == [False]
+
+
+def test_while_the_agent_does_not_act_nothing_is_chosen(make, begun):
+    state, _ = begun(make.wish_of())
+    state, _ = make.run_through([make.ended(13.0, "failed"), make.ended(14.0, request="blank1")], state)
+    _, actions = make.run_through([make.seen(1), make.frame_mapped(1)], state)
+    assert [one.situation.is_asking for one in actions if one.kind == "weigh_evidence"] == [False]

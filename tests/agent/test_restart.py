@@ -9,6 +9,7 @@ from agent.events import (
     OperatorSpoke,
     RecordingHeld,
     SessionResumed,
+    Stop,
     Ticked,
 )
 from drivers.contract.context import HAADF, MAADF, Detector
@@ -110,6 +111,16 @@ def test_a_session_that_was_ending_goes_on(make):
     assert state.link == "connecting"
     _, actions = make.run_through([Ticked(at_s=1e6)], state)
     assert actions == []
+
+
+def test_a_session_that_was_killed_between_stop_and_its_end_reads_frames_again(make):
+    stop = OperatorSpoke(at_s=40.0, order=Stop())
+    state, actions = make.run_through([*story(make), stop, make.frame_seen(12, at_s=41.0)])
+    assert "analyse_frame" not in make.kinds(actions[-2:])
+    _, actions = make.run_through(
+        [resumed(), make.link_made(2.0, next_sequence=13), make.frame_seen(13, at_s=3.0)], state
+    )
+    assert make.kinds(actions)[-1] == "analyse_frame"
 
 
 def test_a_held_recording_and_a_lost_device_are_told(make):

@@ -65,3 +65,6 @@ def test_memory_of_old_commands_is_bounded(monkeypatch):
         commands.finish(outcome(f"req-{number}"))
     assert commands.ask(b"a", "controller", request("req-4"), 0.0) == outcome("req-4")
     assert len(commands._asked) == 2
+    repeated = commands.ask(b"a", "controller", request("req-0"), 0.0)
+    assert repeated.status == "refused", "it was carried out, though its outcome is forgotten"
+    assert "carried out long ago" in repeated.reason

@@ -257,3 +257,24 @@ def test_what_is_in_hand_stays_unsafe_over_a_new_connection():
     stream.acknowledge(frames[0].header)
     again = stream.connect("other")
     assert (again.token, again.next_sequence, again.safe_sequence) == ("other", 3, 1)
+
+
+def test_a_frame_of_the_session_before_makes_none_of_this_one_safe():
+    """It may be written to disk long after another session has begun."""
+    stream = DataStream(4, 1000)
+    stream.begin("s-1", 0)
+    resume(stream)
+    old = stream.hear(packed_frame(0)).passed[0]
+    stream.begin("s-2", 0)
+    resume(stream)
+    assert stream.acknowledge(old.header) == ()
+
+
+def test_a_frame_of_another_session_is_not_taken_for_one_of_this():
+    stream = DataStream(4, 1000)
+    stream.begin("s-2", 0)
+    resume(stream)
+    (told,) = stream.hear(packed_frame(0)).passed
+    assert isinstance(told, Rejected)
+    assert "expected a frame of the session s-2, found one of s-1" in told.reason
+    assert stream.expected == 0

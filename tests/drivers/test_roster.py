@@ -3,7 +3,7 @@ import pytest
 from drivers.contract.errors import WireError
 from drivers.contract.messages import Hello
 from drivers.flow import Subscription
-from drivers.roster import Roster
+from drivers.roster import MOST_CLIENTS, Roster
 
 
 def let_in(roster, identity, *, now_s=0.0, **hello):
@@ -39,6 +39,27 @@ def test_a_guessed_token_takes_nothing():
     roster = Roster()
     let_in(roster, b"a")
     assert let_in(roster, b"b", replaces="guessed").role == "reader"
+
+
+def test_a_token_is_of_no_use_without_the_key_that_it_was_given_to():
+    roster = Roster()
+    before = roster.let_in(b"a", Hello(client="test"), 0.0, "its key")[0]
+    thief = roster.let_in(b"b", Hello(client="test", replaces=before.token), 0.0, "another key")[0]
+    assert thief.role == "reader"
+    with pytest.raises(WireError, match="does not know the token"):
+        roster.holder(before.token, 0.0, "another key")
+    assert roster.holder(before.token, 0.0, "its key") is before
+    after = roster.let_in(b"c", Hello(client="test", replaces=before.token), 0.0, "its key")[0]
+    assert after.role == "controller"
+
+
+def test_as_many_are_let_in_as_may_be_and_not_one_more():
+    roster = Roster()
+    for number in range(MOST_CLIENTS):
+        let_in(roster, b"%d" % number)
+    with pytest.raises(WireError, match=f"{MOST_CLIENTS} clients are here"):
+        let_in(roster, b"one more")
+    assert let_in(roster, b"7").role == "reader", "who is in already may say hello again"
 
 
 def test_the_best_version_that_both_speak_is_taken():
