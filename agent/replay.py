@@ -271,11 +271,5 @@ def compare_columns(recorded: NDArray[Any], replayed: NDArray[Any]) -> str | Non
     )
 
 
-def _differs(recorded: NDArray[Any], replayed: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether any bit of each row differs: 0 and -0 do, and two NaN of the same bits do not."""
-    pairs = zip(recorded, replayed, strict=True)
-    return np.array([left.tobytes() != right.tobytes() for left, right in pairs], dtype=np.bool_)
-
-
 def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."

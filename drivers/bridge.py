@@ -320,8 +320,6 @@ class Bridge:
 
     def _finish(self, outcome: CommandOutcome) -> None:
         """Tell whoever asked how a command ended."""
-        if outcome.state is not None:
-            self._state = outcome.state
         for identity in self._commands.finish(outcome):
             self._control.send(identity, outcome)
 

@@ -211,6 +211,47 @@ def test_what_is_held_no_longer_is_announced_on_resuming(connect):
         dropped = late.hear_data(Dropped, Frame)
         assert (dropped.first_sequence, dropped.last_sequence, dropped.count) == (0, held - 1, held)
         assert late.hear_data(Frame).header.sequence == held
+        by_one = connect(bridge)
+        by_one.hello(role="reader")
+        by_one.resume(sequence=held - 1)
+        dropped = by_one.hear_data(Dropped, Frame)
+        assert (dropped.first_sequence, dropped.last_sequence, dropped.count) == (held - 1, held - 1, 1)
+
+
+def test_a_frame_that_is_larger_than_a_client_takes_is_announced_in_its_place(connect):
+    with serve(FakeMicroscope(frames=2)) as bridge:
+        client = connect(bridge)
+        client.hello(max_frame_bytes=1535)  # a frame has 32 x 24 px of uint16: 1536
+        client.resume()
+        for number in range(2):
+            dropped = client.hear_data(Dropped, Frame)
+            assert (dropped.first_sequence, dropped.count) == (number, 1)
+            assert dropped.reason == "larger than the client takes"
+        assert client.hear_data(SessionEnded).next_sequence == 2
+
+
+def test_an_instrument_that_has_leave_to_go_on_waits_for_no_client(connect):
+    with serve(FakeMicroscope(is_scanning=False), heartbeat_s=0.02) as bridge:
+        client = connect(bridge)
+        client.hello()
+        client.resume()
+        assert not client.hear(Heartbeat).waits_for_client
+
+
+def test_a_session_is_delivered_once_somebody_came_and_has_every_frame_safe(connect):
+    with serve(FakeMicroscope(frames=2), heartbeat_s=0.02) as bridge:
+        client = connect(bridge)
+        client.hello()
+        while bridge._ended is None:
+            client.hear(Heartbeat)
+        assert not bridge.is_done, "nobody has asked for a frame yet"
+        client.resume()
+        client.hear_data(SessionEnded)
+        client.hear(Heartbeat)
+        assert not bridge.is_done, "the frames are not safe yet"
+        client.acknowledge(2)
+        while not bridge.is_done:
+            client.hear(Heartbeat)
 
 
 def test_one_client_controls_and_others_read(connect):

@@ -278,3 +278,13 @@ def test_a_frame_of_another_session_is_not_taken_for_one_of_this():
     assert isinstance(told, Rejected)
     assert "expected a frame of the session s-2, found one of s-1" in told.reason
     assert stream.expected == 0
+
+
+def test_what_the_bridge_holds_back_for_want_of_credits_is_not_asked_for_as_lost():
+    stream = DataStream(1, 1000)
+    stream.begin("s-1", 0)
+    resume(stream)
+    (frame,) = stream.hear(packed_frame(0)).passed
+    assert stream.ask_for_lost(heartbeat()) is None
+    stream.acknowledge(frame.header)
+    assert stream.ask_for_lost(heartbeat()).next_sequence == 1

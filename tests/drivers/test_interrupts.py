@@ -6,6 +6,7 @@ import pytest
 
 import agent.__main__
 import sim_microscope.__main__
+from drivers.interrupts import hearing_stops
 
 
 class Dropped:
@@ -34,3 +35,13 @@ def test_a_stop_that_python_drops_is_heard_all_the_same(main, words, runs, monke
     assert main(words) == 130
     assert "interrupted" in capsys.readouterr().err
     assert sys.unraisablehook is before
+
+
+def test_afterwards_signals_are_handled_as_before_and_none_is_on_its_way():
+    numbers = (signal.SIGTERM, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers], sys.unraisablehook
+    with hearing_stops():
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        signal.setitimer(signal.ITIMER_REAL, 600.0)  # as after a stop that was dropped
+    assert ([signal.getsignal(number) for number in numbers], sys.unraisablehook) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
