@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from agent.__main__ import COMMANDS, main
+from drivers.contract.errors import InputError
 
 SIMULATE = [
     "simulate",
@@ -173,3 +174,41 @@ def test_bad_input_is_answered_in_one_line_and_writes_nothing(words, told, tmp_p
 def test_an_error_names_the_whole_command(tmp_path, capsys):
     assert main(["evaluate", "labelled", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith("columnist evaluate labelled: ")
+
+
+STATUS = {
+    "done": (0, 0, ""),
+    "a check that failed": (1, 1, ""),
+    "unusable input": (InputError("expected a, found b"), 2, "columnist doctor: expected a, found b"),
+    "a package that is not there": (ImportError("No module named 'h5py'"), 2, "with all its extras: `make"),
+    "a full disk": (OSError(28, "No space left on device"), 2, "columnist doctor: [Errno 28] No space left"),
+    "Ctrl-C": (KeyboardInterrupt(), 130, "columnist doctor: interrupted; what was finished is kept"),
+}
+
+
+@pytest.mark.parametrize(("end", "status", "told"), STATUS.values(), ids=STATUS)
+def test_the_exit_status_says_how_a_command_ended(end, status, told, monkeypatch, capsys):
+    def run(arguments):
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    monkeypatch.setattr("agent.commands.doctor.run", run)
+    assert main(["doctor"]) == status
+    assert told in capsys.readouterr().err
+
+
+def test_a_reader_that_has_read_enough_ends_a_command_in_peace():
+    """As in ``columnist replay SESSION | head``."""
+    code = (
+        "import sys, agent.commands.doctor as doctor, agent.__main__ as command\n"
+        "doctor.run = lambda arguments: [print('a line', flush=True) for _ in range(100_000)] and 1\n"
+        "sys.exit(command.main(['doctor']))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as one:
+        assert one.stdout.readline() == b"a line\n"
+        one.stdout.close()
+        assert one.stderr.read() == b""
+        assert one.wait(60) == 0
