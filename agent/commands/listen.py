@@ -10,6 +10,7 @@ import zmq
 
 from agent.commands.options import add_settings_options, read_settings
 from agent.listening import Listener
+from drivers.commands.options import seconds
 from drivers.keys import read_keys
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", metavar="N", type=int, help="stop after this many messages")
     parser.add_argument("--json", action="store_true", help="print each message as a line of JSON")
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=float, help="stop when nothing comes for this long"
+        "--timeout", metavar="SECONDS", type=seconds, help="stop when nothing comes for this long"
     )
     add_settings_options(parser)
 

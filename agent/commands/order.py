@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.commands.options import add_settings_options, read_settings
 from agent.control import send_order
+from drivers.commands.options import seconds
 from drivers.keys import read_keys
 
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--at", metavar="ADDRESS", help="the agent's control socket, if not that of the settings"
     )
     parser.add_argument("--keys", metavar="FOLDER", help="your keys, for an agent that asks for one")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="wait so long")
+    parser.add_argument("--timeout", type=seconds, default=5.0, metavar="SECONDS", help="wait so long")
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     add_settings_options(parser)
 

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from drivers.contract.codec import explain
 from drivers.contract.errors import InputError
 from drivers.fault_relay import FaultRelay
 from drivers.faults import LINK_FAULTS, Fault, FaultyLink, Script, read_script
@@ -34,7 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _script(arguments: argparse.Namespace) -> Script:
     if arguments.script is None:
         kind, share, by_s = arguments.kind, arguments.share, arguments.by_s
-        return (Fault(kind=kind, share=share, by_s=by_s, lasts_s=1e9, direction="both"),)
+        try:
+            return (Fault(kind=kind, share=share, by_s=by_s, lasts_s=1e9, direction="both"),)
+        except ValidationError as error:
+            raise InputError(explain(error)) from None
     script = read_script(arguments.script)
     others = sorted({fault.kind for fault in script} - set(LINK_FAULTS))
     if others:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from drivers.addresses import CONTROL_PORT
 from drivers.bridge import Bridge, Options
+from drivers.commands.options import seconds
 from drivers.contract.errors import InputError
 from drivers.contract.facts import FIELDS, TEXT_FIELDS
 from drivers.file_context import OPTIONS, facts_given
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     watch.add_argument("path", type=Path, help="folder")
     watch.add_argument("--present", action="store_true", help="begin with the files that are there already")
     watch.add_argument(
-        "--stable-s", type=float, default=STABLE_S, help="a file is complete when unchanged for so long"
+        "--stable-s", type=seconds, default=STABLE_S, help="a file is complete when unchanged for so long"
     )
     for one in (replay, watch):
         _add_context(one)

@@ -87,6 +87,29 @@ def test_an_address_that_is_none_is_said_so(words, capsys):
     assert "expected an address such as tcp://127.0.0.1:5880, found 'foo'" in capsys.readouterr().err
 
 
+WAITS = {
+    "requests": ["requests", "--timeout"],
+    "stop": ["stop", "--timeout"],
+    "listen": ["listen", "--timeout"],
+    "serve watch": ["serve", "watch", ".", "--stable-s"],
+}
+
+
+@pytest.mark.parametrize("wait", ["nan", "-1", "1e9", "soon"])
+@pytest.mark.parametrize("words", WAITS.values(), ids=WAITS)
+def test_a_wait_that_is_none_is_said_so(words, wait, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*words[:-1], f"{words[-1]}={wait}"])
+    assert ended.value.code == 2
+    assert f"{words[-1]}: expected seconds from 0 to 86400, found {wait!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "name"), [("--share=2", "share"), ("--by-s=nan", "by_s")])
+def test_a_fault_that_cannot_be_is_said_so(option, name, capsys):
+    assert main(["faults", "tcp://127.0.0.1:9", "--kind", "delay", option]) == 2
+    assert f"columnist faults: {name}: Input should be" in capsys.readouterr().err
+
+
 def test_an_answer_to_a_request_that_does_not_wait_is_an_error(capsys, monkeypatch):
     answer = {"ok": True, "done": False, "said": ["there is no request r9; nothing is done"]}
     monkeypatch.setattr("agent.commands.order.send_order", lambda *words, **options: answer)
