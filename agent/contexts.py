@@ -78,7 +78,7 @@ def settle_frame(
     try:
         given = _facts_of_operator(operator)
         frame = facts_of_frame(header, operator.dopant)
-        instrument = _facts_of_instrument(header, before, after)
+        instrument = _facts_of_instrument(before, after)
         override = _only(given, operator.override)
         if before is not None:
             is_stale = before.monotonic_s == confirmed_s and (
@@ -141,16 +141,12 @@ def _facts_of_state(state: InstrumentState) -> Facts:
     return _sourced(values, f"the instrument at {state.monotonic_s:.1f} s")
 
 
-def _facts_of_instrument(
-    header: FrameHeader, before: InstrumentState | None, after: InstrumentState | None
-) -> Facts:
+def _facts_of_instrument(before: InstrumentState | None, after: InstrumentState | None) -> Facts:
     """What the instrument says of the time of a frame: only what it says before as well as after."""
     if before is None:
         return Facts()
     first, last = _facts_of_state(before), _facts_of_state(after or before)
     kept = [field for field in Facts.model_fields if field != "notes" and _agree(field, first, last)]
-    if header.detector is not None:  # names and angles of one detector are not mixed with another's
-        kept = [field for field in kept if field not in ("detector", "inner_mrad", "outer_mrad")]
     return _only(first, kept)
 
 

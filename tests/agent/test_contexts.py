@@ -1,6 +1,6 @@
 import pytest
 
-from agent.contexts import DoubtError, settle_frame
+from agent.contexts import DoubtError, facts_of_frame, settle_frame, states_around
 from agent.settings import ContextSettings
 from drivers.contract.context import HAADF, MAADF, Detector
 
@@ -128,3 +128,28 @@ def test_rounding_is_no_contradiction(make):
 def test_detectors_recorded_at_once_contradict_none_of_them(make):
     state = make.state_of(detectors=(HAADF, MAADF))
     assert settle_frame(make.header_of(1, detector=MAADF), (state,), NOBODY).context.detector == MAADF
+
+
+def test_what_a_frame_says_counts_before_what_the_instrument_says_about_alike(make):
+    settled = settle_frame(make.header_of(7, energy_kev=80.2), (make.state_of(),), NOBODY)
+    assert (settled.context.energy_kev, settled.facts.energy_kev.source) == (80.2, "frame 7")
+
+
+def test_a_frame_that_says_that_all_stood_still_is_believed_before_a_state_that_was_read_earlier(make):
+    settling = make.state_of(is_settling=True, note="ramping")
+    assert settle_frame(make.header_of(1, is_settled=True), (settling,), NOBODY)
+    with pytest.raises(DoubtError, match="ramping"):
+        settle_frame(make.header_of(1, is_settled=None), (settling,), NOBODY)
+
+
+def test_of_the_states_those_next_to_a_frame_are_taken_and_one_of_its_very_time_is_before_it(make):
+    states = [make.state_of(at_s) for at_s in (5.0, 9.5, 10.0, 10.5, 12.0)]
+    assert [state.monotonic_s for state in states_around(states, 9.99)] == [9.5, 10.0]
+    assert [state.monotonic_s for state in states_around(states, 10.0)] == [10.0, 10.5]
+    assert states_around(states, 4.0) == (None, states[0])
+    assert states_around(states, 13.0) == (states[-1], None)
+
+
+def test_a_dose_of_nothing_is_a_dose_that_is_not_known(make):
+    assert facts_of_frame(make.header_of(1, dose_e_per_a2=0.0)).dose_e_per_a2 is None
+    assert facts_of_frame(make.header_of(1, dose_e_per_a2=5.0)).dose_e_per_a2.value == 5.0

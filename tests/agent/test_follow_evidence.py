@@ -217,6 +217,7 @@ def test_what_is_denied_does_not_drive_out_what_was_in_vain(make, begun):
         deny = OperatorSpoke(at_s=17.0 + 100 * number, order=Deny(request=f"r{number}"))
         state, _ = make.run_through([deny], state)
     assert [repeat.is_unreadable for repeat in state.evidence.repeats].count(True) == 1
+    assert len(state.requests) == 20, "of those that have ended the last are kept, to be shown"
 
 
 def test_a_denied_wish_is_named_to_the_next_weighing(make, begun):

@@ -116,6 +116,43 @@ def test_a_session_is_read_while_it_is_written(tmp_path):
     assert check_session(tmp_path / "session").entries == 2
 
 
+def test_an_array_is_on_the_disk_before_the_entry_that_names_it(tmp_path, monkeypatch):
+    journal, flush, seen = Journal.create(tmp_path / "session"), os.fdatasync, []
+
+    def flushed(handle):
+        with SessionReader(tmp_path / "session") as reader:
+            seen.append(sum(reader.counts().values()))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fdatasync", flushed)
+    for number in range(3):
+        journal.append([JournalEntry(number, Step(), (), np.zeros(3))])
+    assert seen == [0, 1, 2]
+    journal.close()
+
+
+def test_entries_outlast_a_loss_of_power(tmp_path):
+    """A transaction is flushed before it counts as done: `synchronous` is 2, FULL."""
+    journal = Journal.create(tmp_path / "session")
+    for _ in range(2):
+        assert journal._facts.execute("PRAGMA synchronous").fetchone() == (2,)
+        journal.close()
+        journal, _ = Journal.reopen(tmp_path / "session")
+    journal.close()
+
+
+def test_the_names_of_a_session_and_of_its_files_are_on_the_disk(tmp_path, monkeypatch):
+    synced, sync = set(), os.fsync
+
+    def watched(handle):
+        synced.add(os.readlink(f"/proc/self/fd/{handle}"))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    Journal.create(tmp_path / "sessions" / "one").close()
+    assert {str(tmp_path / "sessions"), str(tmp_path / "sessions" / "one")} <= synced
+
+
 def test_positions_go_on_without_a_gap(tmp_path):
     journal = Journal.create(tmp_path / "session")
     with pytest.raises(ValueError, match="expected position 0, found 1"):

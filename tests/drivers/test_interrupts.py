@@ -37,11 +37,21 @@ def test_a_stop_that_python_drops_is_heard_all_the_same(main, words, runs, monke
     assert sys.unraisablehook is before
 
 
-def test_afterwards_signals_are_handled_as_before_and_none_is_on_its_way():
-    numbers = (signal.SIGTERM, signal.SIGALRM)
-    before = [signal.getsignal(number) for number in numbers], sys.unraisablehook
+@pytest.fixture
+def handled():
+    """Signals, handled in a way of the test's own."""
+    handlers = {number: lambda *_: None for number in (signal.SIGTERM, signal.SIGALRM)}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield handlers
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_afterwards_signals_are_handled_as_before_and_none_is_on_its_way(handled):
+    hook = sys.unraisablehook
     with hearing_stops():
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
         signal.setitimer(signal.ITIMER_REAL, 600.0)  # as after a stop that was dropped
-    assert ([signal.getsignal(number) for number in numbers], sys.unraisablehook) == before
+    assert {number: signal.getsignal(number) for number in handled} == handled
+    assert sys.unraisablehook is hook
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -70,3 +70,14 @@ def test_a_named_pipe_is_none_of_ours_and_is_not_waited_for(tmp_path):
     (tmp_path / "b.nxs").touch()
     assert not is_own(tmp_path / "a.png")
     assert not is_own(tmp_path / "b.nxs")
+
+
+def test_the_page_on_all_images_takes_the_place_of_no_input(tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(InputError, match=r"report\.html would take the place of an input"):
+        ResultNames([tmp_path / "report.html"], tmp_path)
+
+
+def test_names_that_differ_in_capitals_alone_are_told_apart_by_more():
+    stems = stems_of([Path("x/frame.dm4"), Path("y/Frame.dm4"), Path("z/FRAME.tif")])
+    assert len({stem.lower() for stem in stems}) == 3
