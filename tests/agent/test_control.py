@@ -9,7 +9,7 @@ import zmq
 import zmq.asyncio
 
 from agent.actions import Notice
-from agent.control import OrderBook, send_order, take_orders
+from agent.control import MAX_ORDER_BYTES, OrderBook, send_order, take_orders
 from agent.decide import decide
 from agent.events import Ticked
 from agent.sockets import address_of, bind
@@ -126,6 +126,19 @@ async def test_what_is_no_order_is_answered_with_what_is_wrong_and_the_next_is_t
     assert not first["ok"]
     assert first["problem"]
     assert second["ok"]
+
+
+def test_with_keys_an_order_has_to_say_for_which_session_it_is():
+    """Else whoever recorded it could give it again."""
+    _, objection = OrderBook("s1", must_be_named=True).take({"kind": "stop"})
+    assert "expected an order for the session s1, found one for none" in objection
+
+
+async def test_an_order_that_is_too_long_is_not_looked_at(make):
+    order = {"kind": "stop", "why": "x" * MAX_ORDER_BYTES}
+    async with agent(make.run_through([make.opened()])[0], nobody_asks) as address:
+        with pytest.raises(InputError, match=f"expected at most {MAX_ORDER_BYTES} bytes, found"):
+            await asyncio.to_thread(send_order, address, order)
 
 
 def test_where_no_agent_is_the_order_names_the_way_to_start_one():

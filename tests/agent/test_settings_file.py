@@ -89,6 +89,10 @@ BAD = {
         "[context]\nhost = 'WSe2'\ndopant = 'W'\n",
         ["line 3", "context.dopant", '"none" or one of Ti', "dopants of WSe2"],
     ),
+    "dopant of another host": (
+        "[context]\nhost = 'WSe2'\ndopant = 'Re'\n",
+        ["line 3", "context.dopant", "dopants of WSe2"],
+    ),
     "detector": ("[context]\ndetector = '100-20'\n", ["line 2", "HAADF, MAADF or INNER-OUTER in mrad"]),
     "bridge": ("[source]\nconnect = 'http://x:5'\n", ["line 2", "tcp://127.0.0.1:5555", "'http://x:5'"]),
     "kind": ("[analysis]\nthreads = '2'\n", ["line 2", "valid integer", "'2'"]),

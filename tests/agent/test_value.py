@@ -275,3 +275,8 @@ def test_entropy_that_can_be_attained_falls_with_the_dose_that_is_left(known, la
     left = [attainable_entropy(known, candidate).sum() for candidate in spent]
     assert left[0] == pytest.approx(known.belief.entropy_nats.sum())
     assert (np.diff(left) < 0).all()
+
+
+def test_electrons_are_the_dose_times_the_area_whatever_its_shape(contexts):
+    for box in ((0.0, 0.0, 10.0, 30.0), (-5.0, -15.0, 25.0, -5.0)):
+        assert Candidate((contexts.haadf,), 2.0, box, 1.0).electrons == 600.0

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,9 @@ from agent.evidence import enter
 from agent.known import Known
 from agent.register import empty_register
 from agent.settings import PolicySettings
-from agent.worth import choose, list_offers
+from agent.worth import choose, list_offers, window_of
 from drivers.contract.context import HAADF, MAADF, Detector
+from drivers.contract.header import Window
 from drivers.contract.instrument import Capabilities
 
 FIELD = (-50.0, -50.0, 50.0, 50.0)
@@ -39,11 +41,12 @@ def known(make_specimen, law, contexts):
 def offers(make, law, contexts):
     def listed(known, capabilities=CAN, allowed=("HAADF", "MAADF"), without=(), **more):
         present, energies = more.pop("present", (HAADF,)), more.pop("energies_kev", ())
+        is_scanning = more.pop("is_scanning", False)
         facts = {"dwell_us": 4.0, "dose_e_per_a2": 1e4} | more
         return list_offers(
             known,
             capabilities,
-            make.state_of(detectors=present),
+            make.state_of(detectors=present, is_scanning=is_scanning),
             make.header_of(1, **facts),
             FIELD,
             contexts.haadf,
@@ -83,6 +86,25 @@ def test_offers_are_what_the_instrument_can_do(known, offers):
     whole = next(o for o in listed if o.switch is None and o.acquire.window is None)
     assert whole.candidate.scan_s == pytest.approx((256 * 2.0 + 16 * 10.0) * 1e-6)
     assert whole.candidate.dose_e_per_a2 == 5e3
+
+
+def test_a_dwell_that_the_instrument_does_not_have_is_not_offered(known, offers):
+    can = CAN.model_copy(update={"dwell_us_range": (3.0, 8.0)})
+    assert {offer.acquire.dwell_us for offer in offers(*known(), can)} == {4.0, 8.0}
+
+
+def test_of_a_live_scan_the_next_frame_comes_as_the_last_did(known, offers):
+    listed = offers(*known(), is_scanning=True)
+    assert {offer.factor for offer in listed if offer.acquire.window is None} == {1.0}
+    assert {offer.factor for offer in listed if offer.acquire.window is not None} == {0.5, 1.0, 2.0, 4.0}
+
+
+def test_a_window_is_the_pixels_that_a_box_touches_and_no_others():
+    assert window_of((-50.0, -25.0, 0.0, 50.0), FIELD, (16, 32)) == Window(
+        row_px=0, col_px=8, rows_px=8, cols_px=24
+    )
+    whole = Window(row_px=0, col_px=0, rows_px=16, cols_px=32)
+    assert window_of((-60.0, -60.0, 60.0, 60.0), FIELD, (16, 32)) == whole
 
 
 @pytest.mark.parametrize(
@@ -146,6 +168,9 @@ def test_it_asks_for_the_other_detector_when_one_has_said_what_it_can(known, off
     assert "MAADF" in choice.reason
     assert "columns are in doubt" in choice.reason
     assert "the whole field once more as before would tell" in choice.reason
+    low_row, low_column, high_row, high_column = choice.worth.candidate.box
+    assert f" {(high_row - low_row) / 10:.1f} x {(high_column - low_column) / 10:.1f} nm " in choice.reason
+    assert max(high_row - low_row, high_column - low_column) <= 100.0, "of a field of 10 nm"
 
 
 @pytest.mark.parametrize("least", [0.0, 1e4, 2e4])
@@ -182,12 +207,13 @@ def test_dear_time_is_not_spent_waiting_for_a_detector(known, offers, law):
 
 
 def test_near_a_goal_a_small_scan_is_enough(known, offers, law):
+    """Where time is dear much is asked for at once, unless little is needed."""
     told = known()
-    listed = offers(told)
-    plain = PolicySettings(least_gain_nats=0.01, electrons_per_s=0.0)
-    free, near = (choose(listed, told, plain, needed_nats=needed) for needed in (float("inf"), 0.05))
-    assert near.worth.candidate.electrons <= free.worth.candidate.electrons
-    assert near.offer.acquire.window is not None
+    listed, dear = offers(told), PolicySettings(least_gain_nats=0.1, electrons_per_s=1e8)
+    much, some, little = (choose(listed, told, dear, needed_nats=needed) for needed in (math.inf, 1.0, 0.2))
+    electrons = [one.worth.candidate.electrons for one in (much, some, little)]
+    assert electrons[0] > electrons[1] > electrons[2]
+    assert little.offer.acquire.window is not None
 
 
 def test_fewer_detectors_than_can_be_read_at_once_are_not_switched_to(known, offers):
