@@ -207,6 +207,14 @@ def test_nothing_is_wished_beyond_the_limits(make, look, law):
     assert told.wish.promise.detectors == ("HAADF",)
 
 
+def test_a_wish_names_its_columns_by_x_along_a_row_and_y_down_a_column(make, look, law):
+    mind, told = consider(Mind(), *look(), situation(make), means_of(law))
+    assert told.wish.promise.concerns
+    for concern in told.wish.promise.concerns:
+        place = mind.register.position_angstrom[concern.row]
+        assert (concern.y_nm, concern.x_nm) == pytest.approx(place / 10)
+
+
 def test_what_was_denied_is_not_wished_again_but_something_else_is(make, look, law):
     mind, told = consider(Mind(), *look(), situation(make), means_of(law))
     wish = told.wish

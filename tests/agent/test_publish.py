@@ -91,3 +91,14 @@ def test_who_subscribes_and_never_reads_holds_nobody_up(context):
                 assert live.poll(5000)
                 numbers.append(json.loads(live.recv_multipart()[1])["number"])
     assert numbers == list(range(numbers[0], numbers[0] + 600))
+
+
+def test_documents_are_heard_by_those_alone_who_ask_for_them(context):
+    with bind(context, zmq.PUB, "tcp://127.0.0.1:0", "publish.maps") as socket:
+        publisher = Publisher(socket, "s1")
+        publisher.publish("doc/start", {"uid": "1"})
+        publisher.publish("notice", {"text": "one"})
+        for topics, expected in (((), ["notice"]), (("doc/start",), ["doc/start"])):
+            with Listener(context, address_of(socket), None, topics) as listener:
+                sent = [publisher.last(topic) for topic in ("doc/start", "notice")]
+                assert [heard.topic for parts in sent for heard in listener._take(*parts)] == expected

@@ -142,6 +142,13 @@ def test_a_session_of_other_settings_does_not_go_on(journal, tmp_path, flags, is
         recover(folder, settings_of(tmp_path, **flags), is_ours=is_ours)
 
 
+def test_a_session_of_another_version_does_not_go_on(journal, monkeypatch):
+    folder, settings = journal
+    monkeypatch.setattr("agent.recovery.version", lambda name: "99.0")
+    with pytest.raises(InputError, match=r"it is of columnist .*, this is 99\.0; begin a new session"):
+        recover(folder, settings, is_ours=False)
+
+
 def test_a_session_that_has_ended_does_not_go_on(journal):
     folder, settings = journal
     again, _ = Journal.reopen(folder)

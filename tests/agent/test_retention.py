@@ -49,6 +49,15 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_session_that_lies_elsewhere_takes_no_room_here_and_is_not_touched(sessions, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "s0"
+    (sessions / "s1").rename(elsewhere)
+    (sessions / "s0").symlink_to(elsewhere)
+    assert [each.folder.name for each in look(sessions)] == ["s2", "s3"]
+    assert not any("s0" in line for line in prune(sessions, 1, "any"))
+    assert names(elsewhere)
+
+
 def test_what_is_not_exported_stays(sessions):
     assert mark_exported(sessions / "s2", WHOLE)
     assert [(each.has_ended, each.is_exported) for each in look(sessions)] == [

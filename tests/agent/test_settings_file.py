@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from agent.settings import Settings
+from agent.settings import Rules, Settings, rules_of
 from agent.settings_file import load_settings, parse_flag, template
 from drivers.contract.errors import InputError
 
@@ -148,3 +148,21 @@ def test_a_flag_is_read_as_toml_or_text():
     assert parse_flag("policy.mode=auto") == ("policy.mode", "auto")
     with pytest.raises(InputError, match=r"SECTION\.FIELD=VALUE"):
         parse_flag("auto")
+
+
+def test_all_that_decisions_rest_on_is_taken_over_from_the_settings():
+    """A limit that got lost on the way would limit nothing."""
+    flags = {
+        "context.host": "WSe2",
+        "policy.mode": "auto",
+        "limits.dose_e_per_a2": 5.0,
+        "goals.entropy_nats": 0.2,
+        "watch.no_frame_s": 7.0,
+        "source.command_timeout_s": 9.0,
+        "session.max_maps": 4,
+    }
+    settings = load_settings(None, flags=flags)
+    rules = rules_of(settings, end_with_source=True)
+    for section in ("context", "policy", "limits", "goals", "watch"):
+        assert getattr(rules, section) == getattr(settings, section) != getattr(Rules(), section), section
+    assert (rules.command_timeout_s, rules.max_maps, rules.end_with_source) == (9.0, 4, True)

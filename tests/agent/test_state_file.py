@@ -2,6 +2,7 @@ import pytest
 
 from agent.journal import Journal, JournalEntry
 from agent.recording import Recording
+from agent.recovery import _think_through
 from agent.state import State
 from agent.state_file import STATE_FILE, keep_state, read_state
 
@@ -27,6 +28,13 @@ def test_a_state_reads_back_as_it_was(session, position):
     assert keep_state(folder, states[position], position)
     kept = read_state(folder)
     assert (kept.position, kept.state) == (position, states[position])
+
+
+@pytest.mark.parametrize("position", [0, 7, 37])
+def test_thinking_goes_on_behind_the_entry_whose_state_is_kept(session, position):
+    folder, states = session
+    keep_state(folder, states[position], position)
+    assert _think_through(folder)[0] == states[-1]
 
 
 def test_a_state_of_an_entry_that_is_not_there_is_not_kept(session):

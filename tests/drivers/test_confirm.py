@@ -55,6 +55,7 @@ def test_a_state_within_the_tolerance_agrees(command):
     ("command", "reason"),
     [
         (SwitchDetector(detectors=("HAADF", "MAADF")), "detectors: asked for"),
+        (SwitchDetector(detectors=("MAADF",)), "detectors: asked for"),
         (SwitchEnergy(energy_kev=60.0), "energy_kev: asked for 60.0, read back 80.02"),
         (SetFieldOfView(field_of_view_nm=12.0), "read back 10.05"),
         (MoveStage(x_nm=10.0, y_nm=0.0), "stage y_nm: asked for 0.0, read back -3.0"),
@@ -129,3 +130,15 @@ def test_limits_of_stage_and_detectors_are_kept():
 
 def test_an_instrument_that_takes_no_commands_refuses_all():
     assert "it takes none" in refusal(BlankBeam(), Capabilities(instrument="x"))
+
+
+def test_a_detector_that_reads_beside_the_one_that_was_asked_for_is_another_setting():
+    both = STATE.model_copy(update={"detectors": (HAADF, MAADF)})
+    assert "asked for" in disagreement(SwitchDetector(detectors=("HAADF",)), both, Tolerances())
+    assert disagreement(SwitchDetector(detectors=("MAADF", "HAADF")), both, Tolerances()) == ""
+
+
+def test_an_energy_beside_those_of_the_instrument_is_refused():
+    capabilities = Capabilities(instrument="x", commands=("switch_energy",), energies_kev=(60.0, 80.0))
+    assert refusal(SwitchEnergy(energy_kev=80.0), capabilities) == ""
+    assert "81 keV is not among" in refusal(SwitchEnergy(energy_kev=81.0), capabilities)

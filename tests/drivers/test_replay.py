@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -169,6 +171,30 @@ def test_a_window_is_cut_out_of_the_frame_that_is_held():
     exposure = microscope.take_frame(5.0)
     assert exposure.pixels.shape == (3, 4)
     assert (exposure.facts.window, exposure.facts.field_shape_px) == (window, (6, 8))
+
+
+def test_a_window_holds_the_pixels_of_its_own_rows_and_columns():
+    pixels = np.arange(48, dtype=np.uint16).reshape(6, 8)
+    microscope = replay(replace(held("H1"), load=lambda: pixels))
+    microscope.execute(AcquireImage(window=Window(row_px=1, col_px=4, rows_px=3, cols_px=2)))
+    np.testing.assert_array_equal(microscope.take_frame(5.0).pixels, pixels[1:4, 4:6])
+
+
+def test_what_was_recorded_of_its_time_and_of_who_asked_for_it_is_not_played():
+    """They are of another clock and of another session."""
+    one = held("H1")
+    facts = one.facts.model_copy(update={"monotonic_s": 5.0, "wall_time_unix_s": 1e9, "command_id": "s1.r1"})
+    played = replay(replace(one, facts=facts)).take_frame(5.0).facts
+    assert (played.monotonic_s, played.wall_time_unix_s, played.command_id) == (None, None, None)
+
+
+def test_of_a_frame_that_is_itself_a_window_none_is_cut():
+    one = held("H1")
+    window = Window(row_px=0, col_px=0, rows_px=6, cols_px=8)
+    facts = one.facts.model_copy(update={"window": window, "field_shape_px": (12, 16)})
+    microscope = replay(replace(one, facts=facts))
+    with pytest.raises(CommandRefusedError, match="itself a window"):
+        microscope.execute(AcquireImage(window=window))
 
 
 @pytest.mark.parametrize("speed", [1.0, 4.0])
