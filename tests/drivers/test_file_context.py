@@ -269,3 +269,10 @@ def test_a_pixel_size_needs_two_equal_lengths(rows, columns, expected):
 def test_a_dwell_time_is_read_in_the_unit_that_its_name_ends_in(name, value):
     facts = facts_by_name({f"/image/{name}": Tag(value)}, "a.h5", "/image")
     assert facts.dwell_us.value == pytest.approx(4.0)
+
+
+def test_a_number_below_nothing_in_a_file_is_not_used_and_that_is_said():
+    facts = facts_by_path({"Scan/DwellTime": Tag(-1e-6), "Optics/BeamConvergence": Tag(0.03)}, "a.emd")
+    assert facts.dwell_us is None
+    assert facts.convergence_mrad.value == pytest.approx(30.0)
+    assert facts.notes == ("a.emd: Scan/DwellTime: not used: expected a positive number, found -1e-06",)
