@@ -4,12 +4,13 @@ from dataclasses import replace
 import pytest
 
 from agent.belief import believe
+from agent.boxes import Field
 from agent.drift import Steadiness
 from agent.evidence import enter
 from agent.known import Known
 from agent.register import empty_register
 from agent.settings import PolicySettings
-from agent.worth import choose, list_offers, window_of
+from agent.worth import choose, list_offers
 from drivers.contract.context import HAADF, MAADF, Detector
 from drivers.contract.header import Window
 from drivers.contract.instrument import Capabilities
@@ -90,21 +91,20 @@ def test_offers_are_what_the_instrument_can_do(known, offers):
 
 def test_a_dwell_that_the_instrument_does_not_have_is_not_offered(known, offers):
     can = CAN.model_copy(update={"dwell_us_range": (3.0, 8.0)})
-    assert {offer.acquire.dwell_us for offer in offers(*known(), can)} == {4.0, 8.0}
+    assert {offer.acquire.dwell_us for offer in offers(known(), can)} == {4.0, 8.0}
 
 
 def test_of_a_live_scan_the_next_frame_comes_as_the_last_did(known, offers):
-    listed = offers(*known(), is_scanning=True)
+    listed = offers(known(), is_scanning=True)
     assert {offer.factor for offer in listed if offer.acquire.window is None} == {1.0}
     assert {offer.factor for offer in listed if offer.acquire.window is not None} == {0.5, 1.0, 2.0, 4.0}
 
 
 def test_a_window_is_the_pixels_that_a_box_touches_and_no_others():
-    assert window_of((-50.0, -25.0, 0.0, 50.0), FIELD, (16, 32)) == Window(
-        row_px=0, col_px=8, rows_px=8, cols_px=24
-    )
+    field = Field(FIELD, (16, 32))
+    assert field.window_of((-50.0, -25.0, 0.0, 50.0)) == Window(row_px=0, col_px=8, rows_px=8, cols_px=24)
     whole = Window(row_px=0, col_px=0, rows_px=16, cols_px=32)
-    assert window_of((-60.0, -60.0, 60.0, 60.0), FIELD, (16, 32)) == whole
+    assert field.window_of((-60.0, -60.0, 60.0, 60.0)) == whole
 
 
 @pytest.mark.parametrize(

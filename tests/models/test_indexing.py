@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.indexing import _bend, _merge_in_phase, index_maxima, site_basis
+from models.indexing import _bend, index_maxima, site_basis
+from models.unwrapping import _merge_in_phase
 
 
 def sites(basis: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

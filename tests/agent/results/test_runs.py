@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 from agent.results.runs import find_files
@@ -25,19 +24,3 @@ def test_a_folder_without_micrographs_does_not_stop_the_rest(tmp_path):
     (failure,) = found.failed
     assert failure.file.name == "empty"
     assert "found none in this folder" in failure.error
-
-
-def test_results_are_on_the_disk_before_any_of_them_appears(tmp_path, monkeypatch):
-    seen, replace = [], Path.replace
-
-    def sync(handle):
-        seen.append(f"{os.fstat(handle).st_size} bytes")
-
-    def place(path, target):
-        seen.append(target.name)
-        return replace(path, target)
-
-    monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(Path, "replace", place)
-    write_all(tmp_path, {"csv": ("a.csv", b"123"), "nexus": ("a.nxs", b"45678")})
-    assert seen == ["3 bytes", "5 bytes", "a.csv", "a.nxs"]

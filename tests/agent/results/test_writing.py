@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,19 @@ def test_results_that_cannot_all_be_placed_leave_the_earlier_ones(tmp_path, monk
         write_all(tmp_path, {"csv": ("a.csv", b"4"), "nexus": ("a.nxs", b"6")}, stale=["a.html"])
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert found == {"a.csv": b"1", "a.nxs": b"2", "a.html": b"3"}
+
+
+def test_results_are_on_the_disk_before_any_of_them_appears(tmp_path, monkeypatch):
+    seen, replace = [], Path.replace
+
+    def sync(handle):
+        seen.append(f"{os.fstat(handle).st_size} bytes")
+
+    def place(path, target):
+        seen.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", place)
+    write_all(tmp_path, {"csv": ("a.csv", b"123"), "nexus": ("a.nxs", b"45678")})
+    assert seen == ["3 bytes", "5 bytes", "a.csv", "a.nxs"]
