@@ -147,7 +147,7 @@ def test_grains_of_one_patch_that_are_turned_get_vectors_of_their_own():
     left_own, right_own = own_vectors(two)
     assert left_own == pytest.approx(VECTORS @ turn(3).T, abs=0.01 * BOND)
     assert right_own == pytest.approx(VECTORS @ turn(-3).T, abs=0.01 * BOND)
-    alike = two._replace(maxima=sites.maxima)
+    alike = replace(two, maxima=sites.maxima)
     assert np.array_equal(own_vectors(alike), alike.vectors)
 
 
@@ -162,7 +162,7 @@ def cut_at(gap: np.ndarray, sites: Sites) -> tuple[Sites, np.ndarray, np.ndarray
 def test_rows_at_an_edge_of_the_frame_are_reached(side):
     shape = (160, 140)
     sites = honeycomb(85.0)
-    sites = sites._replace(maxima=sites.maxima + 75)
+    sites = replace(sites, maxima=sites.maxima + 75)
     inside = ((sites.maxima > 2) & (sites.maxima < np.array(shape) - 3)).all(axis=1)
     sites = Sites(sites.maxima[inside], sites.sublattice[inside], sites.grain[inside], VECTORS[None])
     row, column = sites.maxima.T
@@ -174,7 +174,7 @@ def test_rows_at_an_edge_of_the_frame_are_reached(side):
 
 def test_maxima_too_dim_for_their_sublattice_or_too_near_to_a_column_are_none():
     sites = honeycomb(100.0)
-    sites = sites._replace(maxima=sites.maxima + 200)
+    sites = replace(sites, maxima=sites.maxima + 200)
     gap = (np.abs(sites.maxima[:, 1] - 200) < 10) & (np.abs(sites.maxima[:, 0] - 200) < 60)
     known, bright, response = cut_at(gap, sites)
     dim = np.full_like(response, 0.3)  # of what the dimmer sublattice has 0.4, the brighter one 1
@@ -187,7 +187,7 @@ def test_maxima_too_dim_for_their_sublattice_or_too_near_to_a_column_are_none():
 
 def test_one_column_alone_is_one_between_two_grains_and_noise_within_one():
     sites = honeycomb(60.0)
-    sites = sites._replace(maxima=sites.maxima + 100)
+    sites = replace(sites, maxima=sites.maxima + 100)
     gap = np.arange(len(sites.maxima)) == np.linalg.norm(sites.maxima - 100, axis=1).argmin()
     right = (sites.maxima[:, 1] > 100).astype(np.int64)
     two = Sites(sites.maxima, sites.sublattice, right, np.stack([VECTORS, VECTORS]))
