@@ -16,7 +16,7 @@ from models.completion import COLUMN_RESPONSE, Patch, complete_region
 from models.domains import LEAST_COLUMNS
 from models.indexing import index_by_fringes, index_maxima
 from models.lattice import Lattice
-from models.scale import lattice_constant_px, lattice_vectors
+from models.scale import SMALLEST_LATTICE_PX, lattice_constant_px, lattice_vectors
 from models.seams import one_grain, own_vectors
 
 #: Scatter of maxima [site periods] above which they are mostly noise and the frame's fringes are the better
@@ -84,7 +84,8 @@ def fit_lattice(image: Tensor, filtered: Tensor, maxima: Maxima, vectors: Tensor
     if lattice is None or len(lattice.vectors) == 0:  # patches that overlap can leave too little of each
         raise InputError(
             f"expected a honeycomb of at least {LEAST_COLUMNS} columns, found {len(maxima.response)} maxima "
-            "that lie on none; check that the specimen is a 1H monolayer in focus"
+            "that lie on none; check that the specimen is a 1H monolayer in focus, and the magnification "
+            f"({SMALLEST_LATTICE_PX:g} pixels a lattice constant at least)"
         )
     return lattice
 

@@ -3,7 +3,10 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from drivers.contract.errors import InputError
@@ -11,11 +14,16 @@ from models.autocorrelation import autocorrelation, crop_lags
 from models.frames import sample_bilinear
 from models.maxima import local_maxima, refine_maxima
 
-#: The smallest lattice constant that is looked for [px]; below it neighbouring columns (a / sqrt(3)) merge.
-SMALLEST_LATTICE_PX = 5.0
+#: The smallest lattice constant that is looked for [px]: below it pixels no longer carry the second order of
+#: the lattice's spots (a / 2 to two pixels), and columns merge.
+SMALLEST_LATTICE_PX = 4.0
 
 #: The largest lattice constant that is looked for [px].
 _LARGEST_LATTICE_PX = 160
+
+#: Maxima of the autocorrelation nearer to zero lag than this [px] are not looked at: of a sheared lattice of
+#: the smallest constant the shortest vector is longer.
+_NEAREST_PX = 3.0
 
 #: Side maxima of the autocorrelation below this fraction of the highest are left out.
 _PEAK_FRACTION = 0.25
@@ -24,6 +32,21 @@ _PEAK_FRACTION = 0.25
 #: lattice points reaches this fraction of the best.  Triangles of neighbouring columns, a / sqrt(3) apart,
 #: reach 2/3 at most: sublattices of brightness A and B correlate as AB / (A**2 + B**2) <= 1/2.
 _CELL_FRACTION = 0.85
+
+#: Maxima this near to zero lag and nearer are so narrow that between pixels straight lines read them too low,
+#: some more than others, and a multiple of the cell would be taken: they are read by cubic splines.
+_NARROW_PX = 5.2
+
+#: Of a lattice constant below this, columns are so near that values two pixels apart say nothing of how wide
+#: they are, nor do joined pixels show the lattice.
+_COARSE_PX = 6.0
+
+#: If the autocorrelation stands out on the thirds or the halves of a cell by this part of what it does on its
+#: corners, that is a multiple of the cell of a lattice too fine to be looked for.
+_FINER = 0.65
+_WHOLE = np.array([(1, 0), (0, 1), (1, -1)], float)
+_THIRDS = np.array([(1, 1), (2, -1), (1, -2)], float) / 3
+_HALVES = _WHOLE / 2
 
 #: Of one grain that mean is this part, and more, of what columns alone make of the autocorrelation at zero
 #: lag (labelled micrographs: 0.75 and more; two grains that share a frame: 0.34 to 0.68).  A quarter of the
@@ -65,7 +88,7 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
 
     The smallest cell, among triangles of side maxima, on whose lattice points the autocorrelation stays high;
     that of a quarter of the frame, where two grains share it.
-    Right to 1 %; beside a blot that outshines the lattice tenfold, to 2 %.
+    Right to 1 %, below 4.3 px to 1.5 %; beside a blot that outshines the lattice tenfold, to 2 %.
 
     Parameters
     ----------
@@ -86,7 +109,7 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
         If no three side maxima form a lattice of triangles.
     """
     whole = _best_cell(image, weight)
-    if weight is None and (whole is None or whole.evidence is None):
+    if weight is None and (whole is None or (whole.evidence is None and not whole.is_coarse)):
         whole = _surer(whole, _seen_from_afar(image))
     if whole is not None and (weight is not None or whole.evidence is None or whole.evidence > _ONE_GRAIN):
         return whole.vectors
@@ -99,7 +122,7 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
         "expected the repeating triangles of a hexagonal lattice, found no such period between "
         f"{SMALLEST_LATTICE_PX:g} px and a third of the frame (at most {_LARGEST_LATTICE_PX} px); "
         "check focus, dose and magnification "
-        "(about 8 to 40 pixels a lattice constant suit)"
+        "(about 5 to 40 pixels a lattice constant suit)"
     )
 
 
@@ -107,12 +130,17 @@ def lattice_vectors(image: Tensor, weight: Tensor | None = None) -> Tensor:
 class _Cell:
     """Vectors a1 and a2, (2, 2), and how much of the columns they explain; None where noise hides it.
 
-    `is_clear`: whether they are more than noise all the same.
+    `is_clear`: whether they are more than noise all the same; `is_coarse`: whether they are, and so short
+    that joined pixels would show nothing of the lattice.
     """
 
     vectors: Tensor
     evidence: float | None
     is_clear: bool
+
+    @property
+    def is_coarse(self) -> bool:
+        return self.is_clear and lattice_constant_px(self.vectors) < _COARSE_PX
 
 
 def _best_cell(image: Tensor, weight: Tensor | None) -> _Cell | None:
@@ -120,22 +148,46 @@ def _best_cell(image: Tensor, weight: Tensor | None) -> _Cell | None:
     correlation = autocorrelation(image, weight)
     reach = min(min(correlation.shape) // 3, _LARGEST_LATTICE_PX)
     centred = crop_lags(correlation, reach).cpu()
-    cells = _triangles(_nearest_maxima(centred, reach))
+    lags = _nearest_maxima(centred, reach)
+    cells = _triangles(lags)
     if not len(cells):
         return None
-    score = _lattice_mean(centred, cells, reach)
+    score = _lattice_mean(centred, lags, cells)
     if score.max() <= _LEAST_CORRELATION:
         return None
     area = (cells[:, 0, 0] * cells[:, 1, 1] - cells[:, 0, 1] * cells[:, 1, 0]).abs()
     smallest = area[score > _CELL_FRACTION * score.max()].min()
     best = torch.where(area < 1.2 * smallest, score, 0.0).argmax()
     cell = _turned(cells[best])
+    if lattice_constant_px(cell) < SMALLEST_LATTICE_PX or _is_multiple(centred, cell):
+        return None
     one, two = (float(centred[reach, reach + lag] + centred[reach + lag, reach]) / 2 for lag in (1, 2))
     is_clear = float(score[best]) * math.sqrt(image.numel()) > _CLEARLY
     if min(one, two) < _MOSTLY_NOISE:
         return _Cell(cell, None, is_clear)
     columns = min(1.0, one * (one / two) ** (1 / 3))  # they are Gaussians, and noise is of single pixels
     return _Cell(cell, float(score[best]) / columns, is_clear)
+
+
+def _is_multiple(centred: Tensor, cell: Tensor) -> bool:
+    """Whether a cell (2, 2) holds three or four of those of a lattice that is finer than is looked for."""
+    if lattice_constant_px(cell) >= 2 * SMALLEST_LATTICE_PX:
+        return False
+    reach = math.ceil(1.5 * float(torch.linalg.vector_norm(cell, dim=1).max())) + 3
+    middle = len(centred) // 2
+    near = centred[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1].numpy()
+    lag = np.arange(-reach, reach + 1)
+    distance = np.hypot(lag[:, None], lag)
+    ring = np.rint(distance).astype(np.int64)
+    # What carbon and drift make of it falls with the distance alone.
+    round_it = np.bincount(ring.ravel(), near.ravel()) / np.bincount(ring.ravel())
+    stands_out = near - np.interp(distance, np.arange(len(round_it)), round_it)
+
+    def mean(steps: NDArray[np.float64]) -> float:
+        points = np.concatenate([steps, -steps]) @ cell.numpy() + reach
+        return float(map_coordinates(stands_out, points.T, order=3).mean())
+
+    return max(mean(_THIRDS), mean(_HALVES)) > _FINER * mean(_WHOLE)
 
 
 def _turned(cell: Tensor) -> Tensor:
@@ -196,7 +248,7 @@ def _side_maxima(centred: Tensor, reach: int) -> Tensor:
     """The nearest high local maxima away from zero lag, with their opposites, (K, 2) to sub-pixel [px]."""
     index = local_maxima(centred)
     distance = torch.linalg.vector_norm((index - reach).float(), dim=1)
-    index = index[(distance >= 4) & (centred[index[:, 0], index[:, 1]] > 0)]
+    index = index[(distance >= _NEAREST_PX) & (centred[index[:, 0], index[:, 1]] > 0)]
     if len(index) == 0:
         return torch.zeros(0, 2)
     positions, heights = refine_maxima(centred, index)
@@ -221,9 +273,28 @@ def _triangles(lags: Tensor) -> Tensor:
     return torch.stack([lags[first], lags[second]], dim=1)[closed]
 
 
-def _lattice_mean(centred: Tensor, cells: Tensor, reach: int) -> Tensor:
-    """Mean autocorrelation over the lattice points in two rings around zero lag, of each cell, (T,)."""
+def _lattice_mean(centred: Tensor, lags: Tensor, cells: Tensor) -> Tensor:
+    """Mean autocorrelation over the lattice points in two rings around zero lag, of each cell, (T,).
+
+    Parameters
+    ----------
+    centred : Tensor of shape (2 R + 1, 2 R + 1)
+        Autocorrelation, zero lag in the middle.
+    lags : Tensor of shape (K, 2)
+        Its maxima, the nearest first.
+    cells : Tensor of shape (T, 2, 2)
+        Pairs of them.
+    """
     steps = [(m, n) for m in range(-2, 3) for n in range(-2, 3)]
     index = torch.tensor([(m, n) for m, n in steps if 0 < m * m + n * n + m * n <= 4])
-    points = index.to(cells) @ cells + reach  # (T, P, 2)
-    return sample_bilinear(centred, points.reshape(-1, 2)).reshape(len(cells), -1).mean(1)
+    points = (index.to(cells) @ cells).reshape(-1, 2)
+    nearest, farthest = (float(torch.linalg.vector_norm(lags[k])) for k in (0, -1))
+    middle = len(centred) // 2
+    if nearest > _NARROW_PX:
+        values = sample_bilinear(centred, points + middle)
+    else:
+        reach = min(middle, math.ceil(2 * farthest) + 2)
+        near = slice(middle - reach, middle + reach + 1)
+        at = (points + reach).numpy().T
+        values = torch.from_numpy(map_coordinates(centred[near, near].numpy(), at, order=3)).to(cells)
+    return values.reshape(len(cells), -1).mean(1)

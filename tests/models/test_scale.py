@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
@@ -5,15 +7,26 @@ import torch
 from drivers.contract.errors import InputError
 from models.frames import standardise
 from models.maxima import refine_maxima
+from models.reading import read_columns
 from models.scale import lattice_constant_px, lattice_vectors
 
 
-@pytest.mark.parametrize("lattice_px", [6.0, 8.5, 12.3, 24.0, 40.0])
+@pytest.mark.parametrize("lattice_px", [4.5, 6.0, 8.5, 12.3, 24.0, 40.0])
 def test_the_lattice_constant_is_right_to_one_percent(make_honeycomb, draw, rng, lattice_px):
     shape = (300, 280)
     image = draw(make_honeycomb(shape, lattice_px=lattice_px), shape, sigma_px=0.14 * lattice_px)
     vectors = lattice_vectors(standardise(image + rng.normal(0, 0.1, shape)))
     assert lattice_constant_px(vectors) == pytest.approx(lattice_px, rel=0.01)
+
+
+@pytest.mark.parametrize("lattice_px", [2.8, 3.0, 3.3, 3.7])
+def test_of_a_lattice_fine_for_the_pixels_no_multiple_is_taken(make_honeycomb, draw, rng, lattice_px):
+    """It is refused or found; a map of a third or a quarter of the columns would be of no use."""
+    shape = (300, 280)
+    truth = make_honeycomb(shape, lattice_px=lattice_px, angle_deg=7.0)
+    image = draw(truth, shape, sigma_px=0.2 * lattice_px) + rng.normal(0, 0.1, shape)
+    with suppress(InputError):
+        assert read_columns(image).lattice.lattice_px == pytest.approx(lattice_px, rel=0.01)
 
 
 def test_neighbours_of_equal_brightness_are_not_taken_for_lattice_points(make_honeycomb, draw):
@@ -62,7 +75,7 @@ def test_where_joined_pixels_tell_no_evidence_but_show_the_cell_it_is_believed(
 
 
 def test_noise_has_no_lattice(rng):
-    with pytest.raises(InputError, match="no such period between 5 px and a third of the frame"):
+    with pytest.raises(InputError, match="no such period between 4 px and a third of the frame"):
         lattice_vectors(standardise(rng.normal(size=(256, 256))))
 
 
