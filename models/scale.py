@@ -173,8 +173,8 @@ def _is_multiple(centred: Tensor, cell: Tensor) -> bool:
     """Whether a cell (2, 2) holds three or four of those of a lattice that is finer than is looked for."""
     if lattice_constant_px(cell) >= 2 * SMALLEST_LATTICE_PX:
         return False
-    reach = math.ceil(1.5 * float(torch.linalg.vector_norm(cell, dim=1).max())) + 3
     middle = len(centred) // 2
+    reach = min(middle, math.ceil(1.5 * float(torch.linalg.vector_norm(cell, dim=1).max())) + 3)
     near = centred[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1].numpy()
     lag = np.arange(-reach, reach + 1)
     distance = np.hypot(lag[:, None], lag)

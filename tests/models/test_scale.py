@@ -29,6 +29,15 @@ def test_of_a_lattice_fine_for_the_pixels_no_multiple_is_taken(make_honeycomb, d
         assert read_columns(image).lattice.lattice_px == pytest.approx(lattice_px, rel=0.01)
 
 
+@pytest.mark.parametrize("edge", [32, 40, 48, 64])
+@pytest.mark.parametrize("lattice_px", [4.5, 5.5, 6.5, 7.5])
+def test_small_frames_of_fine_lattices_are_read(make_honeycomb, draw, rng, edge, lattice_px):
+    shape = (edge, edge)
+    image = draw(make_honeycomb(shape, lattice_px=lattice_px), shape, sigma_px=0.14 * lattice_px)
+    vectors = lattice_vectors(standardise(image + rng.normal(0, 0.1, shape)))
+    assert lattice_constant_px(vectors) == pytest.approx(lattice_px, rel=0.03)
+
+
 def test_neighbours_of_equal_brightness_are_not_taken_for_lattice_points(make_honeycomb, draw):
     shape = (256, 256)
     truth = make_honeycomb(shape, lattice_px=16.0, heights=(1.0, 1.0))
