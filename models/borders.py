@@ -29,6 +29,10 @@ _MOST_BRIGHT = 8
 #: of all at one edge at most, since what has a period repeats itself everywhere.
 _MOST_REPEATED = 0.125
 
+#: Where more than this part of the lines within a frame repeat the next one, it was enlarged by repeating
+#: them, and those at its edges are no padding.
+_ENLARGED = 0.25
+
 #: Lines that are left at least: what leaves fewer is no border.
 _LEAST_LEFT = 0.5
 
@@ -90,19 +94,30 @@ def _usual(pixels: NDArray[Any]) -> tuple[float, float]:
 
 def _ends(lines: NDArray[Any], low: float, high: float) -> tuple[int, int]:
     """First line and end of those that are left."""
-    counts = []
+    counts, repeats_tell = [], not _is_enlarged(lines)
     for ordered in (lines, lines[::-1]):
         number = bright = 0
         while number < len(ordered) - 1:
             line, others = ordered[number], ordered[number + 1 :]
-            if not ((line == line[0]).all() or (line == others[0]).all()):
+            if not ((line == line[0]).all() or (repeats_tell and (line == others[0]).all())):
                 if bright < _MOST_BRIGHT and not low <= float(np.median(line)) <= high:
                     bright += 1
-                elif number >= _MOST_REPEATED * len(ordered) or not _is_among(line, others):
+                elif (
+                    not repeats_tell or number >= _MOST_REPEATED * len(ordered) or not _is_among(line, others)
+                ):
                     break
             number += 1
         counts.append(number)
     return counts[0], max(len(lines) - counts[1], counts[0] + 1)
+
+
+def _is_enlarged(lines: NDArray[Any]) -> bool:
+    """Whether many lines within a frame repeat the next one."""
+    middle = lines[len(lines) // 4 : len(lines) - len(lines) // 4]
+    step = max(1, lines.shape[1] // 8)
+    if len(middle) < 2 or (middle[1:, ::step] == middle[:-1, ::step]).all(axis=1).mean() <= _ENLARGED:
+        return False
+    return bool((middle[1:] == middle[:-1]).all(axis=1).mean() > _ENLARGED)
 
 
 def _is_among(line: NDArray[Any], others: NDArray[Any]) -> bool:

@@ -89,7 +89,11 @@ def test_nothing_is_left_out_of_what_was_recorded(make_honeycomb, draw, rng):
 def test_what_repeats_itself_everywhere_is_kept_whole(rng):
     tile = rng.normal(0, 1, (40, 40))
     assert recorded_part(np.tile(tile, (4, 4))) == (slice(0, 160), slice(0, 160))
-    assert recorded_part(np.repeat(np.repeat(tile, 2, axis=0), 2, axis=1)) == (slice(1, 79), slice(1, 79))
+    for times in (2, 3):
+        enlarged = np.kron(tile, np.ones((times, times)))
+        assert recorded_part(enlarged) == (slice(0, 40 * times), slice(0, 40 * times))
+        enlarged[-5:] = 0  # but for padding that was there before
+        assert recorded_part(enlarged) == (slice(0, 40 * times - 5), slice(0, 40 * times))
 
 
 def test_no_column_is_put_into_an_area_of_one_value_nor_counted_whole_beside_it(image):
