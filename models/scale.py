@@ -18,6 +18,9 @@ from models.maxima import local_maxima, refine_maxima
 #: the lattice's spots (a / 2 to two pixels), and columns merge.
 SMALLEST_LATTICE_PX = 4.0
 
+#: Cells as short as that may come out shorter by this factor.
+_INEXACT = 0.985
+
 #: The largest lattice constant that is looked for [px].
 _LARGEST_LATTICE_PX = 160
 
@@ -159,7 +162,7 @@ def _best_cell(image: Tensor, weight: Tensor | None) -> _Cell | None:
     smallest = area[score > _CELL_FRACTION * score.max()].min()
     best = torch.where(area < 1.2 * smallest, score, 0.0).argmax()
     cell = _turned(cells[best])
-    if lattice_constant_px(cell) < SMALLEST_LATTICE_PX or _is_multiple(centred, cell):
+    if lattice_constant_px(cell) < _INEXACT * SMALLEST_LATTICE_PX or _is_multiple(centred, cell):
         return None
     one, two = (float(centred[reach, reach + lag] + centred[reach + lag, reach]) / 2 for lag in (1, 2))
     is_clear = float(score[best]) * math.sqrt(image.numel()) > _CLEARLY
