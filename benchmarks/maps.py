@@ -1,10 +1,10 @@
 """Whole maps of simulated frames against their truth, columns that are not found included.
 
-Run by `columnist bench maps [--json] [--frames N] [--seed S] [--dose LOW HIGH]`.  Frames of random contexts,
-defects about as rare as in real specimens, sheared, drifting, jittering, some of them contaminated; each is
-read as `columnist analyse` reads it.  A column and a true one nearer than a quarter of the lattice constant
-are the same, one to one; columns nearer than 2 Å to the border do not count.  F1 counts a defect without a
-column as missed.  `covered` is how many of the 95 % intervals of concentrations hold the true share.
+Run by `columnist bench maps [--json] [--frames N] [--seed S] [--dose LOW HIGH] [--lattice-px LOW HIGH]`.
+Frames of random contexts, defects about as rare as in real specimens, sheared, drifting, jittering, some of
+them contaminated; each is read as `columnist analyse` reads it.  A column and a true one nearer than a
+quarter of the lattice constant are the same, one to one; columns nearer than 2 Å to the border do not count.
+F1 counts a defect without a column as missed.  `covered` is how many of the 95 % intervals of concentrations hold the true share.
 """
 
 import argparse
@@ -33,9 +33,17 @@ def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     parser.add_argument(
         "--dose", type=float, nargs=2, default=(1e4, 1e5), metavar=("LOW", "HIGH"), help="[e/Å²]"
     )
+    parser.add_argument(
+        "--lattice-px",
+        type=float,
+        nargs=2,
+        default=(8.0, 16.0),
+        metavar=("LOW", "HIGH"),
+        help="pixels a lattice constant",
+    )
     options = parser.parse_args(words)
     low, high = (float(np.log10(dose)) for dose in options.dose)
-    ranges = Ranges(dilute=1.0, log10_dose=(low, high))
+    ranges = Ranges(dilute=1.0, log10_dose=(low, high), lattice_px=tuple(options.lattice_px))
     analyser = load_analyser()
     rows = [_row(number, options.seed, ranges, analyser) for number in range(options.frames)]
     report = {"machine": platform.machine(), "frames": len(rows)} | summarise(rows)
