@@ -4,7 +4,8 @@ Run by `columnist bench maps [--json] [--frames N] [--seed S] [--dose LOW HIGH] 
 Frames of random contexts, defects about as rare as in real specimens, sheared, drifting, jittering, some of
 them contaminated; each is read as `columnist analyse` reads it.  A column and a true one nearer than a
 quarter of the lattice constant are the same, one to one; columns nearer than 2 Å to the border do not count.
-F1 counts a defect without a column as missed.  `covered` is how many of the 95 % intervals of concentrations hold the true share.
+F1 counts a defect without a column as missed.  `covered` is how many of the 95 % intervals of concentrations
+hold the true share.
 """
 
 import argparse
