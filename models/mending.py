@@ -21,7 +21,8 @@ _MOST_ADJACENT = 3
 _NO_CHANCE = 40.0
 
 #: A line that repeats the one before is stuck if so many of its pixels differ from its lowest (few electrons
-#: repeat by chance), unless there are more such places than this part of all lines: then pixels were doubled.
+#: repeat by chance), unless there are more such places than this part of all lines, and of all columns of
+#: pixels: then the frame was enlarged by repeating pixels.
 _LEAST_ALIVE, _DOUBLED = 20, 0.05
 
 #: A spike stands this many times as far above the median as where the brightest of all pixels begin, and
@@ -256,12 +257,17 @@ def _stuck_rows(pixels: NDArray[Any]) -> list[tuple[int, int]]:
     if len(rows):
         rows = rows[(pixels[rows] > pixels[rows].min(axis=1, keepdims=True)).sum(axis=1) >= _LEAST_ALIVE]
     runs = [run for run in np.split(rows, np.nonzero(np.diff(rows) > 1)[0] + 1) if len(run)]
-    if len(runs) > _DOUBLED * len(pixels):
+    if len(runs) > _DOUBLED * len(pixels) and _are_columns_doubled(pixels):
         return []
     ends = [(int(run[0]), int(run[-1]) + 1) for run in runs]
     ends = [(first, end) for first, end in ends if first > 1 and end < len(pixels)]
     # Where a frame was mirrored to fill its edges, the lines on both sides of the seam are alike, too.
     return [(first, end) for first, end in ends if (pixels[first - 2] != pixels[end]).any()]
+
+
+def _are_columns_doubled(pixels: NDArray[Any]) -> bool:
+    """Whether many columns of pixels are the one before again, as where a frame was enlarged."""
+    return bool((pixels[:, 1:] == pixels[:, :-1]).all(axis=0).mean() > _DOUBLED)
 
 
 def _interpolate(pixels: NDArray[Any], first: int, end: int) -> None:

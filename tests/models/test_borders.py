@@ -118,8 +118,17 @@ def test_a_line_that_comes_again_is_replaced_and_many_are_told(image):
     mended = mend(frame)
     assert "20 scan lines (the first in row 150)" in mended.flags[1].message
     assert np.array_equal(mended.pixels[150:170], frame[150:170])
-    doubled = np.repeat(image, 2, axis=0)
-    assert mend(doubled).pixels is doubled
+    enlarged = np.kron(image, np.ones((2, 2)))
+    assert mend(enlarged).pixels is enlarged
+
+
+def test_lines_that_come_twice_each_are_halved_and_told(image):
+    """As a preview shows them that takes every second line: read as they are, no lattice fits."""
+    doubled = np.repeat(image[::2], 2, axis=0)
+    mended = mend(doubled)
+    assert "lost_rows" in {flag.kind for flag in mended.flags}
+    assert np.allclose(mended.pixels[51], (doubled[50] + doubled[52]) / 2)
+    assert np.abs(mended.pixels - image)[1:-1].mean() < np.abs(doubled - image)[1:-1].mean()
 
 
 def test_a_white_bar_below_a_picture_is_no_saturation(image):
