@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from drivers.contract.context import HAADF, MAADF, ColumnClass, Context, Detector, Specimen
+from drivers.contract.errors import InputError
 from drivers.contract.maps import CLASS_NAMES, ColumnFlag, DefectMap, Sublattice
 from models.analysis import analyse, analyse_of_scan, as_settled, load_analyser
 from models.contrasts import expected_contrast
@@ -234,3 +235,8 @@ def test_a_context_without_a_source_is_the_callers_own():
     assert (facts.inner_mrad.value, facts.outer_mrad.value) == (MAADF.inner_mrad, MAADF.outer_mrad)
     assert facts.energy_kev.value == 80.0
     assert facts.host.source == "caller"
+
+
+def test_an_unknown_context_is_refused_before_the_frame_is_looked_at(analyser):
+    with pytest.raises(InputError, match="200 keV"):
+        analyse(np.zeros((40, 40)), wse2(HAADF).rebuilt(energy_kev=200.0), analyser)

@@ -6,7 +6,7 @@ import torch
 
 from drivers.contract.context import HAADF, ColumnClass, Context, Specimen
 from drivers.contract.errors import InputError
-from models.analysis import analyse, load_analyser
+from models.analysis import load_analyser
 from models.calibration import Calibration
 from models.checkpoint import Weights
 from models.classify import Classification, classify_columns
@@ -70,20 +70,10 @@ def test_gain_and_offset_change_nothing(frame, familiar):
     torch.testing.assert_close(plain.posterior.probability, changed.posterior.probability, atol=1e-3, rtol=0)
 
 
-def test_an_unknown_context_is_refused_before_the_frame_is_looked_at():
-    with pytest.raises(InputError, match="200 keV"):
-        analyse(np.zeros((40, 40)), WSE2.rebuilt(energy_kev=200.0), load_analyser())
-
-
 def test_a_context_without_dopant_is_none_that_columns_are_classified_under(frame, familiar):
     context = Context(specimen=Specimen(host="WSe2"), energy_kev=80.0, detector=HAADF)
     with pytest.raises(InputError, match="dopant"):
         classify(frame[0], context, weights("mlp-simple"), familiar)
-
-
-def test_a_frame_without_a_lattice_is_refused(familiar, rng):
-    with pytest.raises(InputError, match="expected"):
-        classify(rng.poisson(10, (128, 128)), WSE2, weights("mlp-simple"), familiar)
 
 
 def test_where_the_sublattice_is_not_decided_the_probabilities_weigh_both(frame, familiar, monkeypatch):

@@ -7,7 +7,7 @@ from agent.__main__ import main
 from agent.commands.bench import _FOLDER, _names
 
 
-@pytest.mark.parametrize("folder", ["agent", "benchmarks", "drivers", "sim_microscope"])
+@pytest.mark.parametrize("folder", ["agent", "benchmarks", "drivers", "models", "sim_microscope"])
 def test_messages_are_never_changed_without_being_checked(folder):
     copies = [
         str(path) for path in (_FOLDER.parent / folder).rglob("*.py") if "model_copy" in path.read_text()
