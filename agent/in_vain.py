@@ -13,14 +13,14 @@ Step = tuple[State, tuple[Action, ...]]
 #: (`agent.wishes` leaves a place alone that was in vain often enough).
 _MOST_FIELDS, _MOST_WINDOWS = 3, 12
 
+#: What helps then.
+_REMEDY = "look at the last frames: focus, dose, has the specimen moved on? then scan one of the whole field"
+
 #: Maps after which something that could not be read is asked for again: focus and place may be others then.
 _UNREADABLE_MAPS = 50
 
 #: Repeats of either kind that are kept.
 _REPEATS_KEPT = 20
-
-#: What helps then.
-_REMEDY = "look at the last frames: focus, dose, has the specimen moved on? then scan one of the whole field"
 
 
 def note_end(state: State, request: Request, *, came: bool) -> Step:

@@ -1,8 +1,8 @@
 """What a scan adds to the register, once its columns are known for what they are: places, doses, evidence.
 
-Evidence is kept by source, so that what a source repeats is not counted as new (`models.fusion`).  A frame's
-own prior is taken out of its posteriors; the specimen's shares are learnt from all evidence and put in once.
-A column that changed starts anew.
+Evidence is kept by source, so that what a source repeats is not counted as new (`models.fusion`).  The prior
+of a frame is no part of it (`agent.sightings`); the specimen's shares are put in once, where all evidence is
+summed up (`agent.belief`).  A column that changed starts anew.
 """
 
 from dataclasses import replace

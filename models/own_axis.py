@@ -196,7 +196,7 @@ def _own_axis(
     parts : ndarray of shape (3 or 4, n)
         Probability that each is a whole one, one of the tail, or a defect.
     first : ndarray of shape (6,)
-        The defect, of the templates or from `_own_defect`.
+        The defect, of the templates or from `own_defect`.
     expected : Expected
     """
     classes = np.stack([parts[0] + parts[1], *parts[2:]])

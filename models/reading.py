@@ -59,7 +59,8 @@ class Reading:
         What other software has denoised the frame with, if it has.  Moments and contrast are those of the
         frame before (`models.denoised`).
     masked : bool
-        Whether other software has taken out what lies between the lattice's spots (`models.masked`).
+        Whether other software has taken out what lies between the lattice's spots (`models.masked`), or
+        has denoised the frame and changed its values then, which cannot be undone (`models.denoised`).
     maxima : Maxima
         What the lattice was fitted to; none if it was known.
     jumps : Jumps
