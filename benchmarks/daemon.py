@@ -40,6 +40,7 @@ from drivers.contract.context import HAADF, Context, Specimen
 from drivers.contract.header import FrameFacts
 from drivers.contract.instrument import Capabilities, Command, InstrumentState
 from drivers.microscope import Exposure
+from sim_microscope.commands.options import count
 
 CONTEXT = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
 FIELD_NM = 19.6
@@ -314,7 +315,7 @@ def percentile(values: list[float], share: float) -> float:
 def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     """Measure; whether every target is met."""
     parser = argparse.ArgumentParser(prog="columnist bench daemon")
-    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--frames", type=count, default=60)
     parser.add_argument("--small-frames", type=int, default=10_000)
     options = parser.parse_args(words)
     frames, threads = options.frames, 2

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.rig.figures import DOSE, F1, F1_WANTED, LOST, curve, dose_to, final_f1
 from benchmarks.rig.runs import CASES, Case, run
+from sim_microscope.commands.options import count
 
 ENERGIES_KEV = (80.0, 100.0)
 
@@ -22,7 +23,7 @@ POLICIES = ("agent", "haadf", "maadf", "alternating", "both", "windows")
 
 def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench damage")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=count, default=10)
     parser.add_argument("--dwell-us", type=float, help="of the first frame, 1.5 if not given; budgets follow")
     options = parser.parse_args(words)
     case = next(case for case in CASES if case.name == "MoS2:V")

@@ -30,6 +30,7 @@ from models.reading import read_columns
 from models.scoring import score_map
 from models.training.columns import match_truth
 from models.training.conditions import Ranges, draw_frame, log_uniform
+from sim_microscope.commands.options import count
 from sim_microscope.simulate import Frame
 
 RANGES = Ranges(pixels=512, dilute=1.0, log10_dose=(3.8, 5.2), lattice_px=(8.0, 14.0))
@@ -45,7 +46,7 @@ SIZES = ((24, 24), (32, 36))
 
 def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any] | list[dict[str, Any]], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench denoised")
-    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--frames", type=count, default=40)
     parser.add_argument("--seed", type=int, default=3, help="seeds 1 and 2 were looked at")
     parser.add_argument("--labelled", type=Path, help="folder with labelled micrographs, denoised here")
     options = parser.parse_args(words)

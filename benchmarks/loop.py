@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.rig.figures import draw, summarise
 from benchmarks.rig.policies import POLICIES
 from benchmarks.rig.runs import CASES, RULES, work
+from sim_microscope.commands.options import count
 from sim_microscope.workers import worker_pool
 
 #: From the issue.
@@ -36,8 +37,8 @@ _ROOT = Path(__file__).parents[1]
 def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench loop")
     parser.add_argument("--specimens", type=int, default=len(CASES), help="the first so many")
-    parser.add_argument("--seeds", type=int, default=20, help="of each specimen")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--seeds", type=count, default=20, help="of each specimen")
+    parser.add_argument("--jobs", type=count, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=Path("out/bench-loop"), help="where sessions are kept")
     options = parser.parse_args(words)
     names = ("agent", *POLICIES)

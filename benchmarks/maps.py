@@ -21,6 +21,7 @@ from models.analysis import Analyser, analyse, load_analyser
 from models.contexts import context_name, reference_contexts
 from models.scoring import matched
 from models.training.conditions import Ranges, draw_frame
+from sim_microscope.commands.options import count
 from sim_microscope.simulate import Frame
 
 _BORDER_ANGSTROM, _RADIUS = 2.0, 0.25
@@ -29,7 +30,7 @@ _DEFECTS = (ColumnClass.VAC1, ColumnClass.VAC2, ColumnClass.DOPANT)
 
 def main(words: tuple[str, ...] = ()) -> tuple[dict[str, Any], bool]:
     parser = argparse.ArgumentParser(prog="columnist bench maps")
-    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--frames", type=count, default=100)
     parser.add_argument("--seed", type=int, default=5, help="of the frames; 4 was looked at")
     parser.add_argument(
         "--dose", type=float, nargs=2, default=(1e4, 1e5), metavar=("LOW", "HIGH"), help="[e/Å²]"

@@ -57,3 +57,11 @@ def test_figures_come_as_a_table_and_as_json_only_if_asked_for(
     for words in (["--json", "made_up"], ["made_up", "--json"]):
         assert main(["bench", *words]) == status
         assert json.loads(capsys.readouterr().out)["met"] == {"weigh_ms": met}
+
+
+@pytest.mark.parametrize("words", [("maps", "--frames"), ("damage", "--seeds"), ("loop", "--jobs")])
+def test_no_frames_at_all_are_refused_before_anything_is_made(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *words, "0"])
+    assert ended.value.code == 2
+    assert "expected a whole number of at least 1, found '0'" in capsys.readouterr().err
