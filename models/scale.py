@@ -40,6 +40,10 @@ _CELL_FRACTION = 0.85
 #: some more than others, and a multiple of the cell would be taken: they are read by cubic splines.
 _NARROW_PX = 5.2
 
+#: Those of bonds, which are no lattice vectors, are half as high as the highest at most; the lattice's own are
+#: this part and more.
+_AS_HIGH = 0.7
+
 #: Of a lattice constant below this, columns are so near that values two pixels apart say nothing of how wide
 #: they are, nor do joined pixels show the lattice.
 _COARSE_PX = 6.0
@@ -276,6 +280,15 @@ def _triangles(lags: Tensor) -> Tensor:
     return torch.stack([lags[first], lags[second]], dim=1)[closed]
 
 
+def _are_narrow(centred: Tensor, lags: Tensor) -> bool:
+    """Whether maxima of a lattice, not only of bonds, which are half as high, lie near to zero lag."""
+    if float(torch.linalg.vector_norm(lags[0])) > _NARROW_PX:
+        return False
+    row, column = (lags.round().long() + len(centred) // 2).T
+    height = centred[row, column]
+    return float(height[:6].max()) > _AS_HIGH * float(height.max())
+
+
 def _lattice_mean(centred: Tensor, lags: Tensor, cells: Tensor) -> Tensor:
     """Mean autocorrelation over the lattice points in two rings around zero lag, of each cell, (T,).
 
@@ -291,12 +304,11 @@ def _lattice_mean(centred: Tensor, lags: Tensor, cells: Tensor) -> Tensor:
     steps = [(m, n) for m in range(-2, 3) for n in range(-2, 3)]
     index = torch.tensor([(m, n) for m, n in steps if 0 < m * m + n * n + m * n <= 4])
     points = (index.to(cells) @ cells).reshape(-1, 2)
-    nearest, farthest = (float(torch.linalg.vector_norm(lags[k])) for k in (0, -1))
     middle = len(centred) // 2
-    if nearest > _NARROW_PX:
+    if not _are_narrow(centred, lags):
         values = sample_bilinear(centred, points + middle)
     else:
-        reach = min(middle, math.ceil(2 * farthest) + 2)
+        reach = min(middle, math.ceil(2 * float(torch.linalg.vector_norm(lags[-1]))) + 2)
         near = slice(middle - reach, middle + reach + 1)
         at = (points + reach).numpy().T
         values = torch.from_numpy(map_coordinates(centred[near, near].numpy(), at, order=3)).to(cells)
