@@ -40,7 +40,7 @@ _CELL_FRACTION = 0.85
 #: some more than others, and a multiple of the cell would be taken: they are read by cubic splines.
 _NARROW_PX = 5.2
 
-#: Those of bonds, which are no lattice vectors, are half as high as the highest at most; the lattice's own are
+#: Those of bonds, which are no lattice vectors, are half as high as the highest at most, the lattice's own
 #: this part and more.
 _AS_HIGH = 0.7
 
