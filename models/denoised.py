@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, percentile_filter
 from torch import Tensor
 
-from models.frames import filter_frame, frequencies, middle_of, windowed
+from models.frames import frequencies, middle_of, windowed
 from models.lattice import Lattice
-from models.levels import above_empty, column_filter, empty_level
+from models.levels import heights
 from models.patch_filter import PatchFilter, learn_filter
-from models.patches import disc_map, is_whole, kernel_taps
+from models.patches import disc_map, is_whole
 
 #: A frame is looked into if a twentieth of its frequencies hold less than this part of the median power
 #: (white noise 0.074; recorded frames 0.037 to 0.071; denoised ones 0.005 at most) ...
@@ -122,18 +122,12 @@ def leaves_heights(frame: Tensor, before: Tensor, lattice: Lattice) -> bool:
 
     Where they are not, the filter that was undone is not what made the frame.
     """
-    heights, before_heights = _heights(frame, lattice), _heights(before, lattice)
-    return bool(((before_heights - heights).abs() < _SAME_HEIGHT * heights).all())
-
-
-def _heights(frame: Tensor, lattice: Lattice) -> Tensor:
-    """How far the columns of either sublattice stand out in the mean, (2,)."""
     shape = (frame.shape[0], frame.shape[1])
     whole = is_whole(lattice.positions, disc_map(lattice.vectors[0]), shape)
-    coefficients = filter_frame(frame, column_filter(shape, lattice.lattice_px, frame.device))
-    brightness = kernel_taps(shape, lattice.positions).sum(coefficients)
-    above = above_empty(brightness, empty_level(coefficients, lattice, whole), lattice)
-    return torch.stack([above[whole & (lattice.sublattice == side)].mean() for side in (0, 1)])
+    each = [heights(image, lattice, whole)[1] for image in (frame, before)]
+    sides = [whole & (lattice.sublattice == side) for side in (0, 1)]
+    now, then = (torch.stack([height[side].mean() for side in sides]) for height in each)
+    return bool(((then - now).abs() < _SAME_HEIGHT * now).all())
 
 
 def is_sharp(likeness: NDArray[np.float64]) -> bool:

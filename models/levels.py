@@ -112,13 +112,18 @@ def level(
     return (image - empty).div_(gain), relative
 
 
-def level_frame(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor, Tensor]:
-    """`level` a frame (M, N), with all that it needs."""
+def heights(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor, Tensor]:
+    """`empty_level` of a frame (M, N), and how far each column stands out of it, (S,)."""
     shape = (image.shape[0], image.shape[1])
     coefficients = filter_frame(image, column_filter(shape, lattice.lattice_px, image.device))
     brightness = kernel_taps(shape, lattice.positions).sum(coefficients)
     empty = empty_level(coefficients, lattice, whole)
-    return level(image, empty, above_empty(brightness, empty, lattice), lattice, whole)
+    return empty, above_empty(brightness, empty, lattice)
+
+
+def level_frame(image: Tensor, lattice: Lattice, whole: Tensor) -> tuple[Tensor, Tensor]:
+    """`level` a frame (M, N), with all that it needs."""
+    return level(image, *heights(image, lattice, whole), lattice, whole)
 
 
 def _used(whole: Tensor) -> Tensor:
