@@ -39,7 +39,6 @@ from drivers.fake import FakeMicroscope
 from drivers.fault_trials import Trial, run_trial
 from drivers.faults import INSTRUMENT_FAULTS, LINK_FAULTS, Fault
 from drivers.microscope import Exposure
-from sim_microscope.commands.options import count
 
 #: Between two frames [s]: where the agent is killed, and where several trials share a process.
 PERIOD_S, TRIAL_PERIOD_S = 0.005, 0.02
@@ -447,7 +446,7 @@ def read_options(words: tuple[str, ...]) -> argparse.Namespace:
     """Read what stands behind the name."""
     parser = argparse.ArgumentParser(prog="columnist bench faults")
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seeds", type=count, default=20, help="of every fault")
+    parser.add_argument("--seeds", type=int, default=20, help="of every fault")
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-once", type=int, default=4, help="trials that run side by side")
