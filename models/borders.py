@@ -114,10 +114,15 @@ def _ends(lines: NDArray[Any], low: float, high: float) -> tuple[int, int]:
 def _is_enlarged(lines: NDArray[Any]) -> bool:
     """Whether many lines within a frame repeat the next one."""
     middle = lines[len(lines) // 4 : len(lines) - len(lines) // 4]
-    step = max(1, lines.shape[1] // 8)
-    if len(middle) < 2 or (middle[1:, ::step] == middle[:-1, ::step]).all(axis=1).mean() <= _ENLARGED:
-        return False
-    return bool((middle[1:] == middle[:-1]).all(axis=1).mean() > _ENLARGED)
+    return len(repeated_lines(middle)) > _ENLARGED * (len(middle) - 1)
+
+
+def repeated_lines(lines: NDArray[Any]) -> NDArray[np.int64]:
+    """Numbers, rising, of those of lines (n, m) that are the one before again."""
+    again = np.arange(1, len(lines))
+    for step in (max(1, lines.shape[1] // 8), 8, 1):  # a few pixels tell most that are not
+        again = again[(lines[again, ::step] == lines[again - 1, ::step]).all(axis=1)]
+    return again
 
 
 def _is_among(line: NDArray[Any], others: NDArray[Any]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.contract.maps import MapFlag
+from models.borders import repeated_lines
 from models.cut_off import CutOff
 
 #: Longer runs of constant lines are no lost ones but padding, a frame around the image, or vacuum.
@@ -251,23 +252,17 @@ def _lost_rows(pixels: NDArray[Any]) -> list[tuple[int, int]]:
 
 def _stuck_rows(pixels: NDArray[Any]) -> list[tuple[int, int]]:
     """First row and end of every run of scan lines that are the one before again, but at the edges."""
-    rows = np.arange(1, len(pixels))
-    for step in (max(1, pixels.shape[1] // 8), 8, 1):
-        rows = rows[(pixels[rows, ::step] == pixels[rows - 1, ::step]).all(axis=1)]
+    rows = repeated_lines(pixels)
     if len(rows):
         rows = rows[(pixels[rows] > pixels[rows].min(axis=1, keepdims=True)).sum(axis=1) >= _LEAST_ALIVE]
     runs = [run for run in np.split(rows, np.nonzero(np.diff(rows) > 1)[0] + 1) if len(run)]
-    if len(runs) > _DOUBLED * len(pixels) and _are_columns_doubled(pixels):
+    is_often = len(runs) > _DOUBLED * len(pixels)
+    if is_often and len(repeated_lines(pixels.T)) > _DOUBLED * (pixels.shape[1] - 1):
         return []
     ends = [(int(run[0]), int(run[-1]) + 1) for run in runs]
     ends = [(first, end) for first, end in ends if first > 1 and end < len(pixels)]
     # Where a frame was mirrored to fill its edges, the lines on both sides of the seam are alike, too.
     return [(first, end) for first, end in ends if (pixels[first - 2] != pixels[end]).any()]
-
-
-def _are_columns_doubled(pixels: NDArray[Any]) -> bool:
-    """Whether many columns of pixels are the one before again, as where a frame was enlarged."""
-    return bool((pixels[:, 1:] == pixels[:, :-1]).all(axis=0).mean() > _DOUBLED)
 
 
 def _interpolate(pixels: NDArray[Any], first: int, end: int) -> None:
