@@ -47,6 +47,12 @@ _ARRAYS = (
 )  # fmt: skip
 
 
+def check_seed(seed: int) -> None:
+    """Raise `InputError` if a seed is none of data sets and of what is learnt from them."""
+    if not 0 <= seed < SEEDS:
+        raise InputError(f"--seed {seed}: expected 0 to {SEEDS - 1}")
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is built.

@@ -10,7 +10,7 @@ from pathlib import Path
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
 from models.training.conditions import Ranges
-from models.training.dataset import SEEDS, Plan, build
+from models.training.dataset import Plan, build, check_seed
 from sim_microscope.commands.options import count, finite, make_folder, progress_bar
 
 
@@ -31,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     contexts = len(reference_contexts())
     if not contexts <= arguments.patches <= 1e10:
         raise InputError(f"--patches {arguments.patches:g}: expected {contexts} (one a context) to 1e10")
-    if not 0 <= arguments.seed < SEEDS:
-        raise InputError(f"--seed {arguments.seed}: expected 0 to {SEEDS - 1}; others are for test fields")
+    check_seed(arguments.seed)
     plan = Plan(math.ceil(arguments.patches / contexts), arguments.seed, Ranges())
     make_folder(arguments.out)
     start = time.monotonic()

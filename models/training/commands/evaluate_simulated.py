@@ -16,7 +16,7 @@ from models.checkpoint import Weights, load_shipped, load_weights
 from models.contexts import reference_contexts
 from models.networks.catalogue import NETWORKS
 from models.training import simulated
-from models.training.dataset import SEEDS
+from models.training.dataset import check_seed
 from sim_microscope.commands.options import count, make_folder, progress_bar
 
 
@@ -42,8 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make fields, score every network on them, and draw what was found."""
-    if not 0 <= arguments.seed < SEEDS:
-        raise InputError(f"--seed {arguments.seed}: expected 0 to {SEEDS - 1}")
+    check_seed(arguments.seed)
     if arguments.reference is not None and DEFAULT_MODEL not in (arguments.model or NETWORKS):
         raise InputError(
             f"--reference: measured is the gap of {DEFAULT_MODEL} to it; add --model {DEFAULT_MODEL}, "

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from drivers.contract.errors import InputError
 from models.networks.catalogue import NETWORKS, find_recipe
 from models.training import fit
-from models.training.dataset import SEEDS
+from models.training.dataset import check_seed
 from models.training.workers import joined
 
 
@@ -31,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train behind a progress bar with loss, accuracy and time left."""
     find_recipe(arguments.name)
-    if not 0 <= arguments.seed < SEEDS:
-        raise InputError(f"--seed {arguments.seed}: expected 0 to {SEEDS - 1}")
+    check_seed(arguments.seed)
     for option in ("epochs", "batch"):
         value = getattr(arguments, option)
         if value is not None and value < 1:
