@@ -298,7 +298,9 @@ def _fit_shares(
     part = (counts / max(len(depth), 1)).astype(np.float32)
     for _ in range(_SHARE_ROUNDS):
         total = np.matmul(share[:, None], density)[:, 0] + STRAY
-        share *= np.matmul(density, (part / total)[..., None])[..., 0]
+        # Not matmul: where a float32 matrix of five columns meets a vector, OpenBLAS 0.3.31 with AVX-512
+        # multiplies what lay on the stack, too.  The product is right; NumPy may warn of an invalid value.
+        share *= np.vecdot(density, (part / total)[:, None])
     total = (np.matmul(share[:, None], density)[:, 0] + STRAY).astype(np.float64)
     return share, np.log(total) @ counts * min(1.0, _MOST_EFFECTIVE / max(len(depth), 1))
 
