@@ -45,6 +45,21 @@ def test_neighbours_of_equal_brightness_are_not_taken_for_lattice_points(make_ho
     assert lattice_constant_px(vectors) == pytest.approx(16.0, rel=0.01)
 
 
+@pytest.mark.parametrize("height", [3.0, 5.0, 8.0])
+def test_bright_dopants_that_keep_apart_leave_the_host_s_own_cell(make_honeycomb, draw, rng, height):
+    """Columns a lattice constant apart are less alike then than those further away."""
+    shape, lattice_px = (300, 280), 11.0
+    truth = make_honeycomb(shape, lattice_px=lattice_px, heights=(1.0, 1.0))
+    doped: list[int] = []
+    for one in rng.permutation(np.flatnonzero(truth.sublattice == 1)):
+        aside = truth.positions[doped] - truth.positions[one]
+        if not (np.hypot(aside[:, 0], aside[:, 1]) < 1.1 * lattice_px).any():
+            doped.append(one)
+    image = draw(truth.dimmed(np.array(doped), height), shape, sigma_px=0.2 * lattice_px)
+    vectors = lattice_vectors(standardise(image + rng.normal(0, 0.1, shape)))
+    assert lattice_constant_px(vectors) == pytest.approx(lattice_px, rel=0.01)
+
+
 def test_a_sheared_scan_gives_sheared_vectors(make_honeycomb, draw):
     shape = (256, 256)
     affine = ((1.08, 0.1), (0.0, 0.93))
