@@ -43,6 +43,10 @@ _MOST_EFFECTIVE = 200.0
 #: Some whole columns scatter this many times as far as most: real frames have heavy tails.
 TAIL_WIDTH = 2.5
 
+#: What the frame leaves open of the depth is so many times what likelihoods say, since whole columns and
+#: defects scatter otherwise than the model has it: so the probabilities of simulated frames fit best.
+_WIDER = 1.75
+
 #: Columns of a sublattice that count as much as the context's expectation of where its common column lies.
 _LEAST_COLUMNS = 4.0
 
@@ -74,12 +78,15 @@ class Alignment:
         Depth of the frame's defects over the expected one, after that gain; 1 if the frame does not tell.
     source : int
         Place of the source size, among those of the templates, that fits the common columns best.
+    doubt : float
+        What the depth may yet be off by: standard deviation of its logarithm.
     """
 
     centre: Tensor
     gain: float
     depth: float
     source: int
+    doubt: float
 
     def apply(self, moments: Tensor, is_metal: Tensor, templates: Templates) -> Tensor:
         """Aligned moments (S, 6) of columns (S, 6) of the given sublattices (S,)."""
@@ -105,13 +112,14 @@ class Aligned:
         Aligned.
     is_quiet : Tensor of shape (S,)
         Which lie where the frame scatters little (`models.quiet`): the alignment was learnt from these.
-    depth : float
+    depth, doubt
         See `Alignment`.
     """
 
     moments: Tensor
     is_quiet: Tensor
     depth: float
+    doubt: float
 
 
 def align(
@@ -142,7 +150,7 @@ def align(
     is_quiet = find_quiet(moments, is_metal, at, templates)
     used = is_regular & is_quiet
     found = find_alignment(moments[used], is_metal[used], templates, is_doped=is_doped, is_undone=is_undone)
-    return Aligned(found.apply(moments, is_metal, templates), is_quiet, found.depth)
+    return Aligned(found.apply(moments, is_metal, templates), is_quiet, found.depth, found.doubt)
 
 
 def find_alignment(
@@ -167,7 +175,7 @@ def find_alignment(
     every, on_metal = moments.double().numpy(), is_metal.numpy()
     sides = [every[np.flatnonzero(on_metal == bool(side))] for side in (0, 1)]
     counts = np.array([len(side) for side in sides])[:, None]
-    source, gain, log_depths, log_depth = templates.common, 1.0, _LOG_DEPTHS, 0.0
+    source, gain, log_depths, log_depth, doubt = templates.common, 1.0, _LOG_DEPTHS, 0.0, 0.0
     found = [_densest_half(side, templates.axes[source, k].numpy()) for k, side in enumerate(sides)]
     centre, spread = np.stack([one for one, _ in found]), [width for _, width in found]
     for _ in range(_ROUNDS):
@@ -183,7 +191,7 @@ def find_alignment(
             shares.append(share)
             likelihood = likelihood + (_if_named_right(log_likelihood) if k == 1 else log_likelihood)
         best = int(likelihood.argmax())
-        log_depth = float(log_depths[best])
+        log_depth, doubt = _mean_and_deviation(likelihood, log_depths)
         for k, side in enumerate(sides):
             if len(side) == 0:
                 continue
@@ -191,11 +199,21 @@ def find_alignment(
             part = _parts(depths[k], shares[k][best], scale, width, defects[k])[0]
             centre[k] = (part @ side) / max(part.sum(), 1e-9)
             spread[k] = _deviation(along[k] - centre[k] @ axes[k], part)
-        near = max(int(np.searchsorted(_LOG_DEPTHS, log_depth)) - _NEAR, 0)
+        near = max(int(np.abs(_LOG_DEPTHS - log_depth).argmin()) - _NEAR, 0)
         log_depths = _LOG_DEPTHS[near : near + 2 * _NEAR + 1]
     trust = counts / (counts + _LEAST_COLUMNS)
     centre = trust * centre + (1 - trust) * templates.whole[source].numpy() / gain
-    return Alignment(torch.from_numpy(centre).float(), gain, float(np.exp(log_depth)), source)
+    return Alignment(torch.from_numpy(centre).float(), gain, math.exp(log_depth), source, _WIDER * doubt)
+
+
+def _mean_and_deviation(
+    log_likelihood: NDArray[np.float64], places: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Of what has such log likelihoods (D,) at evenly spaced places (D,)."""
+    weight = np.exp(log_likelihood - log_likelihood.max())
+    weight /= weight.sum()
+    mean = float(weight @ places)
+    return mean, math.sqrt(float(weight @ (places - mean) ** 2))
 
 
 def _if_named_right(log_likelihood: NDArray[np.float64]) -> NDArray[np.float64]:

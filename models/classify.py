@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from drivers.contract.context import ColumnClass, Context
+from drivers.contract.context import Context
 from models.alignment import align
 from models.checkpoint import Weights
 from models.contrasts import ExpectedContrast, expected_contrast
@@ -13,17 +13,10 @@ from models.encoding import encode_contrast
 from models.foreignness import Familiar, score_foreignness
 from models.lattice import Lattice
 from models.networks.catalogue import find_recipe
-from models.posterior import (
-    Posterior,
-    calibrate,
-    infer_posterior,
-    learn_prior,
-    mix,
-    predict_logits,
-    run_network,
-)
+from models.open_depth import conclude, conclude_plainly
+from models.posterior import Posterior, calibrate, mix, predict_logits, run_network
 from models.reading import Reading
-from models.scatter import find_between, find_beyond, find_scatter, pool_scatter
+from models.scatter import find_between, find_beyond, find_scatter
 from models.sublattice import (
     SublatticeDecision,
     decide_by_contrast,
@@ -171,7 +164,7 @@ def _classify_by(
             by_metal, is_regular, at, templates, aligned.is_quiet, is_filtered=is_undone or reading.masked
         )
         logits = calibrate(weights, raw(), by_metal, context, scatter.noise)
-        logits = pool_scatter(logits, scatter)
+        posterior = conclude(logits, scatter, is_regular, aligned.doubt, is_doped=is_doped)
         beyond = find_beyond(scatter, is_doped=is_doped)
         between = find_between(scatter) & is_regular
         foreignness = torch.maximum(foreign(), beyond)
@@ -179,15 +172,14 @@ def _classify_by(
         foreignness = score_foreignness(familiar, by_metal, context)
         beyond, between = torch.zeros_like(foreignness), torch.zeros_like(is_regular)
         by_brightness = encode_contrast(moments, is_brighter(reading.contrast, reading.lattice)[chosen])
-        logits = predict_logits(weights, by_brightness, context)
-    if not is_doped:
-        logits[:, ColumnClass.DOPANT] = -torch.inf
-    prior = learn_prior(logits[is_regular]) if is_regular.any() else None
+        posterior = conclude_plainly(
+            predict_logits(weights, by_brightness, context), is_regular, is_doped=is_doped
+        )
     return Classification(
         chosen=chosen,
         positions=reading.lattice.positions[chosen],
         is_whole=is_whole,
-        posterior=infer_posterior(logits, prior=prior),
+        posterior=posterior,
         foreignness=foreignness,
         beyond=beyond,
         between=between,

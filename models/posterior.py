@@ -5,6 +5,7 @@ training's shares are taken out, and the frame's own are put in: learnt from the
 maximisation (Saerens et al., 10.1162/089976602753284446), starting from what other frames held.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,6 +148,13 @@ def mix(one: Posterior, other: Posterior, odds_nats: Tensor) -> Posterior:
     share = torch.sigmoid(odds_nats.double())[:, None]
     probability = (share * one.probability + (1 - share) * other.probability).to(one.probability)
     return Posterior(probability, entropy_nats(probability), one.prior)
+
+
+def averaged(alternatives: Sequence[tuple[float, Posterior]]) -> Posterior:
+    """What is said of columns and the prior if one of several holds, given how probable each is."""
+    probability = torch.stack([weight * one.probability for weight, one in alternatives]).sum(0)
+    prior = torch.stack([weight * one.prior for weight, one in alternatives]).sum(0)
+    return Posterior(probability, entropy_nats(probability), prior)
 
 
 def learn_prior(logits: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ moments, so they are pooled and not multiplied (`docs/decisions/0016-scatter.md`
 `0091-a-frames-own-axis.md`, `0093-a-frames-own-defects.md`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -68,6 +68,10 @@ class Scatter:
     noise: Tensor
     second: Tensor
     say: Tensor
+
+    def if_deeper(self, factor: float) -> "Scatter":
+        """The same, if the frame's defects lie so many times as deep as the alignment has it."""
+        return replace(self, depth=self.centre + (self.depth - self.centre) / factor)
 
 
 def find_scatter(

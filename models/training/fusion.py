@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
-from torch import Tensor
 
 from drivers.contract.context import DETECTORS, Context
 from drivers.contract.errors import InputError
@@ -18,8 +17,9 @@ from models.contexts import reference_contexts
 from models.contrasts import expected_contrast, x2_contrast
 from models.fusion import ON_METAL, PAIRS, SourceErrors, fuse, likelihoods, said, weighted_sum
 from models.fusion_law import FusionLaw, context_key
+from models.open_depth import conclude
 from models.posterior import predict_logits
-from models.scatter import Scatter, pool_scatter
+from models.scatter import Scatter
 from models.training.observations import Observations
 
 #: Shares within a sublattice that calibration is asked for: between those of the simulated series and the
@@ -76,14 +76,6 @@ class Table:
         )
 
 
-def _frame_logits(
-    weights: Weights, contrast: Tensor, scatter: Scatter, context: Context
-) -> NDArray[np.float64]:
-    """Logits of the columns of a frame, as `models.classify` has them."""
-    logits = predict_logits(weights, contrast, context, scatter.noise)
-    return np.asarray(pool_scatter(logits, scatter).double().numpy())
-
-
 def tabulate(observations: Observations, weights: Weights) -> Table:
     """Read all observations with a network and line them up by column.
 
@@ -98,17 +90,16 @@ def tabulate(observations: Observations, weights: Weights) -> Table:
     numbers = observations.context[np.unique(frame)]
     rows = np.split(np.arange(len(frame)), np.flatnonzero(np.diff(frame)) + 1)
     around = [getattr(observations, one.name) for one in fields(Scatter)]
-    logs = np.concatenate(
-        [
-            _frame_logits(
-                weights,
-                torch.from_numpy(observations.contrast[row]),
-                Scatter(*(torch.from_numpy(values[row]) for values in around)),
-                contexts[number],
-            )
-            for row, number in zip(rows, numbers, strict=True)
-        ]
-    )
+    logs = []
+    for row, number, doubt in zip(rows, numbers, observations.doubt[np.unique(frame)], strict=True):
+        contrast, is_regular = (
+            torch.from_numpy(values[row]) for values in (observations.contrast, observations.is_regular)
+        )
+        scatter = Scatter(*(torch.from_numpy(values[row]) for values in around))
+        logits = predict_logits(weights, contrast, contexts[number], scatter.noise)
+        told = conclude(logits, scatter, is_regular, float(doubt))
+        is_metal = ON_METAL[observations.label[row]]
+        logs.append(likelihoods(told.probability.double().numpy(), told.prior.numpy(), is_metal))
     maadf = np.array([context.detector.name == "MAADF" for context in contexts])[observations.context[frame]]
     slot = 2 * observations.scan[frame] + maadf
     key = observations.series[frame].astype(np.int64) * 2**32 + observations.column
@@ -121,8 +112,7 @@ def tabulate(observations: Observations, weights: Weights) -> Table:
         columns >> 32,
     )
     table.label[place] = observations.label
-    flat = torch.softmax(torch.from_numpy(logs), dim=1).numpy()
-    table.logs[place, slot] = likelihoods(flat, np.full(5, 0.2), ON_METAL[observations.label])
+    table.logs[place, slot] = np.concatenate(logs)
     table.dose[place, slot] = 10 ** observations.log10_dose[frame].astype(np.float64)
     table.context[place, slot] = observations.context[frame]
     return table

@@ -52,6 +52,8 @@ class Observations:
         With the flag of the metal's sublattice, as the truth has it.
     depth, centre, spread, tail, noise, second, say : ndarray of shape (n,), float32
         The frame's scatter around the column (`models.scatter`).
+    is_regular : ndarray of shape (n,), bool
+        Whether its frame learns from it.
     label : ndarray of shape (n,), uint8
         `ColumnClass`.
     column : ndarray of shape (n,), int32
@@ -60,7 +62,8 @@ class Observations:
         Which frame it was read from.
     series, scan, context : ndarray of shape (F,), int32
         Of each frame; frames of one scan of a series were taken at once.
-    log10_dose : ndarray of shape (F,), float32
+    log10_dose, doubt : ndarray of shape (F,), float32
+        Dose, and what is open of the depth (`models.alignment`).
     """
 
     contrast: NDArray[np.float32]
@@ -71,6 +74,7 @@ class Observations:
     noise: NDArray[np.float32]
     second: NDArray[np.float32]
     say: NDArray[np.float32]
+    is_regular: NDArray[np.bool_]
     label: NDArray[np.uint8]
     column: NDArray[np.int32]
     frame: NDArray[np.int32]
@@ -78,6 +82,7 @@ class Observations:
     scan: NDArray[np.int32]
     context: NDArray[np.int32]
     log10_dose: NDArray[np.float32]
+    doubt: NDArray[np.float32]
 
 
 def observe(
@@ -110,10 +115,11 @@ def observe(
         scan=table[:, 1].astype(np.int32),
         context=table[:, 2].astype(np.int32),
         log10_dose=table[:, 3].astype(np.float32),
+        doubt=table[:, 4].astype(np.float32),
     )
 
 
-_Part = tuple[tuple[int, int, int, float], dict[str, NDArray[Any]]]
+_Part = tuple[tuple[int, int, int, float, float], dict[str, NDArray[Any]]]
 
 
 def _observe_one(seed: int, number: int) -> list[_Part]:
@@ -156,10 +162,12 @@ def _read(number: int, image: SeriesFrame) -> _Part | None:
         image.scan,
         context_number(frame.context),
         float(np.log10(frame.acquisition.dose_e_per_a2 or 1.0)),
+        aligned.doubt,
     )
     return head, {
         "contrast": contrast.numpy().astype(np.float32),
         **{name: values.numpy() for name, values in vars(scatter).items()},
+        "is_regular": regular[keep].numpy(),
         "label": frame.crystal.classes[sites],
         "column": image.column[sites].astype(np.int32),
     }

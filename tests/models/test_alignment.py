@@ -62,6 +62,17 @@ def test_a_sharper_source_is_recognised_and_its_defects_are_brought_to_the_commo
     assert torch.allclose(dopants, expected[1], atol=0.012)
 
 
+def test_the_more_the_defects_say_of_their_depth_the_less_is_open(rng):
+    """Without defects it is what other frames stray by."""
+    doubts = []
+    for vacancies in (0, 10, 200):
+        moments, is_metal = make_columns(rng, vacancies=vacancies, dopants=0)
+        doubts.append(find_alignment(moments, is_metal, find_templates(WSE2), is_doped=False).doubt)
+    assert doubts == sorted(doubts, reverse=True)
+    assert 0.08 < doubts[0] < 0.2
+    assert doubts[2] < 0.4 * doubts[0]
+
+
 @pytest.mark.parametrize("side", [False, True], ids=["chalcogen", "metal"])
 def test_a_sublattice_without_columns_is_no_obstacle(rng, side):
     moments, is_metal = make_columns(rng)

@@ -10,6 +10,7 @@ from models.checkpoint import Weights
 from models.contexts import context_number
 from models.networks.catalogue import find_recipe
 from models.posterior import (
+    averaged,
     entropy_nats,
     infer_posterior,
     learn_prior,
@@ -108,3 +109,14 @@ def test_an_unknown_context_is_no_reason_to_take_another(weights):
         predict_logits(
             weights, torch.zeros(1, 8), Context(specimen=WSE2.specimen, energy_kev=300.0, detector=HAADF)
         )
+
+
+def test_alternatives_are_averaged_with_their_priors_and_the_entropy_is_that_of_the_average():
+    surely = [
+        infer_posterior(frame_of(counts, seed=1)[0]) for counts in ((90, 10, 0, 90, 10), (60, 40, 0, 95, 5))
+    ]
+    made = averaged([(0.25, surely[0]), (0.75, surely[1])])
+    assert torch.allclose(made.probability, 0.25 * surely[0].probability + 0.75 * surely[1].probability)
+    assert torch.allclose(made.prior, 0.25 * surely[0].prior + 0.75 * surely[1].prior)
+    assert torch.allclose(made.entropy_nats, entropy_nats(made.probability))
+    assert made.prior.sum() == pytest.approx(1.0)

@@ -316,3 +316,10 @@ def test_a_frame_that_was_filtered_is_measured_along_the_axis_of_unfiltered_ones
         )
     ]
     assert apart[1] < 0.6 * apart[0]
+
+
+def test_if_defects_are_deeper_columns_are_less_deep_about_the_whole_ones_nearby():
+    scatter = both_sides(dim=0.6)
+    deeper = scatter.if_deeper(1.2)
+    assert torch.allclose(1.2 * (deeper.depth - scatter.centre), scatter.depth - scatter.centre)
+    assert torch.equal(deeper.spread, scatter.spread)

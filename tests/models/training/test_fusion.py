@@ -49,6 +49,7 @@ def made_up(series: int, columns: int) -> Observations:
             "noise",
             "say",
             "second",
+            "is_regular",
             "label",
             "column",
             "frame",
@@ -82,6 +83,7 @@ def made_up(series: int, columns: int) -> Observations:
                 rows["tail"].append(np.full(columns, np.nan, np.float32))
                 rows["noise"].append(np.full(columns, 0.1, np.float32))
                 rows["say"].append(np.full(columns, 0.75, np.float32))
+                rows["is_regular"].append(np.ones(columns, bool))
                 rows["column"].append(np.arange(columns, dtype=np.int32))
                 rows["frame"].append(np.full(columns, len(frames), np.int32))
                 frames.append((number, scan, context_number(context), np.log10(factor * dose)))
@@ -92,6 +94,7 @@ def made_up(series: int, columns: int) -> Observations:
         scan=table[:, 1].astype(np.int32),
         context=table[:, 2].astype(np.int32),
         log10_dose=table[:, 3].astype(np.float32),
+        doubt=np.zeros(len(table), np.float32),
     )
 
 
