@@ -36,11 +36,11 @@ import numpy as np
 import psutil
 import zmq
 
+from drivers.commands.options import count
 from drivers.contract.context import HAADF, Context, Specimen
 from drivers.contract.header import FrameFacts
 from drivers.contract.instrument import Capabilities, Command, InstrumentState
 from drivers.microscope import Exposure
-from sim_microscope.commands.options import count
 
 CONTEXT = Context(specimen=Specimen(host="WSe2", dopant="Ti"), energy_kev=80.0, detector=HAADF)
 FIELD_NM = 19.6

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.rig.figures import DOSE, F1, F1_WANTED, LOST, curve, dose_to, final_f1
 from benchmarks.rig.runs import CASES, Case, run
-from sim_microscope.commands.options import count
+from drivers.commands.options import count
 
 ENERGIES_KEV = (80.0, 100.0)
 

@@ -16,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 
 from agent.results.labelled import LabelledImage, find_labelled
+from drivers.commands.options import count
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from drivers.file_context import settle
@@ -30,7 +31,6 @@ from models.reading import read_columns
 from models.scoring import score_map
 from models.training.columns import match_truth
 from models.training.conditions import Ranges, draw_frame, log_uniform
-from sim_microscope.commands.options import count
 from sim_microscope.simulate import Frame
 
 RANGES = Ranges(pixels=512, dilute=1.0, log10_dose=(3.8, 5.2), lattice_px=(8.0, 14.0))

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.rig.figures import draw, summarise
 from benchmarks.rig.policies import POLICIES
 from benchmarks.rig.runs import CASES, RULES, work
-from sim_microscope.commands.options import count
+from drivers.commands.options import count
 from sim_microscope.workers import worker_pool
 
 #: From the issue.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from drivers.commands.options import count
 from drivers.contract.context import ColumnClass
 from drivers.contract.errors import InputError
 from drivers.contract.maps import DefectMap, Sublattice
@@ -21,7 +22,6 @@ from models.analysis import Analyser, analyse, load_analyser
 from models.contexts import context_name, reference_contexts
 from models.scoring import matched
 from models.training.conditions import Ranges, draw_frame
-from sim_microscope.commands.options import count
 from sim_microscope.simulate import Frame
 
 _BORDER_ANGSTROM, _RADIUS = 2.0, 0.25

@@ -10,7 +10,7 @@ import zmq
 
 from agent.commands.options import add_settings_options, read_settings
 from agent.listening import Listener
-from drivers.commands.options import seconds
+from drivers.commands.options import count, seconds
 from drivers.keys import read_keys
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="ADDRESS", help="the agent's PUB socket, if not that of the settings")
     parser.add_argument("--snapshot", metavar="ADDRESS", help="its snapshot socket")
     parser.add_argument("--keys", metavar="FOLDER", help="your keys, for an agent that asks for one")
-    parser.add_argument("--count", metavar="N", type=int, help="stop after this many messages")
+    parser.add_argument("--count", metavar="N", type=count, help="stop after this many messages")
     parser.add_argument("--json", action="store_true", help="print each message as a line of JSON")
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds, help="stop when nothing comes for this long"

@@ -16,3 +16,14 @@ def seconds(text: str) -> float:
     if not 0 <= value <= _LONGEST_S:
         raise argparse.ArgumentTypeError(f"expected seconds from 0 to {_LONGEST_S:.0f}, found {text!r}")
     return value
+
+
+def count(text: str) -> int:
+    """Type of an option that is a number of things, at least one."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return value

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from drivers.commands.options import count
 from drivers.contract.context import ENERGIES_KEV
 from drivers.contract.errors import InputError
 from drivers.contract.materials import HOSTS, find_host
@@ -19,7 +20,7 @@ from sim_microscope.build import (
     run_tasks,
 )
 from sim_microscope.column_build import Settings
-from sim_microscope.commands.options import count, find_device, make_folder, progress_bar
+from sim_microscope.commands.options import find_device, make_folder, progress_bar
 from sim_microscope.kernels import DATA_FOLDER, save_table
 from sim_microscope.pairs import save_pairs
 

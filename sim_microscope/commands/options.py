@@ -35,17 +35,6 @@ def finite(text: str) -> float:
     return value
 
 
-def count(text: str) -> int:
-    """Type of an option that is a number of things, at least one."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return value
-
-
 def make_folder(path: Path) -> Path:
     """Folder to write to, made if need be.
 

@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from drivers.addresses import CONTROL_PORT
 from drivers.bridge import Bridge, Options
+from drivers.commands.options import count
 from drivers.contract.codec import explain
 from drivers.contract.context import Specimen, parse_detector
 from drivers.contract.errors import InputError
 from drivers.contract.instrument import StopScan
-from sim_microscope.commands.options import count, finite
+from sim_microscope.commands.options import finite
 from sim_microscope.instrument import Instrument
 from sim_microscope.server import Clock, FastClock, RealClock, SimulatedMicroscope
 from sim_microscope.settings import SimulatorSettings

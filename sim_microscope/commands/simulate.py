@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from drivers.commands.options import count
 from drivers.contract.context import CONVERGENCE_MRAD, Context, Specimen, parse_detector
 from drivers.contract.errors import InputError
-from sim_microscope.commands.options import count, find_device, finite, make_folder, progress_bar
+from sim_microscope.commands.options import find_device, finite, make_folder, progress_bar
 from sim_microscope.crystal import Defect, DefectConcentrations, GrainBoundary, States
 from sim_microscope.field import FieldKernels
 from sim_microscope.frame_files import summary, write_frame, write_picture, write_truth

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from drivers.commands.options import count
 from drivers.contract.context import DETECTORS
 from sim_microscope.aberrations import Aberrations
 from sim_microscope.column_ratios import column_ratios
-from sim_microscope.commands.options import count, make_folder, progress_bar
+from sim_microscope.commands.options import make_folder, progress_bar
 from sim_microscope.kernels import default_table, load_table
 from sim_microscope.pairs import default_pairs, load_pairs
 from sim_microscope.validation import (

@@ -7,11 +7,12 @@ import os
 import time
 from pathlib import Path
 
+from drivers.commands.options import count
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
 from models.training.conditions import Ranges
 from models.training.dataset import Plan, build, check_seed
-from sim_microscope.commands.options import count, finite, make_folder, progress_bar
+from sim_microscope.commands.options import finite, make_folder, progress_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from drivers.commands.options import count
 from drivers.contract.errors import InputError
 from models.contexts import reference_contexts
-from sim_microscope.commands.options import count, make_folder, progress_bar
+from sim_microscope.commands.options import make_folder, progress_bar
 
 #: Series that are simulated unless another number is asked for, and the fewest: some to fit, some to score.
 _SERIES, _LEAST_SERIES = 288, 6

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from drivers.commands.options import count
 from drivers.contract.errors import InputError
 from models.analysis import DEFAULT_MODEL
 from models.checkpoint import Weights, load_shipped, load_weights
@@ -17,7 +18,7 @@ from models.contexts import reference_contexts
 from models.networks.catalogue import NETWORKS
 from models.training import simulated
 from models.training.dataset import check_seed
-from sim_microscope.commands.options import count, make_folder, progress_bar
+from sim_microscope.commands.options import make_folder, progress_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

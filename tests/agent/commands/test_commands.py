@@ -104,6 +104,14 @@ def test_a_wait_that_is_none_is_said_so(words, wait, capsys):
     assert f"{words[-1]}: expected seconds from 0 to 86400, found {wait!r}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", ["0", "-3", "few"])
+def test_a_number_of_messages_that_never_comes_is_said_so(number, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["listen", "--count", number, "--timeout", "0"])
+    assert error.value.code == 2
+    assert f"expected a whole number of at least 1, found '{number}'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("option", "name"), [("--share=2", "share"), ("--by-s=nan", "by_s")])
 def test_a_fault_that_cannot_be_is_said_so(option, name, capsys):
     assert main(["faults", "tcp://127.0.0.1:9", "--kind", "delay", option]) == 2
