@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -51,12 +52,23 @@ def run(arguments: argparse.Namespace) -> int:
             pictures=arguments.pictures,
             on_map=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    is_marked = stop is None and mark_exported(arguments.session, summary)
+    kept = _mark(arguments.session, arguments.out, summary, is_whole=stop is None)
     if arguments.json:
         print(json.dumps(summary, indent=1))
     else:
         print(f"{summary['maps']} maps of {summary['frames']} frames written to {arguments.out}")
-        if not is_marked:
-            print("frames without a map are in no export: session.delete = exported keeps this session")
+        if kept:
+            print(f"{kept}: session.delete = exported keeps this session")
         print(summary["files"]["report"])
     return 0
+
+
+def _mark(session: Path, out: Path, summary: dict[str, Any], *, is_whole: bool) -> str:
+    """Note in a session's folder that it was exported, so that it may be deleted; returns why not, if not."""
+    if out.resolve().is_relative_to(session.resolve()):
+        return "the results lie in the session's own folder and would go with it"
+    try:
+        is_marked = is_whole and mark_exported(session, summary)
+    except OSError as error:
+        return f"that it was exported cannot be noted beside it ({error})"
+    return "" if is_marked else "frames without a map are in no export"

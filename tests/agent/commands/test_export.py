@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 import shutil
@@ -92,6 +93,33 @@ def test_of_a_damaged_session_what_is_whole_is_exported(recorded, tmp_path, caps
 def test_a_session_is_not_exported_into_itself(recorded, capsys):
     assert main(["export", str(recorded), "--out", str(recorded)]) == 2
     assert "is a session itself" in capsys.readouterr().err
+
+
+def test_a_session_that_cannot_be_written_to_is_exported_and_kept(recorded, tmp_path, capsys, monkeypatch):
+    def refuse(*told):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("agent.commands.export.mark_exported", refuse)
+    out = tmp_path / "results"
+    assert main(["export", str(recorded), "--out", str(out), "--pictures", "0"]) == 0
+    *_, said, report = capsys.readouterr().out.splitlines()
+    assert "Read-only file system): session.delete = exported keeps this session" in said
+    assert report == str(out / "report.html")
+
+
+def test_a_session_with_its_only_results_in_its_own_folder_may_not_be_deleted(
+    recorded, tmp_path, capsys, monkeypatch
+):
+    marked = []
+    monkeypatch.setattr("agent.commands.export.mark_exported", lambda *told: marked.append(told) or True)
+    copy = shutil.copytree(recorded, tmp_path / "copy")
+    words = ["export", str(copy), "--pictures", "0", "--out"]
+    assert main([*words, str(copy / "deep" / "results")]) == 0
+    assert "would go with it: session.delete = exported keeps this session" in capsys.readouterr().out
+    assert not marked
+    assert main([*words, str(tmp_path / "results")]) == 0
+    assert "keeps this session" not in capsys.readouterr().out
+    assert len(marked) == 1
 
 
 def test_results_of_two_sessions_or_of_files_are_not_mixed(recorded, tmp_path, capsys):
