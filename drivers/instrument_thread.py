@@ -117,7 +117,7 @@ class InstrumentThread:
         self._sequence = 0
         self._running: list[_Running] = []
         self._has_ended = False
-        self._is_in_trouble = False
+        self._troubles = {"state": "", "take_frame": ""}
         self._state: InstrumentState | None = None
         self._state_due_s = 0.0
         self._not_before_s = 0.0
@@ -219,11 +219,11 @@ class InstrumentThread:
         try:
             state = self._microscope.state()
         except Exception as error:  # whatever a vendor's API throws
-            self._announce_trouble(_describe(error))
+            self._announce_trouble("state", _describe(error))
             for running in self._running:
                 running.reason = f"the state cannot be read: {_describe(error)}"
         else:
-            self._announce_trouble("")
+            self._announce_trouble("state", "")
             self._report(state)
             self._state = state
             for running in tuple(self._running):
@@ -250,6 +250,7 @@ class InstrumentThread:
         )
 
     def _take(self) -> None:
+        trouble = ""
         try:
             exposure = self._microscope.take_frame(FRAME_WAIT_S)
         except EndOfFramesError as error:
@@ -259,10 +260,11 @@ class InstrumentThread:
             self._reject(error)
         except Exception as error:  # whatever a vendor's API throws
             self._not_before_s = time.monotonic() + RETRY_S
-            self._announce_trouble(_describe(error))
+            trouble = _describe(error)
         else:
             if exposure is not None:
                 self._seal(exposure)
+        self._announce_trouble("take_frame", trouble)
 
     def _seal(self, exposure: Exposure) -> None:
         """Number a frame and pass it on."""
@@ -324,10 +326,12 @@ class InstrumentThread:
         self._sequence += 1
         self._report(Taken(parts))
 
-    def _announce_trouble(self, reason: str) -> None:
-        if reason or self._is_in_trouble:
-            self._report(Trouble(reason[:500]))
-        self._is_in_trouble = bool(reason)
+    def _announce_trouble(self, call: str, reason: str) -> None:
+        """Tell what a call complains of, or no more does, beside what the other one complains of."""
+        if reason or self._troubles[call]:
+            self._troubles[call] = reason
+            told = dict.fromkeys(filter(None, self._troubles.values()))
+            self._report(Trouble("; ".join(told)[:500]))
 
     def _let_go(self) -> None:
         """Blank the beam whatever happened, then close."""

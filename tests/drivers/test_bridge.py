@@ -403,6 +403,28 @@ def test_an_instrument_in_trouble_is_announced_and_tried_again(connect, error, m
             pass
 
 
+def test_trouble_with_frames_is_told_for_as_long_as_it_lasts_though_the_state_can_be_read(
+    connect, monkeypatch
+):
+    monkeypatch.setattr("drivers.instrument_thread.STATE_S", 0.01)
+    microscope = FakeMicroscope()
+    microscope.faults.errors["take_frame"] = OSError("scan generator")
+    with serve(microscope, heartbeat_s=0.02) as bridge:
+        client = connect(bridge)
+        client.hello()
+        client.resume()
+        while not client.hear(Heartbeat).instrument_error:
+            pass
+        told = [client.hear(Heartbeat).instrument_error for _ in range(20)]
+        assert told == 20 * ["OSError: scan generator"]
+        microscope.faults.errors["state"] = RuntimeError("COM")
+        while client.hear(Heartbeat).instrument_error != "RuntimeError: COM; OSError: scan generator":
+            pass
+        microscope.faults.errors.clear()
+        while client.hear(Heartbeat).instrument_error:
+            pass
+
+
 def test_a_frame_that_contradicts_itself_is_announced_in_its_place(connect):
     def facts(number):
         return FrameFacts(field_shape_px=(9, 9)) if number == 1 else FrameFacts(host="WSe2")
