@@ -29,6 +29,7 @@ from agent.actions import (
     WeighEvidence,
 )
 from agent.arrivals import event_of
+from agent.complaints import Complaints
 from agent.decide import decide
 from agent.events import (
     AnalysisFailed,
@@ -52,6 +53,7 @@ from agent.state import State
 from agent.steps import Inbound, Step
 from drivers.contract.errors import InputError
 from drivers.contract.instrument import BlankBeam
+from drivers.contract.messages import Heartbeat
 
 #: Longest wait for the beam to be blanked at the end [s].
 _BLANKING_S = 2.0
@@ -157,7 +159,15 @@ class Loop:
 
     async def receive(self) -> None:
         """Take what the bridge sends, as long as there is room for it."""
+        complaints = Complaints()
         async for arrival in self.instrument.arrivals():
+            if isinstance(arrival.content, Heartbeat):
+                if new := complaints.hear(arrival.content.instrument_error, arrival.monotonic_s):
+                    self.herald.warn(
+                        f"the instrument's driver complains: {new}",
+                        "look at the instrument and its software; it is tried again all the time",
+                    )
+                continue
             event = event_of(arrival.content, arrival.monotonic_s)
             if event is None:
                 continue

@@ -27,7 +27,7 @@ from drivers.contract.frame import build_frame
 from drivers.contract.header import FrameFacts
 from drivers.contract.instrument import CommandOutcome
 from drivers.contract.maps import COLUMN_DTYPE, DefectMap
-from drivers.contract.messages import Rejected, SessionEnded
+from drivers.contract.messages import Heartbeat, Rejected, SessionEnded
 
 
 class FakeInstrument:
@@ -250,6 +250,23 @@ async def test_bad_frames_are_recorded_and_announced_and_the_rest_goes_on(make):
     assert all(body["body"]["remedy"] for body, _ in messages["rejection"])
     assert [e.event.kind for e in journal.entries].count("frame_seen") == 4
     assert "96 frames are missing" in messages["notice"][-1][0]["body"]["text"]
+
+
+async def test_what_the_instruments_driver_complains_of_is_told_and_no_event(make):
+    beat = Heartbeat(
+        session=make.SESSION, monotonic_s=1.0, wall_time_unix_s=1.0, first_sequence=0, next_sequence=0
+    )
+    complaint = beat.rebuilt(instrument_error="OSError: scan generator")
+    contents = [make.link_made().link, beat, complaint, complaint, beat, *frames(make, 1)]
+    journal = MemoryJournal()
+    async with asyncio.timeout(10), stage(make, contents, recorder=journal) as s:
+        await s.loop.run(make.opened(rules(max_maps=1)))
+        messages = await heard(s.sub)
+    texts = [envelope["body"]["text"] for envelope, _ in messages["notice"]]
+    assert [text for text in texts if "driver" in text] == [
+        "the instrument's driver complains: OSError: scan generator"
+    ]
+    assert "heartbeat" not in {entry.event.kind for entry in journal.entries}
 
 
 async def test_in_auto_a_request_is_carried_out_and_its_end_published(make):
