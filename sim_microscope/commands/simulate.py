@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `columnist simulate`."""
     what = parser.add_argument_group("specimen")
     what.add_argument("--host", required=True, help="1H monolayer, for example WSe2")
-    what.add_argument("--dopant", help="substitutional dopant of the metal site, for example Ti")
+    what.add_argument(
+        "--dopant", help="substitutional dopant of the metal site, for example Ti, or none (default)"
+    )
     what.add_argument("--vac1", type=finite, default=0.04, help="single vacancies a chalcogen column")
     what.add_argument("--vac2", type=finite, default=0.005, help="double vacancies a chalcogen column")
     what.add_argument("--dopant-fraction", type=finite, help="dopants a metal column (0.02 with a dopant)")
@@ -93,6 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the frames and write each as it is done."""
+    if arguments.dopant == "none":
+        arguments.dopant = None
     try:
         context, acquisition = _context(arguments), _acquisition(arguments)
     except ValidationError as error:

@@ -34,6 +34,13 @@ def test_help_names_every_command_and_imports_none_of_them():
     assert all(name in result.stdout for name in COMMANDS)
 
 
+def test_a_specimen_without_a_dopant_is_simulated_by_that_name_too(tmp_path):
+    for name, words in {"said": ["--dopant", "none"], "unsaid": []}.items():
+        assert main([*SIMULATE, *words, "--dose", "1e5", "--out", str(tmp_path / name)]) == 0
+    said, unsaid = ((tmp_path / name / "WSe2_80keV_HAADF_0000.csv") for name in ("said", "unsaid"))
+    assert said.read_bytes() == unsaid.read_bytes()
+
+
 def test_a_kernel_table_for_multislice_is_not_silently_left_out(tmp_path, capsys):
     words = [*SIMULATE, "--method", "multislice", "--table", str(tmp_path), "--out", str(tmp_path / "out")]
     assert main(words) == 2
