@@ -14,6 +14,7 @@ from drivers.contract.facts import Facts
 from drivers.file_context import facts_given
 from drivers.files import SUFFIXES, Micrograph, read_micrographs
 from drivers.frame_facts import combine, frame_facts
+from drivers.own_results import is_own
 from drivers.recording import Held, Recording, scan_s
 
 #: The description that is looked for in a folder.
@@ -30,7 +31,8 @@ def read_folder(path: Path, given: Facts | None = None, *, description: Path | N
     What is known of a frame is taken from, in this order: `given`, the description, the file itself, the
     file's name.  A file called ``haadf_2.dm4`` is the HAADF frame of position 2: a name of one of the
     reference detectors, ``_`` or ``-``, and the position; ``maadf_2.dm4`` shows the same position.  Any other
-    file is a position of its own.
+    file is a position of its own.  Where no description lists the frames of a folder, pictures and maps that
+    we wrote are left out.
 
     Parameters
     ----------
@@ -52,10 +54,14 @@ def read_folder(path: Path, given: Facts | None = None, *, description: Path | N
     if description is None and path.is_dir() and (folder / DESCRIPTION).is_file():
         description = folder / DESCRIPTION
     common, entries = _described(description) if description else (Facts(), None)
+    notes: list[str] = []
     if entries is None:
         files = sorted(folder.iterdir(), key=_in_order) if path.is_dir() else [path]
-        entries = [(file.name, None, Facts()) for file in files if file.suffix.lower() in SUFFIXES]
-    notes: list[str] = []
+        files = [file for file in files if file.suffix.lower() in SUFFIXES]
+        inputs = [file for file in files if not (path.is_dir() and is_own(file))]
+        if own := len(files) - len(inputs):
+            notes.append(f"{own} pictures and maps of earlier runs are left out")
+        entries = [(file.name, None, Facts()) for file in inputs]
     kept = _Kept()
     frames: list[Held] = []
     for name, position, facts in entries:

@@ -15,6 +15,7 @@ from drivers.files import SUFFIXES
 from drivers.folder import frames_of_file
 from drivers.frame_facts import wire_pixels
 from drivers.microscope import Exposure
+from drivers.own_results import is_own
 from drivers.recording import Held
 
 #: For how long [s] a file's size and time must not have changed before it counts as complete.
@@ -42,7 +43,7 @@ class WatchMicroscope:
     A file is complete when its size and time of change have stayed the same for a while; names that look
     unfinished are left alone until they are renamed.  A file that changes afterwards, or comes back after it
     was moved away, is handed over again.  What cannot be read is announced, once, be it a file or a frame of
-    a series.  Formats that are folders (.zspy) are not watched for.
+    a series.  Pictures and maps that we wrote, and formats that are folders (.zspy), are not watched for.
 
     Parameters
     ----------
@@ -107,6 +108,8 @@ class WatchMicroscope:
         until_s = self._clock() + timeout_s
         while not (self._ready or self._unusable):
             name = self._next_complete()
+            if name is not None and is_own(self._folder / name):
+                continue  # a picture or a map that was written beside its micrograph
             if name is not None:
                 frames, unusable = frames_of_file(self._folder / name, self._given)
                 self._ready.extend(frames)

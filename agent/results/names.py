@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from agent.results.tables import HEADER
 from drivers.contract.errors import InputError
+from drivers.own_results import is_own
 
 #: What is written for an image: kind, and what follows its stem.
 ENDINGS = {
@@ -24,14 +24,6 @@ JOINT_REPORT = "report.html"
 
 #: The figures of a session that was exported.
 SUMMARY = "summary.json"
-
-#: How what we wrote says so, within the first bytes: a PNG, a report, and the table beside a map.
-_MARKS = {
-    ".png": b"tEXtSoftware\0columnist",
-    ".html": b"<title>columnist: ",
-    ".nxs": ",".join(HEADER).encode() + b"\n",
-}
-_HEAD = 1024
 
 
 class ResultNames:
@@ -114,21 +106,6 @@ def free_name(plain: str, taken: set[str]) -> str:
 
 def _printable(name: str) -> str:
     return re.sub("[\ud800-\udfff]", "_", name)
-
-
-def is_own(path: Path) -> bool:
-    """Whether a file is one that an earlier run wrote: a marked picture or report, a map with its table."""
-    suffix = path.suffix.lower()
-    if suffix not in _MARKS:
-        return False
-    marked = path.with_suffix(ENDINGS["csv"]) if suffix == ENDINGS["nexus"] else path
-    try:
-        if marked.is_file():  # a pipe would be waited for
-            with marked.open("rb") as file:
-                return _MARKS[suffix] in file.read(_HEAD)
-    except OSError:
-        pass  # whoever reads the file says what is wrong with it
-    return False
 
 
 def own_others(out: Path, stem: str, kinds: Container[str]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.results.names import ENDINGS, ResultNames, is_own, own_others
+from agent.results.names import ENDINGS, ResultNames, own_others
 from agent.results.nexus import nexus_bytes
 from agent.results.pictures import overlay_png, patches_png
 from agent.results.report import ReportImage, report_html
@@ -19,6 +19,7 @@ from drivers.contract.facts import Facts
 from drivers.contract.maps import FrameReference, MapHeader, digest_pixels
 from drivers.file_context import noted, settle
 from drivers.files import SUFFIXES, Micrograph, read_micrographs
+from drivers.own_results import is_own
 from models.analysis import Analyser, analyse
 from models.mean_patches import mean_patches
 

@@ -4,19 +4,14 @@ import csv
 import io
 
 from drivers.contract.maps import CLASS_NAMES, DefectMap, Sublattice
-
-HEADER = (
-    *("row_px", "col_px", "x_angstrom", "y_angstrom", "sublattice", "class"),
-    *(f"p_{name}" for name in CLASS_NAMES),
-    *("entropy_nats", "foreign"),
-)
+from drivers.own_results import TABLE_HEADER
 
 
 def csv_text(defect_map: DefectMap) -> str:
-    """One line a column, below the line of headings `HEADER`."""
+    """One line a column, below the line of headings `TABLE_HEADER`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    writer.writerow(TABLE_HEADER)
     sides = {int(side): side.name.lower() for side in Sublattice}
     for row in defect_map.columns:
         places = [f"{row[name]:.4f}" for name in ("row_px", "col_px", "x_angstrom", "y_angstrom")]

@@ -10,6 +10,7 @@ from drivers.contract.errors import InputError
 from drivers.file_context import facts_given
 from drivers.files import read_micrographs
 from drivers.folder import read_folder
+from drivers.own_results import TABLE_HEADER
 
 TIWSE2 = Path(__file__).parents[3] / "shared" / "data" / "tiwse2"
 
@@ -35,6 +36,17 @@ def test_names_tell_detector_and_position(tmp_path):
     ]
     assert [held.facts.detector for held in recording.frames] == [None, HAADF, MAADF, HAADF]
     assert not recording.is_series
+
+
+def test_maps_that_were_written_beside_their_micrographs_are_not_played(tmp_path):
+    save(tmp_path, "haadf_2.npy", "haadf_2.nxs.npy", "theirs.npy")
+    (tmp_path / "haadf_2.nxs.npy").rename(tmp_path / "haadf_2.nxs")
+    (tmp_path / "haadf_2.csv").write_text(",".join(TABLE_HEADER) + "\n")
+    (tmp_path / "haadf_2_map.png").write_bytes(b"\x89PNG\r\n\x1a\n....tEXtSoftware\0columnist")
+    (tmp_path / "theirs.csv").write_text(",".join(TABLE_HEADER) + "\n")
+    recording = read_folder(tmp_path)
+    assert labels(recording) == [("theirs.npy", "theirs"), ("haadf_2.npy", "2")]
+    assert recording.notes == ("2 pictures and maps of earlier runs are left out",)
 
 
 def test_what_the_operator_gives_counts_most(tmp_path):

@@ -67,6 +67,14 @@ def test_a_file_of_an_unfinished_name_waits_for_its_renaming(tmp_path):
     assert microscope.take_frame(3.0).facts.source == "a.npy"
 
 
+def test_a_picture_that_is_written_beside_its_micrograph_is_no_frame(tmp_path):
+    microscope = watch(tmp_path)
+    (tmp_path / "a_map.png").write_bytes(b"\x89PNG\r\n\x1a\n....tEXtSoftware\0columnist")
+    assert microscope.take_frame(3.0) is None
+    save(tmp_path / "a.npy")
+    assert microscope.take_frame(3.0).facts.source == "a.npy"
+
+
 def test_files_come_in_the_order_of_their_times(tmp_path):
     for number, name in enumerate(["c.npy", "a.npy", "b.npy"]):
         save(tmp_path / name, seed=number)
