@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -149,13 +150,14 @@ def _keys(settings: Settings) -> Finding:
 
 
 def _ports(settings: Settings) -> Finding:
-    """Whether the agent's own sockets can be bound."""
+    """Whether the agent's own sockets can be bound, all of them at once."""
     kinds = {"maps": zmq.PUB, "snapshot": zmq.ROUTER, "control": zmq.ROUTER}
-    with zmq.Context() as context:
+    with zmq.Context() as context, ExitStack() as bound:
         for name, kind in kinds.items():
             address = getattr(settings.publish, name)
             try:
-                bind(context, kind, address, f"publish.{name}").close(linger=0)
+                socket = bind(context, kind, address, f"publish.{name}")
+                bound.callback(socket.close, linger=0)
             except InputError as error:
                 return Finding("ports", "bad", str(error), "stop the other program, or set another address")
     return Finding("ports", "good", "those of [publish] are free")

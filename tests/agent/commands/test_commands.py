@@ -62,6 +62,17 @@ def test_doctor_names_what_is_wrong_and_how_to_mend_it(capsys, tmp_path):
     assert all(findings[subject]["remedy"] for subject in (*bad, "instrument"))
 
 
+def test_doctor_names_two_sockets_that_have_one_address(capsys):
+    with zmq.Context() as context, context.socket(zmq.PUB) as probe:
+        port = probe.bind_to_random_port("tcp://127.0.0.1")
+    words = [f"publish.{name}=tcp://127.0.0.1:{port}" for name in ("maps", "control")]
+    words += ["publish.snapshot=tcp://127.0.0.1:0"]
+    assert main(["doctor", "--json", *(word for each in words for word in ("--set", each))]) == 1
+    findings = {finding["subject"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert findings["ports"]["verdict"] == "bad"
+    assert "set publish.control to another address" in findings["ports"]["seen"]
+
+
 @pytest.mark.parametrize("name", ["jinja2", "matplotlib", "rsciio", "scipy"])
 def test_doctor_names_a_package_that_is_not_installed(name, monkeypatch):
     find = importlib.util.find_spec
