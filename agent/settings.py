@@ -1,5 +1,6 @@
 """Settings: what one run of the agent is told; every field explains itself (`columnist config init`)."""
 
+import os
 import re
 from typing import Annotated, Literal
 
@@ -63,7 +64,13 @@ def _check_detector(detector: str | None) -> str | None:
     return detector
 
 
+def _expand_home(path: str) -> str:
+    """Return a path with the home folder for a leading ``~``, which no shell has seen to in a file."""
+    return os.path.expanduser(path)
+
+
 Reach = Annotated[str, AfterValidator(_check_reach)]
+FilePath = Annotated[str, AfterValidator(_expand_home)]
 
 
 class ContextSettings(Message):
@@ -104,7 +111,7 @@ class SourceSettings(Message):
         default="tcp://127.0.0.1:5555",
         description="Control address of the bridge that serves the microscope.",
     )
-    keys: str | None = Field(
+    keys: FilePath | None = Field(
         default=None,
         description="Folder of keys (`columnist keys`) for a bridge that asks for one.",
         examples=["keys"],
@@ -260,7 +267,7 @@ class WatchSettings(Message):
 class PublishSettings(Message):
     """The sockets of the agent; port 0 takes a free one."""
 
-    keys: str | None = Field(
+    keys: FilePath | None = Field(
         default=None,
         description="Folder of keys (`columnist keys`); only their holders get in.  Addresses that other "
         "machines reach need it.",
@@ -288,7 +295,9 @@ class PublishSettings(Message):
 class SessionSettings(Message):
     """Where sessions are kept and when one ends."""
 
-    folder: str = Field(default="out/sessions", description="Every run makes a folder of its own in here.")
+    folder: FilePath = Field(
+        default="out/sessions", description="Every run makes a folder of its own in here."
+    )
     max_maps: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Stop after this many maps; 0: until told to stop."
     )

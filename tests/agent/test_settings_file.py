@@ -27,6 +27,15 @@ def test_a_byte_order_mark_does_no_harm(tmp_path):
     assert load_settings(tmp_path / "columnist.toml").context.host == "MoS2"
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = '[session]\nfolder = "~/sessions"\n[source]\nkeys = "~/keys"\n[publish]\nkeys = "a~b"\n'
+    (tmp_path / "columnist.toml").write_text(text)
+    settings = load_settings(tmp_path / "columnist.toml")
+    assert settings.session.folder == str(tmp_path / "home" / "sessions")
+    assert (settings.source.keys, settings.publish.keys) == (str(tmp_path / "home" / "keys"), "a~b")
+
+
 def test_the_template_with_all_of_it_uncommented_is_sound(tmp_path):
     lines = template().splitlines()
     path = tmp_path / "columnist.toml"
