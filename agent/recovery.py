@@ -15,7 +15,9 @@ from agent.settings import Settings, rules_of
 from agent.state import State
 from agent.state_file import read_state
 from drivers.contract.errors import InputError
+from drivers.session_layout import event_tree
 from drivers.session_reader import SessionReader
+from drivers.watch import Before
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,17 @@ def recover(folder: Path, settings: Settings, *, is_ours: bool) -> Recovered:
         bytes_cut=repair.bytes_cut,
     )
     return Recovered(folder, journal, state, opened, event, repair.notes)
+
+
+def folder_read(recovered: Recovered, source: str) -> Before | None:
+    """Say how far a session had read the folder that it watched; None if its source was another one."""
+    if recovered.opened.source != source:
+        return None
+    began_s = datetime.fromisoformat(recovered.opened.wall_time).timestamp()
+    with SessionReader(recovered.folder) as reader:
+        events = [event_tree(row.event) for row in reader.rows() if '"frame_seen"' in row.event]
+    headers = [event["header"] for event in events if event["kind"] == "frame_seen"]
+    return Before(began_s, {header["source"] or "": header["wall_time_unix_s"] for header in headers})
 
 
 def _think_through(folder: Path) -> tuple[State, SessionOpened]:

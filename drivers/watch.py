@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,39 @@ LOOK_S = 0.2
 
 #: Endings of names that programs give to files which they have not finished.
 UNFINISHED = (".tmp", ".part", ".partial", "~")
+
+
+@dataclass(frozen=True)
+class Before:
+    """How far a folder had been read when its watcher was cut short.
+
+    Parameters
+    ----------
+    began_unix_s : float
+        When it began: files that have not changed since were there before.
+    read_unix_s : mapping of str to float
+        When images of it were handed over last, by the `source` of their frames.
+    """
+
+    began_unix_s: float
+    read_unix_s: Mapping[str, float]
+
+    def missed(self, folder: Path, names: Iterable[str]) -> set[str]:
+        """Return the files that came, or changed, after the beginning and after they were read last."""
+        read_s: dict[str, float] = {}
+        for source, when_s in self.read_unix_s.items():
+            file, _, label = source.rpartition(" ")  # a label holds no space; a file's name may
+            for name in {source, file} if label else {source}:
+                read_s[name] = max(when_s, read_s.get(name, when_s))
+        found = set()
+        for name in names:
+            try:
+                changed_s = (folder / name).stat().st_ctime
+            except OSError:
+                continue  # gone meanwhile
+            if changed_s > max(self.began_unix_s, read_s.get(shown(name), self.began_unix_s)):
+                found.add(name)
+        return found
 
 
 @dataclass
@@ -52,6 +85,8 @@ class WatchMicroscope:
         What the operator knows of every frame; counts more than what files say.
     takes_present : bool
         Also hand over the files that are there at the start.
+    before : Before, optional
+        How far the folder had been read before a restart: what came since is handed over, too.
     stable_s : float
     clock, wait : callable
         Monotonic seconds, and a wait of some seconds.
@@ -68,6 +103,7 @@ class WatchMicroscope:
         given: Facts | None = None,
         *,
         takes_present: bool = False,
+        before: Before | None = None,
         stable_s: float = STABLE_S,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], Any] = time.sleep,
@@ -86,7 +122,9 @@ class WatchMicroscope:
         self._ready: deque[Held] = deque()
         self._unusable: deque[str] = deque()
         if not takes_present:
-            self._done = dict(self._look())
+            looks = dict(self._look())
+            missed = before.missed(folder, looks) if before is not None else set()
+            self._done = {name: look for name, look in looks.items() if name not in missed}
 
     def capabilities(self) -> Capabilities:
         """It cannot be told anything."""

@@ -13,7 +13,7 @@ from agent.commands.options import add_settings_options, read_settings
 from agent.console import show
 from agent.lines import show_lines
 from agent.recording import Recording
-from agent.recovery import Recovered, find_cut_short, recover
+from agent.recovery import Recovered, find_cut_short, folder_read, recover
 from agent.session import Ended, Show, name_session, run_session
 from agent.settings import Settings
 from agent.sockets import open_sockets
@@ -22,7 +22,7 @@ from agent.state import Counts
 from agent.steady_analysis import SteadyAnalysis
 from agent.supervision import Notifier
 from drivers.contract.context import DETECTORS, parse_detector
-from drivers.contract.errors import InputError
+from drivers.contract.errors import InputError, shown
 from drivers.replay import Options as ReplayOptions
 from drivers.replay import ReplayMicroscope
 from drivers.watch import WatchMicroscope
@@ -106,11 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"expected --speed of 0 (full speed) or more, found {arguments.speed:g}")
     is_supervised = arguments.supervised
     view = show_lines if arguments.plain or is_supervised else show
+    recovered = take_up(settings, is_ours=not is_live) if arguments.goes_on or is_supervised else None
     ended = conduct(
         settings,
-        lambda name: choose_source(arguments, settings, name),
+        lambda name: choose_source(arguments, settings, name, recovered),
         view,
-        recovered=take_up(settings, is_ours=not is_live) if arguments.goes_on or is_supervised else None,
+        recovered=recovered,
         notifier=Notifier(os.environ) if is_supervised else None,
     )
     tell_end(ended)
@@ -264,7 +265,9 @@ def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 @contextmanager
-def choose_source(arguments: argparse.Namespace, settings: Settings, name: str) -> Iterator[Source]:
+def choose_source(
+    arguments: argparse.Namespace, settings: Settings, name: str, recovered: Recovered | None
+) -> Iterator[Source]:
     """Start what frames come from, if it is not there already."""
     if arguments.simulate:
         log = Path(settings.session.folder) / f"{name}-simulator.log"
@@ -281,8 +284,10 @@ def choose_source(arguments: argparse.Namespace, settings: Settings, name: str) 
         with serve_driver(microscope, f"recording {arguments.replay}") as source:
             yield source
     elif arguments.watch:
-        watching = WatchMicroscope(arguments.watch, takes_present=arguments.present)
-        with serve_driver(watching, f"watched folder {arguments.watch}") as source:
+        description = shown(f"watched folder {arguments.watch}")
+        before = folder_read(recovered, description) if recovered else None
+        watching = WatchMicroscope(arguments.watch, takes_present=arguments.present, before=before)
+        with serve_driver(watching, description) as source:
             yield source
     else:
         yield Source(settings.source.connect, "a bridge", False)

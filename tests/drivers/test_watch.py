@@ -6,7 +6,7 @@ import pytest
 from drivers.contract.errors import CommandRefusedError, InputError
 from drivers.contract.instrument import BlankBeam
 from drivers.file_context import facts_given
-from drivers.watch import WatchMicroscope
+from drivers.watch import Before, WatchMicroscope
 
 
 class HandClock:
@@ -103,6 +103,20 @@ def test_a_file_that_was_moved_on_is_forgotten_and_a_frame_again_when_it_is_back
     assert microscope.take_frame(3.0) is None
     (archive / "a.npy").rename(folder / "a.npy")
     assert microscope.take_frame(3.0) is not None
+
+
+def test_after_a_restart_what_came_meanwhile_is_handed_over(tmp_path):
+    names = ("old.npy", "read.npy", "read a.npy", "changed.npy", "missed.npy", "series.npy")
+    for number, name in enumerate(names):
+        save(tmp_path / name, seed=number)
+    now_s = (tmp_path / "old.npy").stat().st_ctime
+    read_s = {"read.npy": now_s + 9, "read a.npy": now_s + 9, "changed.npy": now_s - 1}
+    before = Before(now_s - 5, read_s | {"series.npy scan_frame_1": now_s + 9})
+    microscope = watch(tmp_path, before=before)
+    taken = {microscope.take_frame(3.0).facts.source for _ in range(3)}
+    assert taken == {"old.npy", "changed.npy", "missed.npy"}, "all that changed since it began"
+    assert microscope.take_frame(3.0) is None
+    assert watch(tmp_path, before=Before(now_s + 5, {})).take_frame(3.0) is None
 
 
 def test_what_cannot_be_read_is_announced_once(tmp_path):

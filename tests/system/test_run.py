@@ -113,6 +113,35 @@ def test_a_watched_folder_of_odd_names_is_gone_on_with_after_a_kill(picture, sta
     assert any("cut\\udcff.npy" in reason for reason in rejected)
 
 
+def test_a_file_that_came_while_the_agent_was_away_is_read_when_it_goes_on(
+    picture, start_agent, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("watched")
+    shutil.copy(picture, folder / "before.npy")
+    context = ("--host", "WSe2", "--dopant", "none", "--energy-kev", "80", "--detector", "HAADF")
+    words = ("--watch", str(folder), "--plain", "--no-report", *context)
+
+    def wait_for(agent, pattern):
+        while not re.search(pattern, line := agent.process.stdout.readline()):
+            assert line, agent.process.communicate()
+
+    agent = start_agent(*words)
+    wait_for(agent, "in touch with")
+    shutil.copy(picture, folder / "first.npy")
+    wait_for(agent, r"^map 1:")
+    agent.end(signal.SIGKILL)
+    shutil.copy(picture, folder / "meanwhile.npy")
+    agent = start_agent(*words, "--continue")
+    wait_for(agent, "in touch with")
+    shutil.copy(picture, folder / "last.npy")
+    wait_for(agent, r"^map [23]:")
+    assert agent.end()[0] == 0
+    with Recording(agent.session) as recording:
+        events = [entry.event for entry in recording.entries()]
+    files = [event.header.frame.file for event in events if event.kind == "frame_mapped"]
+    assert files[:2] == ["first.npy", "meanwhile.npy"]
+
+
 def test_a_port_in_use_keeps_it_from_starting_and_names_the_remedy(columnist):
     with zmq.Context() as context, context.socket(zmq.PUB) as taken:
         port = taken.bind_to_random_port("tcp://127.0.0.1")
