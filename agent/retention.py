@@ -89,11 +89,20 @@ def prune(folder: Path, budget_bytes: int, deletable: Deletable) -> list[str]:
     return said
 
 
-def mark_exported(folder: Path, summary: dict[str, object]) -> bool:
-    """Note that a session was exported, if every frame of it was; whether it was noted."""
+def mark_exported(folder: Path, summary: dict[str, object], head: str) -> bool:
+    """Note that a session was exported, if every frame of it was; whether it was noted.
+
+    Parameters
+    ----------
+    folder : Path
+    summary : dict
+        As `agent.exporting.export` returns it.
+    head : str
+        The newest entry's digest before the export began: what was recorded meanwhile may be in none.
+    """
     if summary["frames"] != summary["maps"] or summary["maps_lost"]:
         return False
-    (folder / MARKER).write_text(json.dumps({"head": _head(folder), "maps": summary["maps"]}) + "\n")
+    (folder / MARKER).write_text(json.dumps({"head": head, "maps": summary["maps"]}) + "\n")
     return True
 
 
@@ -101,13 +110,13 @@ def _is_exported(folder: Path) -> bool:
     """Whether the marker is there and names the journal's newest entry."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="ascii"))
-        return isinstance(marker, dict) and marker.get("head") == _head(folder)
+        return isinstance(marker, dict) and marker.get("head") == newest_digest(folder)
     except (OSError, ValueError, RecursionError, InputError):
         return False
 
 
-def _head(folder: Path) -> str:
-    """Digest of the newest entry."""
+def newest_digest(folder: Path) -> str:
+    """Digest of the newest entry of a session; empty if it has none."""
     with SessionReader(folder) as reader:
         count = sum(reader.counts().values())
         newest = next(reader.stored_rows(max(count - 1, 0)), None)

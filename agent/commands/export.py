@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from agent.exporting import export
 from agent.recording import Recording
-from agent.retention import mark_exported
+from agent.retention import mark_exported, newest_digest
 from drivers.contract.errors import InputError
 from drivers.session_check import check_session
 from drivers.session_reader import is_session
@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         TextColumn("maps"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True), transient=True
     )
     with Recording(arguments.session) as recording, bar:
+        head = newest_digest(arguments.session) if stop is None else ""
         task = bar.add_task("", total=None)
         summary = export(
             recording,
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             pictures=arguments.pictures,
             on_map=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    kept = _mark(arguments.session, arguments.out, summary, is_whole=stop is None)
+    kept = _mark(arguments.session, arguments.out, summary, head)
     if arguments.json:
         print(json.dumps(summary, indent=1))
     else:
@@ -63,12 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _mark(session: Path, out: Path, summary: dict[str, Any], *, is_whole: bool) -> str:
+def _mark(session: Path, out: Path, summary: dict[str, Any], head: str) -> str:
     """Note in a session's folder that it was exported, so that it may be deleted; returns why not, if not."""
     if out.resolve().is_relative_to(session.resolve()):
         return "the results lie in the session's own folder and would go with it"
     try:
-        is_marked = is_whole and mark_exported(session, summary)
+        is_marked = bool(head) and mark_exported(session, summary, head)
     except OSError as error:
         return f"that it was exported cannot be noted beside it ({error})"
     return "" if is_marked else "frames without a map are in no export"

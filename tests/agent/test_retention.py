@@ -4,7 +4,7 @@ import pytest
 
 from agent.events import SessionEnding, Ticked
 from agent.journal import Journal, JournalEntry
-from agent.retention import MARKER, Stored, choose, look, mark_exported, prune
+from agent.retention import MARKER, Stored, choose, look, mark_exported, newest_digest, prune
 
 OLD, MIDDLE, NEW = (
     Stored(Path("1"), 100, True, False),
@@ -45,6 +45,10 @@ def sessions(tmp_path, make):
 WHOLE = {"frames": 4, "maps": 4, "maps_lost": 0}
 
 
+def mark(session, summary):
+    return mark_exported(session, summary, newest_digest(session))
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -59,7 +63,7 @@ def test_a_session_that_lies_elsewhere_takes_no_room_here_and_is_not_touched(ses
 
 
 def test_what_is_not_exported_stays(sessions):
-    assert mark_exported(sessions / "s2", WHOLE)
+    assert mark(sessions / "s2", WHOLE)
     assert [(each.has_ended, each.is_exported) for each in look(sessions)] == [
         (True, False),
         (True, True),
@@ -74,13 +78,13 @@ def test_what_is_not_exported_stays(sessions):
 
 
 def test_frames_without_a_map_are_in_no_export(sessions):
-    assert not mark_exported(sessions / "s1", WHOLE | {"maps": 3})
-    assert not mark_exported(sessions / "s1", WHOLE | {"maps_lost": 1})
+    assert not mark(sessions / "s1", WHOLE | {"maps": 3})
+    assert not mark(sessions / "s1", WHOLE | {"maps_lost": 1})
     assert not (sessions / "s1" / MARKER).exists()
 
 
 def test_a_session_that_went_on_after_its_export_is_not_exported(sessions):
-    assert mark_exported(sessions / "s3", WHOLE)
+    assert mark(sessions / "s3", WHOLE)
     journal, _ = Journal.reopen(sessions / "s3")
     journal.append([JournalEntry(1, Ticked(at_s=10.0))])
     journal.close()

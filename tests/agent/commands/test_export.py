@@ -9,8 +9,11 @@ import h5py
 import numpy as np
 
 from agent.__main__ import main
-from agent.exporting import write_results
+from agent.events import Ticked
+from agent.exporting import export, write_results
+from agent.journal import Journal, JournalEntry
 from agent.recording import Recording
+from agent.retention import MARKER, look
 from drivers.session_layout import segment_name
 
 
@@ -120,6 +123,23 @@ def test_a_session_with_its_only_results_in_its_own_folder_may_not_be_deleted(
     assert main([*words, str(tmp_path / "results")]) == 0
     assert "keeps this session" not in capsys.readouterr().out
     assert len(marked) == 1
+
+
+def test_a_session_that_goes_on_while_it_is_exported_is_not_exported(recorded, tmp_path, monkeypatch):
+    copy = shutil.copytree(recorded, tmp_path / "s")
+
+    def export_slowly(recording, *words, **options):
+        summary = export(recording, *words, **options)
+        journal, _ = Journal.reopen(copy)
+        journal.append([JournalEntry(journal.next_position, Ticked(at_s=1e6))])
+        journal.close()
+        return summary | {"frames": 2}
+
+    monkeypatch.setattr("agent.commands.export.export", export_slowly)
+    assert main(["export", str(copy), "--out", str(tmp_path / "results"), "--pictures", "0"]) == 0
+    assert (copy / MARKER).is_file()
+    (stored,) = look(tmp_path)
+    assert not stored.is_exported
 
 
 def test_results_of_two_sessions_or_of_files_are_not_mixed(recorded, tmp_path, capsys):
