@@ -118,7 +118,7 @@ def complete_region(region: Indexed, maxima: Maxima, filtered: Tensor) -> Patch 
     valid = inside & (contrast > least * contrast[inside].median())
     if by_fringes and valid.sum() < _LED_INTO * inside.sum():
         return None
-    domains = find_domains(level, colour, valid, inside)
+    domains = find_domains(level, brightness, colour, valid, inside)
     if domains is None:
         return None
     hollow = domains.empty[domains.number]

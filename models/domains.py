@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion, label
 from torch import Tensor
 
@@ -70,13 +71,17 @@ class Domains:
     empty: Tensor
 
 
-def find_domains(level: Tensor, colour: Tensor, valid: Tensor, inside: Tensor) -> Domains | None:
+def find_domains(
+    level: Tensor, brightness: Tensor, colour: Tensor, valid: Tensor, inside: Tensor
+) -> Domains | None:
     """Tell the grains of one site lattice apart.
 
     Parameters
     ----------
     level : Tensor of shape (3, H, W)
         Local mean brightness of the three colours around each cell.
+    brightness : Tensor of shape (H, W)
+        Of each cell.
     colour : Tensor of shape (H, W)
         Which of these a cell is of.
     valid : Tensor of shape (H, W)
@@ -91,7 +96,8 @@ def find_domains(level: Tensor, colour: Tensor, valid: Tensor, inside: Tensor) -
     """
     darkest = level.amin(0)
     empty = torch.where(level[2] == darkest, 2, (level[1] == darkest).long())
-    interior, kind_of = _connected(2 * empty + _first_is_brighter(level, empty, valid), valid)
+    is_first = _without_glare(_first_is_brighter(level, empty, valid), valid, brightness, colour, empty)
+    interior, kind_of = _connected(2 * empty + is_first, valid)
     if len(kind_of) == 0:
         return None
     empty_of = kind_of // 2
@@ -153,6 +159,35 @@ def _less_clusters(is_first: Tensor, here: Tensor, bright: Tensor) -> Tensor:
         if around.sum() >= LEAST_COLUMNS and np.median(level[core]) < _AS_LIT * np.median(level[around]):
             cluster |= part
     return torch.where(torch.from_numpy(cluster).to(here.device), usual, is_first)
+
+
+def _without_glare(
+    is_first: Tensor, valid: Tensor, brightness: Tensor, colour: Tensor, empty: Tensor
+) -> Tensor:
+    """Which of two colours is the brighter one, as it is around where that holds of the middle column, too.
+
+    There, a few dopants far brighter than the host's metal outshine the chalcogens in the mean: no grain.
+    All of shape (H, W).
+    """
+    if not bool(is_first.any()):
+        return is_first
+    bright, step, first = (of.cpu().numpy() for of in (brightness, (colour - empty) % 3, is_first))
+    glare = np.zeros(first.shape, dtype=np.bool_)
+    for one in range(3):
+        here = (valid & (empty == one)).cpu().numpy()
+        usual = here & (first == int(first[here].mean() > 0.5)) if here.any() else here
+        parts, number = label(here & ~usual, _CONNECTED)
+        for part in (parts == which for which in range(1, number + 1)):
+            there, around = (_middles_apart(bright, step, of) for of in (part, usual))
+            glare |= part & (there * np.sign(around) > -_TURNED * abs(around))
+    turned: Tensor = is_first ^ torch.from_numpy(glare).to(is_first)
+    return turned
+
+
+def _middles_apart(bright: NDArray[np.float32], step: NDArray[np.int64], where: NDArray[np.bool_]) -> float:
+    """By how much the median of the first colour after the empty one exceeds the second's in some cells."""
+    first, second = (bright[where & (step == one)] for one in (1, 2))
+    return float(np.median(first) - np.median(second)) if len(first) and len(second) else 0.0
 
 
 def _islands(difference: Tensor, here: Tensor) -> Tensor:

@@ -402,3 +402,24 @@ def test_a_cluster_of_dopants_that_the_chalcogens_outshine_is_no_grain(
     lattice = fit(draw(type(truth)(truth.positions, truth.sublattice, height), SHAPE, sigma_px=1.3))
     assert len(lattice.vectors) == 1
     assert not lattice.boundary.any()
+
+
+@pytest.mark.parametrize("is_exchanged", [False, True], ids=["no island", "island"])
+def test_dopants_that_outshine_all_around_make_no_grain_and_hide_none(
+    make_honeycomb, draw, rng, is_exchanged
+):
+    """The sublattices are nearly as bright as each other: of the mean around a bright dopant it decides."""
+    truth = make_honeycomb(SHAPE, lattice_px=9.0)
+    apart = np.hypot(*(truth.positions - 128).T)
+    height = np.where((truth.sublattice == 0) ^ (is_exchanged & (apart < 50)), 1.0, 1.15)
+    lit = rng.choice(np.flatnonzero((truth.sublattice == 0) & (apart < 160)), 15, replace=False)
+    height[lit] = 4.0
+    beside = np.hypot(*(truth.positions - truth.positions[lit[0]]).T)
+    height[np.argsort(np.where(truth.sublattice == 0, beside, np.inf))[:4]] = 4.0  # a cluster of four
+    lattice = fit(draw(type(truth)(truth.positions, truth.sublattice, height), SHAPE, sigma_px=1.3))
+    assert len(lattice.vectors) == 1 + is_exchanged
+    if is_exchanged:
+        away = np.hypot(*(lattice.positions.numpy() - 128).T)
+        assert ((lattice.grain.numpy() == 1) == (away < 50))[np.abs(away - 50) > 8].all()
+    else:
+        assert not lattice.boundary.any()
