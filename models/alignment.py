@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.depths import BIN, fit_shares, kinds_of
 from models.levels import densest_half
 from models.quiet import find_quiet
 from models.templates import Templates
@@ -36,13 +37,6 @@ _UNDONE_DEPTH_SCALE = 0.12
 #: usual, in which both sublattices are off together, would not be known for that.
 _MISNAMED = 1e-3
 
-#: Columns of a sublattice count as this many independent ones at most: the model of their scatter is not
-#: exact.
-_MOST_EFFECTIVE = 200.0
-
-#: Some whole columns scatter this many times as far as most: real frames have heavy tails.
-TAIL_WIDTH = 2.5
-
 #: What is open of the depth is so many times what likelihoods leave open.  Probabilities of simulated frames
 #: fit better the more it is, up to 1.75 times, but those of recorded pairs do not (decision 0095).
 _WIDER = 0.6
@@ -50,18 +44,8 @@ _WIDER = 0.6
 #: Columns of a sublattice that count as much as the context's expectation of where its common column lies.
 _LEAST_COLUMNS = 4.0
 
-#: Width of a bin of depth, and the outermost bins; 0 is the whole column, 1 the expected defect.
-_BIN, _LOWEST, _HIGHEST = 0.04, -1.5, 3.5
-_BINS = np.arange(_LOWEST, _HIGHEST, _BIN)
-
 #: Times that common columns and depth are found from one another.
 _ROUNDS = 3
-
-#: Share of the tail and of each defect to start from, and rounds of expectation maximisation for each depth.
-_START_RARE, _SHARE_ROUNDS = 0.05, 10
-
-#: Density of the columns that may be of no class: one in a hundred, anywhere.
-STRAY = np.float32(0.01 / (_HIGHEST - _LOWEST))
 
 
 @dataclass(frozen=True)
@@ -187,7 +171,7 @@ def find_alignment(
         depths = [values - centre[k] @ axes[k] for k, values in enumerate(along)]
         shares = []
         for k, depth in enumerate(depths):
-            share, log_likelihood = _fit_shares(depth, max(spread[k], _BIN), defects[k], log_depths)
+            share, log_likelihood = fit_shares(depth, max(spread[k], BIN), defects[k], log_depths)
             shares.append(share)
             likelihood = likelihood + (_if_named_right(log_likelihood) if k == 1 else log_likelihood)
         best = int(likelihood.argmax())
@@ -195,8 +179,8 @@ def find_alignment(
         for k, side in enumerate(sides):
             if len(side) == 0:
                 continue
-            scale, width = float(np.exp(log_depth)), max(spread[k], _BIN)
-            part = _parts(depths[k], shares[k][best], scale, width, defects[k])[0]
+            scale, width = float(np.exp(log_depth)), max(spread[k], BIN)
+            part = kinds_of(depths[k], shares[k][best], scale, width, defects[k])[0]
             centre[k] = (part @ side) / max(part.sum(), 1e-9)
             spread[k] = _deviation(along[k] - centre[k] @ axes[k], part)
         near = max(int(np.abs(_LOG_DEPTHS - log_depth).argmin()) - _NEAR, 0)
@@ -260,76 +244,3 @@ def _densest_half(
     chosen = np.flatnonzero((along >= low) & (along <= high))
     # Half of a normal distribution lies within 0.6745 deviations of its mean.
     return moments[chosen].mean(0), float(high - low) / (2 * 0.6745)
-
-
-def _density(
-    depth: NDArray[np.float64],
-    scale: NDArray[np.float64] | float,
-    spread: float,
-    defects: tuple[float, ...],
-) -> NDArray[np.float32]:
-    """Densities (..., K, n) at depths (n,) of the whole column, its tail, and the defects, scaled by (...).
-
-    Parameters
-    ----------
-    depth : ndarray of shape (n,)
-        0 for the whole column, 1 for the first expected defect.
-    scale : ndarray or float
-        Depth of the frame's defects over the expected one.
-    spread : float
-        Standard deviation of a class.
-    defects : tuple of float
-        Expected depths of the defects.
-
-    Returns
-    -------
-    ndarray
-        float32, as exponentials take four times as long in float64.
-    """
-    centres = np.asarray(scale)[..., None] * np.array([0.0, 0.0, *defects])
-    narrowness = 1 / (spread * np.array([1.0, TAIL_WIDTH, *[1.0] * len(defects)])[:, None])
-    distance = depth.astype(np.float32) - centres[..., None].astype(np.float32)
-    return normal_density(distance, narrowness.astype(np.float32))
-
-
-def normal_density(distance: NDArray[np.float32], narrowness: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Normal densities at distances from the mean, which are written over; narrowness is 1 over deviation."""
-    distance *= narrowness
-    distance *= distance
-    distance *= np.float32(-0.5)
-    np.exp(distance, out=distance)
-    distance *= narrowness
-    distance *= np.float32(1 / math.sqrt(2 * math.pi))
-    return distance
-
-
-def _fit_shares(
-    depth: NDArray[np.float64], spread: float, defects: tuple[float, ...], log_depths: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Shares (D, K) of the densities that fit a sublattice best, for depths (D,); log likelihoods (D,)."""
-    number = np.clip(np.rint((depth - _LOWEST) / _BIN), 0, len(_BINS) - 1).astype(np.int64)
-    counts = np.bincount(number, minlength=len(_BINS)).astype(np.float64)
-    bins, counts = _BINS[counts > 0], counts[counts > 0]
-    density = _density(bins, np.exp(log_depths), spread, defects)  # (D, K, B)
-    share = np.full(density.shape[:2], _START_RARE, np.float32)
-    share[:, 0] = 1 - _START_RARE * (1 + len(defects))
-    part = (counts / max(len(depth), 1)).astype(np.float32)
-    for _ in range(_SHARE_ROUNDS):
-        total = np.matmul(share[:, None], density)[:, 0] + STRAY
-        # Not matmul: where a float32 matrix of five columns meets a vector, OpenBLAS 0.3.31 with AVX-512
-        # multiplies what lay on the stack, too.  The product is right; NumPy may warn of an invalid value.
-        share *= np.vecdot(density, (part / total)[:, None])
-    total = (np.matmul(share[:, None], density)[:, 0] + STRAY).astype(np.float64)
-    return share, np.log(total) @ counts * min(1.0, _MOST_EFFECTIVE / max(len(depth), 1))
-
-
-def _parts(
-    depth: NDArray[np.float64],
-    share: NDArray[np.float32],
-    scale: float,
-    spread: float,
-    defects: tuple[float, ...],
-) -> NDArray[np.float64]:
-    """Probability (K, n) that each column is of each kind of `_density`; what is left is for strays."""
-    joint = _density(depth, scale, spread, defects) * share[:, None]
-    return np.asarray(joint / (joint.sum(0) + STRAY), np.float64)

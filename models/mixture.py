@@ -7,8 +7,8 @@ spread of the whole columns from place to place, shares for the frame.
 import numpy as np
 from numpy.typing import NDArray
 
-from models.alignment import STRAY, TAIL_WIDTH, normal_density
 from models.calibration import USUAL_SPREAD
+from models.depths import STRAY, TAIL_WIDTH, normal_density
 from models.local_means import Window
 from models.own_axis import LEAST_COLUMNS, Expected, SublatticeColumns, own_defect, turn_axis
 
