@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -43,6 +45,20 @@ def test_depth_and_gain_of_a_frame_are_found_and_taken_out(rng, depth, gain):
     aligned = alignment.apply(moments, is_metal, templates)
     assert mean_depth(aligned[:60], templates) == pytest.approx(1.0, abs=0.06)
     assert mean_depth(aligned[60:1060], templates) == pytest.approx(0.0, abs=0.02)
+
+
+@pytest.mark.parametrize("log_depth", [-0.045, 0.045])
+def test_a_depth_half_way_between_those_that_are_tried_is_found(log_depth):
+    """The nearest of those that are tried are 0.015 off."""
+    off = []
+    for seed in range(6):
+        rng = torch.Generator().manual_seed(seed)
+        moments, is_metal = make_columns(
+            rng, depth=math.exp(log_depth), vacancies=200, dopants=200, noise=0.015
+        )
+        found = find_alignment(moments, is_metal, find_templates(WSE2), is_doped=True).depth
+        off.append(math.log(found) - log_depth)
+    assert math.sqrt(sum(one**2 for one in off) / len(off)) < 0.011
 
 
 def test_a_frame_without_defects_keeps_the_expected_depth(rng):

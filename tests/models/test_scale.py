@@ -3,6 +3,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from drivers.contract.errors import InputError
 from models.frames import standardise
@@ -58,6 +59,30 @@ def test_bright_dopants_that_keep_apart_leave_the_host_s_own_cell(make_honeycomb
     image = draw(truth.dimmed(np.array(doped), height), shape, sigma_px=0.2 * lattice_px)
     vectors = lattice_vectors(standardise(image + rng.normal(0, 0.1, shape)))
     assert lattice_constant_px(vectors) == pytest.approx(lattice_px, rel=0.01)
+
+
+def test_dopants_in_order_leave_the_host_s_own_cell(make_honeycomb, draw, rng):
+    """Every fourth metal, at twice the lattice constant along both vectors."""
+    shape, lattice_px = (300, 280), 11.0
+    truth = make_honeycomb(shape, lattice_px=lattice_px, heights=(1.0, 1.0))
+    metal = np.flatnonzero(truth.sublattice == 1)
+    angle = np.deg2rad([7.0, 67.0])  # as `make_honeycomb` turns them
+    vectors = lattice_px * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    index = np.rint((truth.positions[metal] - truth.positions[metal[0]]) @ np.linalg.inv(vectors))
+    image = draw(truth.dimmed(metal[(index % 2 == 0).all(axis=1)], 2.5), shape, sigma_px=0.2 * lattice_px)
+    found = lattice_vectors(standardise(image + rng.normal(0, 0.1, shape)))
+    assert lattice_constant_px(found) == pytest.approx(lattice_px, rel=0.01)
+
+
+@pytest.mark.parametrize("wide_px", [10, 20])
+def test_carbon_makes_no_finer_lattice(make_honeycomb, draw, rng, wide_px):
+    """It adds to the correlation of all columns near each other, those of neighbours a bond apart, too."""
+    shape = (256, 256)
+    truth = make_honeycomb(shape, lattice_px=24.0, heights=(1.0, 1.0))
+    carbon = gaussian_filter(rng.normal(size=shape), wide_px)
+    image = draw(truth, shape, sigma_px=3.0) + 0.8 * carbon / carbon.std()
+    found = lattice_vectors(standardise(image + rng.normal(0, 0.1, shape)))
+    assert lattice_constant_px(found) == pytest.approx(24.0, rel=0.02)
 
 
 def test_a_sheared_scan_gives_sheared_vectors(make_honeycomb, draw):
