@@ -1,9 +1,10 @@
 """A folder that another program writes micrographs into, as an instrument: each file becomes a frame."""
 
+import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,8 @@ class Before:
     began_unix_s: float
     read_unix_s: Mapping[str, float]
 
-    def missed(self, folder: Path, names: Iterable[str]) -> set[str]:
-        """Return the files that came, or changed, after the beginning and after they were read last."""
+    def missed(self, folder: Path, names: Iterable[str], *, since_unix_s: float) -> set[str]:
+        """Return the files that came, or changed, after a time and after they were read last."""
         read_s: dict[str, float] = {}
         for source, when_s in self.read_unix_s.items():
             file, _, label = source.rpartition(" ")  # a label holds no space; a file's name may
@@ -56,9 +57,14 @@ class Before:
                 changed_s = (folder / name).stat().st_ctime
             except OSError:
                 continue  # gone meanwhile
-            if changed_s > max(self.began_unix_s, read_s.get(shown(name), self.began_unix_s)):
+            if changed_s > max(since_unix_s, read_s.get(shown(name), since_unix_s)):
                 found.add(name)
         return found
+
+    def newest_series(self) -> str:
+        """Return the file of several images one of which was handed over last: others may be left."""
+        newest = max(self.read_unix_s, key=self.read_unix_s.__getitem__, default="")
+        return newest.rpartition(" ")[0]
 
 
 @dataclass
@@ -86,7 +92,8 @@ class WatchMicroscope:
     takes_present : bool
         Also hand over the files that are there at the start.
     before : Before, optional
-        How far the folder had been read before a restart: what came since is handed over, too.
+        How far the folder had been read before a restart: what came since is handed over, too, and what had
+        been is not, though it be there at the start.
     stable_s : float
     clock, wait : callable
         Monotonic seconds, and a wait of some seconds.
@@ -121,10 +128,17 @@ class WatchMicroscope:
         self._done: dict[str, tuple[int, int]] = {}
         self._ready: deque[Held] = deque()
         self._unusable: deque[str] = deque()
-        if not takes_present:
-            looks = dict(self._look())
-            missed = before.missed(folder, looks) if before is not None else set()
-            self._done = {name: look for name, look in looks.items() if name not in missed}
+        self._read_before: Container[str] = before.read_unix_s if before is not None else ()
+        self._in_part: dict[str, tuple[int, int]] = {}
+        if before is not None:
+            since_s = -math.inf if takes_present else before.began_unix_s
+            looks, series = dict(self._look()), before.newest_series()
+            missed = before.missed(folder, looks, since_unix_s=since_s)
+            read = {name: look for name, look in looks.items() if name not in missed}
+            self._in_part = {name: look for name, look in read.items() if shown(name) == series}
+            self._done = {name: look for name, look in read.items() if name not in self._in_part}
+        elif not takes_present:
+            self._done = dict(self._look())
 
     def capabilities(self) -> Capabilities:
         """It cannot be told anything."""
@@ -149,9 +163,7 @@ class WatchMicroscope:
             if name is not None and is_own(self._folder / name):
                 continue  # a picture or a map that was written beside its micrograph
             if name is not None:
-                frames, unusable = frames_of_file(self._folder / name, self._given)
-                self._ready.extend(frames)
-                self._unusable.extend(unusable)
+                self._read(name)
             elif (left_s := until_s - self._clock()) <= 0:
                 return None
             else:
@@ -167,6 +179,14 @@ class WatchMicroscope:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _read(self, name: str) -> None:
+        """Make ready what a file holds, less what was handed over before a restart."""
+        frames, unusable = frames_of_file(self._folder / name, self._given)
+        if self._in_part.pop(name, None) == self._done[name]:
+            frames = tuple(held for held in frames if held.facts.source not in self._read_before)
+        self._ready.extend(frames)
+        self._unusable.extend(unusable)
 
     def _next_complete(self) -> str | None:
         """Return a file that is complete, the one that changed first of those that are."""

@@ -119,6 +119,27 @@ def test_after_a_restart_what_came_meanwhile_is_handed_over(tmp_path):
     assert watch(tmp_path, before=Before(now_s + 5, {})).take_frame(3.0) is None
 
 
+def test_after_a_restart_what_was_read_is_not_read_again_though_files_that_are_there_are_wanted(tmp_path):
+    for number, name in enumerate(("read.npy", "missed.npy")):
+        save(tmp_path / name, seed=number)
+    now_s = (tmp_path / "read.npy").stat().st_ctime
+    microscope = watch(tmp_path, takes_present=True, before=Before(now_s + 5, {"read.npy": now_s + 9}))
+    assert microscope.take_frame(3.0).facts.source == "missed.npy"
+    assert microscope.take_frame(3.0) is None
+
+
+def test_after_a_restart_a_series_that_was_read_in_part_is_read_to_its_end(tmp_path, samples):
+    path, series = tmp_path / "series.hspy", np.stack([samples.picture() + step for step in range(3)])
+    samples.hspy(path, series, first=("time", "s"))
+    now_s = path.stat().st_ctime
+    names = [f"series.hspy scan_frame_{step}" for step in range(3)]
+    microscope = watch(tmp_path, before=Before(now_s - 5, {names[0]: now_s + 9}))
+    assert [microscope.take_frame(3.0).facts.source for _ in range(2)] == names[1:]
+    assert microscope.take_frame(3.0) is None
+    os.utime(path, (now_s + 99, now_s + 99))
+    assert [microscope.take_frame(3.0).facts.source for _ in range(3)] == names, "it has changed"
+
+
 def test_what_cannot_be_read_is_announced_once(tmp_path):
     microscope = watch(tmp_path)
     (tmp_path / "bad.npy").write_bytes(b"nothing")

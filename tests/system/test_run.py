@@ -100,13 +100,14 @@ def test_a_watched_folder_of_odd_names_is_gone_on_with_after_a_kill(picture, sta
 
     agent, _ = run_until_mapped()
     agent.end(signal.SIGKILL)
+    shutil.copy(picture, folder / os.fsdecode(b"more\xff.npy"))
     agent, said = run_until_mapped("--continue")
     assert "the agent was restarted, and goes on" in said
     assert agent.end()[0] == 0
     with Recording(agent.session) as recording:  # there is one session only
         entries = list(recording.entries())
     files = [entry.event.header.frame.file for entry in entries if entry.event.kind == "frame_mapped"]
-    assert files == ["bad\\udcff.npy"] * 2
+    assert files == ["bad\\udcff.npy", "more\\udcff.npy"]
     rejected = [
         action.reason for entry in entries for action in entry.actions if action.kind == "reject_frame"
     ]
