@@ -42,8 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     bar = Progress(
         TextColumn("maps"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True), transient=True
     )
+    # First of all: what is recorded after the recording is opened may be missing from it, where it is a copy.
+    head = newest_digest(arguments.session) if stop is None else ""
     with Recording(arguments.session) as recording, bar:
-        head = newest_digest(arguments.session) if stop is None else ""
         task = bar.add_task("", total=None)
         summary = export(
             recording,

@@ -142,6 +142,26 @@ def test_a_session_that_goes_on_while_it_is_exported_is_not_exported(recorded, t
     assert not stored.is_exported
 
 
+def test_a_session_that_goes_on_while_a_copy_of_it_is_opened_is_not_exported(recorded, tmp_path, monkeypatch):
+    """As where SQLite may not make files beside the session's (`drivers.session_reader`)."""
+    session = shutil.copytree(recorded, tmp_path / "sessions" / "s")
+
+    def open_copy(folder):
+        copy = shutil.copytree(folder, tmp_path / "copy")
+        journal, _ = Journal.reopen(folder)
+        journal.append([JournalEntry(journal.next_position, Ticked(at_s=1e6))])
+        journal.close()
+        return Recording(copy)
+
+    monkeypatch.setattr("agent.commands.export.Recording", open_copy)
+    monkeypatch.setattr(
+        "agent.commands.export.export", lambda *words, **told: export(*words, **told) | {"frames": 2}
+    )
+    assert main(["export", str(session), "--out", str(tmp_path / "results"), "--pictures", "0"]) == 0
+    (stored,) = look(tmp_path / "sessions")
+    assert not stored.is_exported
+
+
 def test_results_of_two_sessions_or_of_files_are_not_mixed(recorded, tmp_path, capsys):
     out = tmp_path / "results"
     words = ["export", str(recorded), "--out", str(out), "--pictures", "0"]
