@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, binary_erosion, label
+from scipy.ndimage import binary_dilation, binary_erosion, find_objects, label
 from torch import Tensor
 
 from models.index_grid import SMOOTHING, STEPS, local_mean
@@ -176,10 +176,12 @@ def _without_glare(
     for one in range(3):
         here = (valid & (empty == one)).cpu().numpy()
         usual = here & (first == int(first[here].mean() > 0.5)) if here.any() else here
-        parts, number = label(here & ~usual, _CONNECTED)
-        for part in (parts == which for which in range(1, number + 1)):
-            there, around = (_middles_apart(bright, step, of) for of in (part, usual))
-            glare |= part & (there * np.sign(around) > -_TURNED * abs(around))
+        around = _middles_apart(bright, step, usual)
+        parts, _ = label(here & ~usual, _CONNECTED)
+        for which, box in enumerate(find_objects(parts), start=1):
+            part = parts[box] == which
+            there = _middles_apart(bright[box], step[box], part)
+            glare[box] |= part & (there * np.sign(around) > -_TURNED * abs(around))
     turned: Tensor = is_first ^ torch.from_numpy(glare).to(is_first)
     return turned
 
