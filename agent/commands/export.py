@@ -69,8 +69,10 @@ def _mark(session: Path, out: Path, summary: dict[str, Any], head: str) -> str:
     """Note in a session's folder that it was exported, so that it may be deleted; returns why not, if not."""
     if out.resolve().is_relative_to(session.resolve()):
         return "the results lie in the session's own folder and would go with it"
+    if not head:
+        return "what --recover leaves out is in no export"
     try:
-        is_marked = bool(head) and mark_exported(session, summary, head)
+        is_marked = mark_exported(session, summary, head)
     except OSError as error:
         return f"that it was exported cannot be noted beside it ({error})"
     return "" if is_marked else "frames without a map are in no export"

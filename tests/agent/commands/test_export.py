@@ -142,6 +142,14 @@ def test_a_session_that_goes_on_while_it_is_exported_is_not_exported(recorded, t
     assert not stored.is_exported
 
 
+def test_a_session_that_was_exported_with_recover_is_kept_for_that(recorded, tmp_path, capsys):
+    words = ["export", str(recorded), "--out", str(tmp_path / "results"), "--pictures", "0", "--recover"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "what --recover leaves out is in no export: session.delete = exported keeps this session" in said
+    assert "frames without a map" not in said
+
+
 def test_a_session_that_goes_on_while_a_copy_of_it_is_opened_is_not_exported(recorded, tmp_path, monkeypatch):
     """As where SQLite may not make files beside the session's (`drivers.session_reader`)."""
     session = shutil.copytree(recorded, tmp_path / "sessions" / "s")
