@@ -144,7 +144,7 @@ def divided(cell: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
     """
     for finer in _FINER_CELLS:
         own, others, between = (read(points @ cell).mean() for points in _points(finer))
-        if others - between > _FINER * (own - between):
+        if own > between and others - between > _FINER * (own - between):
             return divided(finer @ cell, read)
     return cell
 
