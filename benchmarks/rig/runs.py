@@ -49,7 +49,7 @@ _COMMON: dict[str, Any] = {
 
 #: Light and heavy hosts, light and heavy dopants, drift, contamination.
 CASES = (
-    Case("WSe2:Ti", _COMMON | {"specimen": ("WSe2", "Ti"), "energy_kev": 80.0, "dwell_us": 0.9}),
+    Case("WSe2:Ti", _COMMON | {"specimen": ("WSe2", "Ti"), "energy_kev": 80.0, "dwell_us": 0.6}),
     Case("MoS2:V", _COMMON | {"specimen": ("MoS2", "V"), "energy_kev": 60.0, "dwell_us": 1.5}),
     Case(
         "MoSe2:Re, drifting",
@@ -57,13 +57,13 @@ CASES = (
         | {
             "specimen": ("MoSe2", "Re"),
             "energy_kev": 80.0,
-            "dwell_us": 1.2,
+            "dwell_us": 0.8,
             "drift_x_nm_per_s": 0.05,
             "drift_y_nm_per_s": -0.03,
             "drift_walk_nm": 0.03,
         },
     ),
-    Case("TiS2:Nb", _COMMON | {"specimen": ("TiS2", "Nb"), "energy_kev": 60.0, "dwell_us": 2.4}),
+    Case("TiS2:Nb", _COMMON | {"specimen": ("TiS2", "Nb"), "energy_kev": 60.0, "dwell_us": 1.6}),
     Case(
         "WS2:Cr, contaminated",
         _COMMON
