@@ -50,6 +50,13 @@ def test_where_classes_lie_far_apart_doubt_of_the_depth_changes_nothing():
     assert torch.allclose(sure.prior, open_.prior, atol=0.01)
 
 
+def test_next_to_no_doubt_is_none():
+    logits, scatter, label = make_frame(1.4)
+    every = torch.ones(len(label), dtype=torch.bool)
+    sure, nearly = (conclude(logits.clone(), scatter, every, doubt) for doubt in (0.0, 0.019))
+    assert torch.equal(sure.probability, nearly.probability)
+
+
 def test_no_column_is_a_dopant_where_there_is_none():
     logits, scatter, label = make_frame(1.4)
     every = torch.ones(len(label), dtype=torch.bool)
