@@ -160,8 +160,6 @@ class WatchMicroscope:
         until_s = self._clock() + timeout_s
         while not (self._ready or self._unusable):
             name = self._next_complete()
-            if name is not None and is_own(self._folder / name):
-                continue  # a picture or a map that was written beside its micrograph
             if name is not None:
                 self._read(name)
             elif (left_s := until_s - self._clock()) <= 0:
@@ -181,7 +179,9 @@ class WatchMicroscope:
         """Nothing is held."""
 
     def _read(self, name: str) -> None:
-        """Make ready what a file holds, less what was handed over before a restart."""
+        """Make ready what a file holds, but for our results and for what was handed over before a restart."""
+        if is_own(self._folder / name):
+            return
         frames, unusable = frames_of_file(self._folder / name, self._given)
         if self._in_part.pop(name, None) == self._done[name]:
             frames = tuple(held for held in frames if held.facts.source not in self._read_before)
